@@ -1,0 +1,61 @@
+# Everything a person or CI runs. Only Python 3.11 to 3.13 and make are taken for granted.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRA ?=
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export BENTOML_DO_NOT_TRACK := True
+export GX_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format mlflow lock benchmark clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## make the environment in .venv from the hashed lock (EXTRA=gpu, s3 or azure adds one)
+
+$(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed; name one with: make setup PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/full.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi
+	@touch $@
+
+demo: setup ## sample data, dvc repro, promotion to champion: the whole pipeline in minutes
+	fracture data sample
+	dvc repro
+	fracture promote --reason "make demo"
+
+test: setup ## the quick tests, as CI runs them
+	@tests/run
+
+lint: setup ## ruff (lint and format) and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: setup ## let ruff mend and format
+	ruff check --fix .
+	ruff format .
+
+mlflow: setup ## the MLflow UI on 127.0.0.1:5000
+	fracture mlflow
+
+lock: ## write the lock files anew from pyproject.toml
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra dev --output-file locks/full.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
+	awk '/^[a-z]/ {keep = /^uv==/} keep' locks/full.txt | sed '/^ *# via/d' | sed '$$ s/ *\\$$//' > locks/uv.txt
+
+benchmark: setup ## every benchmark, figures on the terminal (benchmarks/README.md says what each shows)
+	python -m benchmarks.preprocessing
+	python -m benchmarks.training_input
+
+clean: ## remove what the pipeline made; data/, mlflow.db and the DVC cache stay
+	rm -rf prepared reports build checkpoints

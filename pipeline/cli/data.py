@@ -1,0 +1,163 @@
+"""`fracture data`: fill data/ from one of the sources."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import InputError
+from pipeline.workspace import project_root
+
+if TYPE_CHECKING:
+    from pipeline.dataset import DatasetInfo
+
+app = typer.Typer(
+    help="Fill data/ with radiographs: a synthetic sample, FracAtlas, or a folder of your own.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SAMPLE_REMARK = (
+    "on another machine the sample's hash may differ: its arithmetic can round to a neighbouring grey level there"
+)
+
+
+class SampleClasses(StrEnum):
+    """What the sample's labels distinguish."""
+
+    binary = "binary"
+    types = "types"
+
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what data/ holds, even another data set.")]
+
+
+@app.command()
+def sample(
+    count: Annotated[int, typer.Option(help="Number of images.", min=1)] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing; the same seed gives the same images.")] = 7,
+    classes: Annotated[
+        SampleClasses, typer.Option(help="binary: normal and fractured; types: normal and the types of fracture.")
+    ] = SampleClasses.binary,
+    force: Force = False,
+) -> None:
+    """Draw a synthetic sample, to try everything out without any download."""
+    from pipeline.sources import sample as source  # noqa: PLC0415 - slow to load, and only this command needs it
+
+    _fill(lambda folder: source.fill(folder, count=count, seed=seed, classes=classes.value, force=force), SAMPLE_REMARK)
+
+
+@app.command()
+def fracatlas(
+    archive: Annotated[
+        Path | None, typer.Option(help="The published FracAtlas.zip; without it the archive is downloaded.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Address of the article's listing to download from, instead of figshare's.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Read FracAtlas: 4,083 radiographs of hands, legs, hips and shoulders (CC BY 4.0)."""
+    from pipeline.sources import fracatlas as source  # noqa: PLC0415 - slow to load, and only this command needs it
+
+    _fill(lambda folder: source.fill(folder, archive, url, force))
+
+
+@app.command()
+def folder(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds one folder of images a class.")],
+    *,
+    normal: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Class folder of the normal images, if its name does not say so.")
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV with a column file and any of patient_id, study_id, region, view, hardware; "
+            "further columns become slices of the evaluation.",
+        ),
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV with file, x0, y0, x1, y1 (fractions or pixels of the upright image), label."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the data set; by default the folder's, so no patient's.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Read your own images: neutral ids, identifying metadata removed, names kept in private/ only."""
+    from pipeline.sources import folder as source  # noqa: PLC0415 - slow to load, and only this command needs it
+
+    private = project_root() / "private"
+
+    def write(target: Path) -> "DatasetInfo":
+        return source.fill(
+            target,
+            directory,
+            normal=normal,
+            table=table,
+            boxes=boxes,
+            name=name,
+            force=force,
+            private_dir=private,
+        )
+
+    _fill(write)
+    typer.echo(f"who is who stands in {private.name}/, readable by you alone; do not share it with the data")
+
+
+def _fill(write: Callable[[Path], "DatasetInfo"], remark: str = "") -> None:
+    """Fill data/, bring data.dvc up to date and say what came of it."""
+    root = project_root()
+    info = write(root / "data")
+    _summarise(root / "data", info)
+    _track(root, remark)
+    typer.echo("next: dvc repro")
+
+
+def _summarise(folder: Path, info: "DatasetInfo") -> None:
+    from pipeline.dataset import read  # noqa: PLC0415 - loads pandas, which --help can do without
+
+    data = read(folder)
+    counts = data.labels["label"].value_counts()
+    classes = ", ".join(f"{counts.get(name, 0)} {name}" for name in info.classes)
+    typer.echo(f"{folder}: {info.name} {info.version}, {len(data.labels)} images ({classes}), {len(data.boxes)} boxes")
+
+
+def _track(root: Path, remark: str) -> None:
+    """Run `dvc add data` and say how data.dvc changed; without DVC in the project say that too."""
+    if not (root / ".dvc").is_dir():
+        typer.echo("this checkout has no .dvc folder, so data/ is not tracked; `dvc init` begins that")
+        return
+    before = tracked_md5(root / "data.dvc")
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "add", "data", "-q"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise InputError(f"data/ is filled, but `dvc add data` failed ({reason}); mend that and run `dvc add data`")
+    after = tracked_md5(root / "data.dvc")
+    if before == after:
+        typer.echo(f"data.dvc is as it was (md5 {after})")
+        return
+    typer.echo(f"data.dvc changed: md5 {before} -> {after}" if before else f"data.dvc is new: md5 {after}")
+    if before and remark:
+        typer.echo(remark)
+
+
+def tracked_md5(path: Path) -> str | None:
+    """The hash a .dvc file records, None without the file."""
+    if not path.is_file():
+        return None
+    found = re.search(r"\bmd5: *(\S+)", path.read_text(encoding="utf-8"))
+    return found[1] if found else None

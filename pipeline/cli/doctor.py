@@ -1,0 +1,159 @@
+"""`fracture doctor`: is everything here that a run needs, and if not, which command mends it."""
+
+import importlib.metadata
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from packaging.markers import Marker
+
+from pipeline import registry, tracking
+from pipeline.errors import InputError
+from pipeline.workspace import project_root
+
+_LOCK = "locks/full.txt"
+_NEEDED_GIB = 5.0
+_PORTS = {3000: "fracture serve", 5000: "make mlflow"}
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: ok, warning or error."""
+
+    state: str
+    subject: str
+    text: str
+
+
+def locked_versions(lock: Path) -> dict[str, str]:
+    """Package name -> version of every pin of a lock file that applies to this Python and platform."""
+    pins = (_PIN.match(line) for line in lock.read_text(encoding="utf-8").splitlines())
+    return {
+        pin[1].lower().replace("_", "-"): pin[2]
+        for pin in pins
+        if pin and (pin[3] is None or Marker(pin[3].strip()).evaluate())
+    }
+
+
+def check_versions(root: Path) -> Finding:
+    """Installed packages against the lock."""
+    lock = root / _LOCK
+    if not lock.is_file():
+        return Finding("error", "packages", f"{_LOCK} is missing; restore it with `git checkout {_LOCK}`")
+    wrong = []
+    for name, wanted in locked_versions(lock).items():
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = "missing"
+        if found != wanted:
+            wrong.append(f"{name} {found} instead of {wanted}")
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        return Finding("error", "packages", f"{', '.join(wrong[:5])}{more}; run `make setup`")
+    return Finding("ok", "packages", f"as {_LOCK} says")
+
+
+def check_python() -> Finding:
+    """The interpreter's version."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Finding("ok", "python", version)
+    return Finding("error", "python", f"{version}; 3.11 to 3.13 are supported")
+
+
+def check_disk(root: Path) -> Finding:
+    """Free space for environment, data, cache and runs."""
+    free = shutil.disk_usage(root).free / 2**30
+    if free >= _NEEDED_GIB:
+        return Finding("ok", "disk", f"{free:.0f} GiB free")
+    return Finding("warning", "disk", f"{free:.1f} GiB free, {_NEEDED_GIB:.0f} are needed; see README on clearing runs")
+
+
+def check_ports() -> Iterator[Finding]:
+    """Whether the ports of the servers are free on loopback."""
+    for port, user in _PORTS.items():
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            taken = probe.connect_ex(("127.0.0.1", port)) == 0
+        if taken:
+            yield Finding("warning", f"port {port}", f"in use; give `{user}` another one with --port")
+        else:
+            yield Finding("ok", f"port {port}", f"free for {user}")
+
+
+def check_gpu() -> Finding:
+    """Whether an NVIDIA driver is there and TensorFlow has the libraries to use it."""
+    if shutil.which("nvidia-smi") is None:
+        return Finding("ok", "gpu", "none; training runs on the CPU")
+    try:
+        importlib.metadata.version("nvidia-cudnn-cu12")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("warning", "gpu", "found, but TensorFlow cannot use it; run `make setup EXTRA=gpu`")
+    return Finding("ok", "gpu", "found, with TensorFlow's CUDA libraries")
+
+
+def check_data(root: Path) -> Finding:
+    """Whether data/ can be read."""
+    from pipeline import dataset  # noqa: PLC0415  pandas is slow to import; the other checks come first
+
+    try:
+        data = dataset.read(root / "data")
+    except InputError as error:
+        fill = "`fracture data sample`, `fracture data fracatlas` or `fracture data folder DIR`"
+        state = "error" if (root / "data").exists() else "warning"
+        return Finding(state, "data", f"{error}" if state == "error" else f"none yet; make it with {fill}")
+    return Finding("ok", "data", f"{data.info.title()}, {len(data.labels)} images")
+
+
+def check_tracking(root: Path) -> Iterator[Finding]:
+    """Whether the tracking server answers, and whether its champion may be used."""
+    from pipeline import params  # noqa: PLC0415
+
+    file = tracking.database_file()
+    if file is not None and not file.exists():
+        yield Finding("ok", "mlflow", "no database yet; the first run makes mlflow.db")
+        return
+    try:
+        name = params.load(root / "params.yaml").register_.model_name
+        champion = tracking.require(lambda mlflow: registry.observe(mlflow.MlflowClient(), name))
+    except InputError as error:
+        yield Finding("error", "mlflow", str(error))
+        return
+    yield Finding("ok", "mlflow", f"{tracking.shown_uri()} answers")
+    if champion is None:
+        yield Finding("ok", "champion", f"none of {name} yet; `fracture promote` after `dvc repro`")
+        return
+    try:
+        registry.require_fit(champion)
+    except InputError as error:
+        yield Finding("error", "champion", str(error))
+    else:
+        yield Finding("ok", "champion", f"{name} version {champion.version}")
+
+
+def findings(root: Path) -> Iterator[Finding]:
+    """Every check in turn."""
+    yield check_python()
+    yield check_versions(root)
+    yield check_disk(root)
+    yield from check_ports()
+    yield check_gpu()
+    yield check_data(root)
+    yield from check_tracking(root)
+
+
+def doctor() -> None:
+    """Check versions against the lock, disk, ports, GPU, data, tracking server and champion."""
+    worst = 0
+    for finding in findings(project_root()):
+        print(f"{finding.state:<8}{finding.subject:<12}{finding.text}")
+        worst = max(worst, finding.state == "error")
+    if worst:
+        raise typer.Exit(1)

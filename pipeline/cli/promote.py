@@ -1,0 +1,39 @@
+"""`fracture promote` and `fracture rollback`: who the champion is."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline import params, registry, tracking
+from pipeline.workspace import project_root
+
+Name = Annotated[str, typer.Option("--name", help="Registered model; by default the one params.yaml names.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the version's tags.")]
+
+
+def _model(name: str) -> str:
+    return name or params.load(project_root() / "params.yaml").register_.model_name
+
+
+def _announce(name: str, move: registry.Move) -> None:
+    before = f", before it version {move.previous}" if move.previous else ""
+    print(f"{name} version {move.version} is now the champion{before}; recorded: {move.by}, {move.at}: {move.reason}")
+
+
+def promote(
+    version: Annotated[str | None, typer.Argument(help="Version to promote; by default the challenger.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote a version that failed its gates.")] = False,
+    reason: Reason = "",
+    name: Name = "",
+) -> None:
+    """Make a registered version the champion, which is what gets packaged and served."""
+    model = _model(name)
+    move = tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), model, version, force, reason))
+    _announce(model, move)
+
+
+def rollback(reason: Reason = "", name: Name = "") -> None:
+    """Return to the champion before the present one."""
+    model = _model(name)
+    move = tracking.require(lambda mlflow: registry.rollback(mlflow.MlflowClient(), model, reason))
+    _announce(model, move)

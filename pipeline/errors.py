@@ -1,0 +1,61 @@
+"""Errors a person can act on, and the one place that turns them into a line and an exit code."""
+
+import errno
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class InputError(Exception):
+    """Something the user gave is wrong.
+
+    The message is one line: which file, key or row, what is wrong with it and what to do.
+    """
+
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space and run the command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+    errno.EACCES: "permission denied; make the folder writable for this user",
+    errno.EPERM: "the operation is not permitted for this user; check the owner of the folder",
+    errno.EROFS: "the file system is read-only; work in a folder that can be written",
+}
+
+
+def describe(error: BaseException) -> str | None:
+    """The line shown for an error, or None for one that is a defect of ours and deserves its traceback."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _ADVICE:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{_ADVICE[error.errno]}"
+    return None
+
+
+@contextmanager
+def os_errors_name(place: object) -> Iterator[None]:
+    """Give an OSError that names no file (a full disk met in a write) the file or folder being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(place)
+        raise
+
+
+def exit_with_line(function: Callable[[], None]) -> None:
+    """Run `function`; on bad input print one line on stderr and exit with code 1 (130 when interrupted).
+
+    Anything unforeseen keeps its traceback: hiding a defect of ours would help nobody.
+    """
+    try:
+        function()
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written is left behind", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        line = describe(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,358 @@
+"""Stage evaluate: honest figures on the untouched test part, and what later checks compare with.
+
+Everything that is chosen (calibration, operating points) is chosen on the validation part.
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported, below
+
+import cv2
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline import metrics, models, params, plots, prepared
+from pipeline.errors import InputError, exit_with_line
+from pipeline.explain import MAP, SCORES, explained
+from pipeline.metrics import Array, Calibration, Labels, LogisticCalibration, fit_calibration
+from pipeline.params import EvaluateParams
+from pipeline.prepared import Prepared, slices_of
+from pipeline.progress import progress_bar
+from pipeline.workspace import atomic_file, atomic_folder, read_json, write_json, write_text
+from serving import heatmap
+from serving.imaging import Letterbox, Pixels
+from serving.statistics import input_statistics, reference_of
+
+_BATCH = 32
+_SMALLEST_SLICE = 10
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the model says of some images: raw scores (n, 1 or classes), features (n, k), signed maps (n, h, w)."""
+
+    rows: npt.NDArray[np.int64]
+    scores: Array
+    features: Array
+    maps: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How scores become an answer; all of it chosen on the validation part."""
+
+    calibration: Calibration
+    threshold: float
+    high_sensitivity: float
+    high_specificity: float
+    best_accuracy: float
+
+    def fracture_probability(self, scores: Array) -> Array:
+        """Calibrated probability of a fracture, float64 (n,): one minus that of normal."""
+        return np.asarray(1 - self.calibration.apply(scores)[:, 0], np.float64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        kind = "logistic" if isinstance(self.calibration, LogisticCalibration) else "temperature"
+        return {
+            "calibration": {"kind": kind, **asdict(self.calibration)},
+            "threshold": self.threshold,
+            "operating_points": {
+                "high_sensitivity": self.high_sensitivity,
+                "high_specificity": self.high_specificity,
+                "best_accuracy": self.best_accuracy,
+            },
+        }
+
+
+def run_model(model: keras.Model, data: Prepared, part: str) -> Outputs:
+    """Pass one part through the explained model, with progress."""
+    rows = data.rows(part)
+    collected: dict[str, list[npt.NDArray[np.float32]]] = {SCORES: [], models.FEATURES: [], MAP: []}
+    with progress_bar(f"evaluate: {part} part", len(rows)) as advance:
+        for start in range(0, len(rows), _BATCH):
+            chosen = rows[start : start + _BATCH]
+            answer = model.predict_on_batch(data.images[chosen][..., np.newaxis])
+            for name, parts in collected.items():
+                parts.append(np.asarray(answer[name], np.float32))
+            advance(len(chosen))
+    scores, features, maps = (np.concatenate(collected[name]) for name in (SCORES, models.FEATURES, MAP))
+    return Outputs(rows, scores.astype(np.float64), features.astype(np.float64), maps)
+
+
+def decide(validation: Outputs, classes: Labels, options: EvaluateParams) -> Decision:
+    """Choose calibration and operating points on the validation part."""
+    calibration = fit_calibration(validation.scores, classes)
+    p = np.asarray(1 - calibration.apply(validation.scores)[:, 0], np.float64)
+    y = (classes > 0).astype(np.int64)
+    return Decision(
+        calibration=calibration,
+        threshold=options.threshold,
+        high_sensitivity=metrics.threshold_for_sensitivity(y, p, options.target_sensitivity),
+        high_specificity=metrics.threshold_for_specificity(y, p, options.target_specificity),
+        best_accuracy=metrics.best_accuracy_threshold(y, p),
+    )
+
+
+def measure(
+    y: Labels, p: Array, groups: npt.NDArray[Any], decision: Decision, options: EvaluateParams
+) -> dict[str, Any]:
+    """Every measure with its 95 % interval by bootstrap over groups: {name: {value, low, high}}, nested."""
+    ones = np.ones((1, len(y)))
+    weights = metrics.bootstrap_weights(groups, options.bootstrap, options.seed)
+
+    def both(measured: Any) -> dict[str, Any]:
+        value, spread = measured(ones), measured(weights)
+        if isinstance(value, dict):
+            return {name: _with_interval(value[name], spread[name]) for name in value}
+        return _with_interval(value, spread)
+
+    result = {name: both(lambda w, m=function: m(y, p, w)) for name, function in metrics.RANKING.items()}
+    for specificity in (0.90, 0.95):
+        result[f"sensitivity_at_specificity_{specificity:.2f}"] = both(
+            lambda w, s=specificity: metrics.sensitivity_at_specificity(y, p, w, s)
+        )
+    for sensitivity in (0.90, 0.95):
+        result[f"specificity_at_sensitivity_{sensitivity:.2f}"] = both(
+            lambda w, s=sensitivity: metrics.specificity_at_sensitivity(y, p, w, s)
+        )
+    for name, threshold in (
+        ("threshold", decision.threshold),
+        ("high_sensitivity", decision.high_sensitivity),
+        ("high_specificity", decision.high_specificity),
+        ("best_accuracy", decision.best_accuracy),
+    ):
+        result[f"at_{name}"] = {
+            "threshold": round(threshold, 6),
+            **both(lambda w, t=threshold: metrics.at_threshold(y, p, w, t)),
+        }
+    return result
+
+
+def _with_interval(value: Array, spread: Array) -> dict[str, float | None]:
+    low, high = metrics.interval(spread)
+    return {"value": _number(value[0]), "low": _number(low), "high": _number(high)}
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def slice_table(table: pd.DataFrame, y: Labels, p: Array, decision: Decision, options: EvaluateParams) -> pd.DataFrame:
+    """AUROC, sensitivity and specificity with intervals for every value of every slice of the test part.
+
+    A cell that holds several values (`hand;shoulder`) counts for each of them. `without hardware` and the like
+    are the values "0" or "no". Slices of fewer than 10 images are left out.
+    """
+    rows = []
+    for column in slices_of(table):
+        values = sorted({value for cell in table[column].astype(str) for value in cell.split(";")})
+        for value in values:
+            chosen = table[column].astype(str).map(lambda cell, v=value: v in cell.split(";")).to_numpy()
+            if chosen.sum() < _SMALLEST_SLICE:
+                continue
+            groups = table["group"].to_numpy()[chosen]
+            found = _slice(y[chosen], p[chosen], groups, decision, options)
+            name = value or "(unknown)"
+            counts = {"images": int(chosen.sum()), "fractured": int(y[chosen].sum())}
+            rows.append({"slice": column, "value": name, **counts, **found})
+    return pd.DataFrame(rows)
+
+
+def _slice(
+    y: Labels, p: Array, groups: npt.NDArray[Any], decision: Decision, options: EvaluateParams
+) -> dict[str, float | None]:
+    weights = metrics.bootstrap_weights(groups, options.bootstrap, options.seed)
+    ones = np.ones((1, len(y)))
+    found = {"auroc": (metrics.auroc(y, p, ones), metrics.auroc(y, p, weights))}
+    for point, threshold in (("threshold", decision.threshold), ("high_sensitivity", decision.high_sensitivity)):
+        values, spreads = (metrics.at_threshold(y, p, w, threshold) for w in (ones, weights))
+        for name in ("sensitivity", "specificity"):
+            found[f"{name}_at_{point}"] = (values[name], spreads[name])
+    flat: dict[str, float | None] = {}
+    for name, (value, spread) in found.items():
+        cell = _with_interval(value, spread)
+        flat |= {name: cell["value"], f"{name}_low": cell["low"], f"{name}_high": cell["high"]}
+    return flat
+
+
+def confusion(classes: tuple[str, ...], truth: Labels, probabilities: Array, threshold: float) -> pd.DataFrame:
+    """Counts of truth (rows) against answer (columns): fractured from the threshold on, then the likeliest type."""
+    fractured = 1 - probabilities[:, 0] >= threshold
+    answer = np.where(fractured, 1 + probabilities[:, 1:].argmax(axis=1), 0)
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (truth, answer), 1)
+    return pd.DataFrame(counts, index=list(classes), columns=list(classes))
+
+
+def place_of(table: pd.DataFrame, row: int) -> Letterbox:
+    """Where image number `row` lies on its canvas."""
+    left, top, width, height = (int(table[name].iloc[row]) for name in ("left", "top", "width", "height"))
+    return Letterbox(left, top, width, height, max(width, height))
+
+
+def on_image(data: Prepared, row: int) -> tuple[Letterbox, Array]:
+    """Place of an image and its fracture boxes (k, 4) as fractions of the image instead of the canvas."""
+    place = place_of(data.table, row)
+    corners = [(*place.to_image(x0, y0), *place.to_image(x1, y1)) for x0, y0, x1, y1 in data.boxes_of(row)]
+    return place, np.array(corners, np.float64).reshape(-1, 4)
+
+
+def peak_hits(data: Prepared, outputs: Outputs, chosen: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Of the chosen images that have boxes: how many heatmap peaks lie in one of them, and how many images."""
+    hits = total = 0
+    for position in np.flatnonzero(chosen):
+        place, truth = on_image(data, int(outputs.rows[position]))
+        if not len(truth):
+            continue
+        total += 1
+        peak = heatmap.peak(heatmap.evidence(outputs.maps[position], place))
+        if peak is not None:
+            x, y = peak
+            hits += bool(((truth[:, 0] <= x) & (x <= truth[:, 2]) & (truth[:, 1] <= y) & (y <= truth[:, 3])).any())
+    return hits, total
+
+
+def _wilson(hits: int, total: int) -> dict[str, float | None]:
+    """Share with Wilson's 95 % score interval."""
+    if not total:
+        return {"value": None, "low": None, "high": None}
+    z, share = 1.959964, hits / total
+    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return {"value": _number(share), "low": _number(centre - half), "high": _number(centre + half)}
+
+
+def worst_errors(
+    data: Prepared, test: Outputs, y: Labels, p: Array, *, threshold: float, count: int
+) -> list[tuple[str, Pixels, Any, Any, str]]:
+    """Gallery entries of the errors furthest beyond the threshold, missed fractures and false alarms in turn."""
+    missed = [int(i) for i in np.argsort(p) if y[i] == 1 and p[i] < threshold]
+    alarms = [int(i) for i in np.argsort(-p) if y[i] == 0 and p[i] >= threshold]
+    entries = []
+    for position in sorted([*missed[: (count + 1) // 2], *alarms[: count // 2]], key=lambda i: -abs(p[i] - y[i])):
+        row = int(test.rows[position])
+        place, truth = on_image(data, row)
+        canvas = data.images[row]
+        pixels = np.ascontiguousarray(
+            canvas[place.top : place.top + place.height, place.left : place.left + place.width]
+        )
+        kind = "missed fracture" if y[position] else "false alarm"
+        shown = heatmap.evidence(test.maps[position], place)
+        text = f"{kind}, probability {p[position]:.3f}"
+        entries.append((str(data.table["image_id"].iloc[row]), pixels, shown, truth, text))
+    return entries
+
+
+def predictions_table(data: Prepared, decision: Decision, *outputs: Outputs) -> pd.DataFrame:
+    """One row per image of the given parts: id, part, label, raw scores, calibrated probability of a fracture."""
+    tables = []
+    for output in outputs:
+        table = data.table.iloc[output.rows][["image_id", "part", "label", "group"]].copy()
+        for column in range(output.scores.shape[1]):
+            table[f"score_{data.classes[-output.scores.shape[1] :][column]}"] = output.scores[:, column].round(6)
+        table["probability"] = decision.fracture_probability(output.scores).round(6)
+        tables.append(table)
+    return pd.concat(tables)
+
+
+def headline(metric_values: dict[str, Any], data: Prepared, y: Labels, training: dict[str, Any]) -> dict[str, Any]:
+    """The content of metrics.json: the measures with their context."""
+    return {
+        "test": metric_values,
+        "images": {"test": len(y), "fractured": int(y.sum()), "validation": len(data.rows("validation"))},
+        "always_normal_accuracy": _number(1 - float(y.mean())),
+        "hashes": {"data": data.data_hash, "split": data.split_hash, "test": data.test_hash},
+        "architecture": training["architecture"],
+        "weights_sha256": training["weights_sha256"],
+    }
+
+
+def evaluate(
+    data: Prepared, model: keras.Model, training: dict[str, Any], options: EvaluateParams, reports: Path
+) -> str:
+    """Measure `model`, write every file of the stage below `reports` and build/, return the line to print."""
+    reasons = explained(model)
+    parts = {name: run_model(reasons, data, name) for name in ("train", "validation", "test")}
+    decision = decide(parts["validation"], data.labels(parts["validation"].rows), options)
+    test = parts["test"]
+    table = data.table.iloc[test.rows]
+    truth, groups = data.labels(test.rows), table["group"].to_numpy()
+    y, p = (truth > 0).astype(np.int64), decision.fracture_probability(test.scores)
+    values = measure(y, p, groups, decision, options)
+    hits, boxed = peak_hits(data, test, (y == 1) & (p >= decision.threshold))
+    values["peak_in_box"] = {**_wilson(hits, boxed), "images": boxed}
+    simulated = metrics.simulated_calibration_error(p, options.bootstrap, options.seed)
+    values["expected_calibration_error"]["perfect_model_median"] = _number(float(np.median(simulated)))
+    values["expected_calibration_error"]["perfect_model_95th_percentile"] = _number(float(np.quantile(simulated, 0.95)))
+    confusions = confusion(data.classes, truth, decision.calibration.apply(test.scores), decision.threshold)
+    write_json(reports / "metrics.json", headline(values, data, y, training))
+    write_text(reports / "slices.csv", _csv(slice_table(table, y, p, decision, options)))
+    write_text(reports / "predictions.csv", _csv(predictions_table(data, decision, parts["validation"], test)))
+    with atomic_folder(reports / "plots") as folder:
+        tables = plots.curve_tables(y, p)
+        for name, content in tables.items():
+            write_text(folder / f"{name}.csv", _csv(content))
+        names = data.table["label"].unique()
+        pairs = [
+            (data.classes[t], a) for t, row in enumerate(confusions.to_numpy()) for a in _repeat(data.classes, row)
+        ]
+        write_text(folder / "confusion.csv", _csv(pd.DataFrame(pairs, columns=["truth", "answer"])))
+        plots.save_png(
+            tables, confusions, f"{training['architecture']}, {len(y)} test images, {len(names)} classes", folder
+        )
+    with atomic_folder(reports / "gallery") as folder:
+        plots.gallery(worst_errors(data, test, y, p, threshold=decision.threshold, count=options.gallery), folder)
+    _write_for_later(data, parts["train"], decision)
+    auroc, sensitivity = values["auroc"], values["at_high_sensitivity"]["sensitivity"]
+    return (
+        f"test AUROC {auroc['value']} (95 % interval {auroc['low']} to {auroc['high']}), sensitivity at the "
+        f"high-sensitivity point {sensitivity['value']}; see {reports}/metrics.json and {reports}/gallery/index.html"
+    )
+
+
+def _repeat(names: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
+    return [name for name, count in zip(names, counts, strict=True) for _ in range(count)]
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def _write_for_later(data: Prepared, train: Outputs, decision: Decision) -> None:
+    """Write build/decision.json and build/reference.npz, which the bundle will carry."""
+    write_json(Path("build/decision.json"), decision.to_dict())
+    inputs = np.stack([input_statistics(data.images[row]) for row in train.rows])
+    reference = reference_of(inputs, train.features, decision.fracture_probability(train.scores))
+    with atomic_file(Path("build/reference.npz")) as partial:
+        reference.save(partial)
+
+
+def load_model(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
+    """The trained model and the facts of its training; InputError names a missing or broken file."""
+    training = read_json(folder / "training.json")
+    try:
+        return keras.models.load_model(folder / "model.keras", safe_mode=True, compile=False), training
+    except (ValueError, OSError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder / 'model.keras'}: cannot be loaded ({line}); run `dvc repro train`") from None
+
+
+def main() -> None:
+    """Read prepared/ and build/model/; write reports/, build/decision.json and build/reference.npz."""
+    cv2.setNumThreads(0)
+    options = params.load().evaluate
+    data = prepared.load()
+    model, training = load_model(Path("build/model"))
+    if training["split_hash"] != data.split_hash:
+        raise InputError("build/model: was trained on another split than prepared/ holds; run `dvc repro`")
+    print(evaluate(data, model, training, options, Path("reports")))
+
+
+if __name__ == "__main__":
+    exit_with_line(main)

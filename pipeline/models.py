@@ -1,0 +1,138 @@
+"""Architectures by name. Every model maps uint8 pixels (n, size, size, 1) to class probabilities.
+
+Layer names are the interface to the rest of the pipeline: `feature_map` (the last pooled map), `features` (what
+the head sees, and the guard later), `logits`, `probability`. Two classes give one sigmoid column, the
+probability of a fracture; more give a softmax in the order of the classes. Backend-neutral Keras.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+
+from pipeline.errors import InputError
+from pipeline.params import TrainParams
+
+FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits", "probability"
+BACKBONE = "backbone"
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: keras.applications.imagenet_utils, mode "torch"
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)  # the same module, mode "caffe"
+
+_SYMMETRIC = ("MobileNet", "MobileNetV2", "InceptionV3", "InceptionResNetV2", "Xception")
+_TORCH = ("DenseNet121", "DenseNet169", "DenseNet201")
+_CAFFE = ("ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19")
+_BUILT_IN = ("MobileNetV3", "EfficientNet", "ConvNeXt")
+
+
+def build(options: TrainParams, image_size: int, classes: int, weights: str | None = None) -> keras.Model:
+    """An untrained model, or one with a pretrained backbone.
+
+    `classes` counts them, normal included; `weights` overrides `options.weights` (`none` when the trained
+    weights are loaded anyway). Raises InputError for an unknown architecture, options it does not take, or
+    weights that cannot be had or do not fit.
+    """
+    keras.utils.set_random_seed(options.seed)
+    pixels = keras.Input((image_size, image_size, 1), dtype="uint8", name="pixels")
+    chosen = options.weights if weights is None else weights
+    if options.architecture == "cnn":
+        features = _classic(pixels, options, chosen)
+    else:
+        features = _with_backbone(pixels, options, image_size, chosen)
+    columns = 1 if classes == 2 else classes
+    logits = layers.Dense(columns, name=LOGITS)(features)
+    activation = "sigmoid" if classes == 2 else "softmax"
+    # float32 whatever the policy: probabilities near 0 and 1 need its resolution.
+    probability = layers.Activation(activation, dtype="float32", name=PROBABILITY)(logits)
+    return keras.Model(pixels, probability, name=options.architecture)
+
+
+def _classic(pixels: Any, options: TrainParams, weights: str) -> Any:
+    """Twice convolution and max-pooling, flatten, one dense layer: the network of the original idea."""
+    if weights != "none":
+        raise InputError(
+            f"params.yaml: train.weights: the architecture cnn starts from none, not from {weights!r}; set it to none"
+        )
+    if options.architecture_options:
+        raise InputError("params.yaml: train.architecture_options: the architecture cnn takes none; set it to {}")
+    x = layers.Rescaling(1 / 255, name="scale")(pixels)
+    x = layers.Conv2D(32, 3, padding="same", activation="relu", name="convolution_1")(x)
+    x = layers.MaxPooling2D(2, name="pool_1")(x)
+    x = layers.Conv2D(64, 3, padding="same", activation="relu", name="convolution_2")(x)
+    x = layers.MaxPooling2D(2, name=FEATURE_MAP)(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(128, activation="relu", name=FEATURES)(x)
+    return layers.Dropout(options.dropout, seed=options.seed, name="dropout")(x)
+
+
+def _with_backbone(pixels: Any, options: TrainParams, image_size: int, weights: str) -> Any:
+    x = scaling(options.architecture)(layers.Concatenate(name="grey_to_rgb")([pixels, pixels, pixels]))
+    backbone = _backbone(options, image_size, weights)
+    # Pretrained batch statistics stay as they are: batches of a few dozen images are too small to move them.
+    maps = backbone(x, training=False) if weights != "none" else backbone(x)
+    maps = layers.Activation("linear", name=FEATURE_MAP)(maps)
+    features = layers.GlobalAveragePooling2D(name=FEATURES)(maps)
+    return layers.Dropout(options.dropout, seed=options.seed, name="dropout")(features)
+
+
+def scaling(architecture: str) -> keras.layers.Layer:
+    """The layer that turns grey levels 0..255 into what the backbone was trained on (keras.applications)."""
+    if architecture in _TORCH:
+        scale = [1 / (255 * std) for std in _IMAGENET_STD]
+        offset = [-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)]
+        return layers.Rescaling(scale, offset, name="scale")
+    if architecture in _CAFFE:
+        return layers.Rescaling([1.0, 1.0, 1.0], [-mean for mean in _CAFFE_MEAN_BGR], name="scale")
+    if architecture.startswith(_BUILT_IN):
+        return layers.Rescaling(1.0, name="scale")
+    return layers.Rescaling(1 / 127.5, -1.0, name="scale")
+
+
+def architectures() -> list[str]:
+    """The names `train.architecture` accepts."""
+    names = (name for name in dir(keras.applications) if name[0].isupper() and callable(_constructor(name)))
+    return ["cnn", *sorted(names)]
+
+
+def _constructor(name: str) -> Any:
+    return getattr(keras.applications, name, None)
+
+
+def _backbone(options: TrainParams, image_size: int, weights: str) -> keras.Model:
+    constructor = _constructor(options.architecture)
+    if constructor is None or not options.architecture[0].isupper():
+        known = ", ".join(architectures())
+        raise InputError(f"params.yaml: train.architecture: {options.architecture!r} is unknown; choose one of {known}")
+    source = _weights_argument(weights)
+    arguments: Mapping[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, 3), "weights": source}
+    try:
+        return constructor(**arguments, **options.architecture_options, name=BACKBONE)
+    except TypeError as error:
+        raise InputError(f"params.yaml: train.architecture_options: {options.architecture}: {_line(error)}") from None
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(
+            f"params.yaml: train.weights: {weights!r} cannot be loaded into {options.architecture} with "
+            f"architecture_options {options.architecture_options} at {image_size} px ({_line(error)})"
+        ) from None
+    except Exception as error:
+        if weights == "imagenet" and "URL fetch failure" in str(error):
+            raise InputError(
+                "params.yaml: train.weights: the ImageNet weights cannot be downloaded; give the path of a "
+                f"downloaded .weights.h5 file ({_line(error)})"
+            ) from None
+        raise
+
+
+def _weights_argument(weights: str) -> str | None:
+    if weights in {"none", "imagenet"}:
+        return None if weights == "none" else weights
+    if not Path(weights).is_file():
+        raise InputError(f"params.yaml: train.weights: {weights}: no such file; give none, imagenet or a .weights.h5")
+    return weights
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

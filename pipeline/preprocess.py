@@ -1,0 +1,164 @@
+"""Stage preprocess: radiographs to letterboxed uint8 arrays, and who is in which part."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from pipeline import dataset, params
+from pipeline.dataset import Dataset
+from pipeline.errors import InputError, exit_with_line
+from pipeline.params import PreprocessParams
+from pipeline.prepared import NOT_SLICES
+from pipeline.progress import progress_bar
+from pipeline.split import PARTS, split
+from pipeline.workspace import atomic_folder, write_json, write_text
+from serving import imaging
+from serving.errors import ImageError
+from serving.imaging import Letterbox, Pixels, Preprocessing
+
+_CHUNK = 32
+
+
+def read_image_table(path: Path) -> pd.DataFrame:
+    """The usable rows of reports/images.csv, sorted by image_id, every cell text."""
+    if not path.is_file():
+        raise InputError(f"{path}: not found; `dvc repro validate` writes it")
+    table = dataset.read_table(path, ["image_id", "file", "label", "group", "excluded", "sha256", "region"])
+    return table[table["excluded"] == ""].sort_values("image_id", kind="stable").reset_index(drop=True)
+
+
+def prepare_file(path: Path, preprocessing: Preprocessing) -> tuple[Pixels, Letterbox]:
+    """One image file as the model will see it; InputError names a file that cannot be decoded any more."""
+    try:
+        pixels, box, _ = imaging.prepare(path.read_bytes(), preprocessing)
+    except (ImageError, FileNotFoundError) as error:
+        raise InputError(f"{path}: changed since validation ({error}); run `dvc repro` again") from None
+    return pixels, box
+
+
+def prepare_files(paths: Sequence[Path], preprocessing: Preprocessing) -> Iterator[tuple[Pixels, Letterbox]]:
+    """Prepare files on all cores, in order; only a few chunks are in memory at a time."""
+    cv2.setNumThreads(1)  # the files are spread over the cores, not each image's rows
+    chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as pool:
+        # A window of chunks bounds the memory: `map` alone would run ahead of a slow disk.
+        window = 2 * cores
+        waiting = [pool.submit(_prepare_chunk, chunk, preprocessing) for chunk in chunks[:window]]
+        for position in range(len(chunks)):
+            done = waiting.pop(0).result()
+            if position + window < len(chunks):
+                waiting.append(pool.submit(_prepare_chunk, chunks[position + window], preprocessing))
+            yield from done
+
+
+def _prepare_chunk(paths: Sequence[Path], preprocessing: Preprocessing) -> list[tuple[Pixels, Letterbox]]:
+    return [prepare_file(path, preprocessing) for path in paths]
+
+
+def write_images(paths: Sequence[Path], preprocessing: Preprocessing, target: Path) -> list[Letterbox]:
+    """Write images.npy, uint8 (n, size, size), row after row, and return where each image lies on its canvas.
+
+    Plain writes instead of a memory map: pages of a map stay in the process's resident memory.
+    """
+    shape = (len(paths), preprocessing.image_size, preprocessing.image_size)
+    boxes = []
+    with target.open("wb") as file, progress_bar("preprocess: decoding images", len(paths)) as advance:
+        _write_header(file, shape)
+        for pixels, box in prepare_files(paths, preprocessing):
+            file.write(pixels.data)
+            boxes.append(box)
+            advance()
+    return boxes
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def split_table(table: pd.DataFrame, parts: pd.Series, places: list[Letterbox], classes: Sequence[str]) -> pd.DataFrame:
+    """The content of split.csv: label, part, group and place on the canvas, and every column that is a slice."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    result = pd.DataFrame({"index": range(len(table)), "image_id": table["image_id"], "label": table["label"]})
+    result["class"] = table["label"].map(numbers)
+    result["part"] = parts
+    for column in ("group", "patient_id", "region", "view", "hardware", "laterality", "source"):
+        result[column] = table[column] if column in table.columns else ""
+    for column in _further_columns(table):
+        result[column] = table[column]
+    result["truncated"] = table["decoded"] == "truncated" if "decoded" in table.columns else False
+    for name in ("left", "top", "width", "height"):
+        result[name] = [getattr(place, name) for place in places]
+    return result
+
+
+def _further_columns(table: pd.DataFrame) -> list[str]:
+    """The source's own columns: those that stand before `listed`, the first one that validate added."""
+    own = list(table.columns[: list(table.columns).index("listed")]) if "listed" in table.columns else []
+    return [column for column in own if column not in {*dataset.LABEL_COLUMNS, *NOT_SLICES}]
+
+
+def canvas_boxes(data: Dataset, table: pd.DataFrame) -> pd.DataFrame:
+    """Boxes of the images of split.csv as fractions of the canvas (columns: index, image_id, x0, y0, x1, y1, label)."""
+    rows: list[dict[str, Any]] = []
+    boxes = dict(tuple(data.boxes.groupby("image_id")))
+    none = data.boxes.iloc[:0]
+    for row in table.itertuples():
+        place = Letterbox(row.left, row.top, row.width, row.height, max(row.width, row.height))
+        for box in boxes.get(row.image_id, none).itertuples():
+            (x0, y0), (x1, y1) = place.to_canvas(box.x0, box.y0), place.to_canvas(box.x1, box.y1)
+            corners = {"x0": round(x0, 5), "y0": round(y0, 5), "x1": round(x1, 5), "y1": round(y1, 5)}
+            rows.append({"index": row.index, "image_id": row.image_id, **corners, "label": box.label})
+    return pd.DataFrame(rows, columns=["index", "image_id", "x0", "y0", "x1", "y1", "label"])
+
+
+def content_hash(table: pd.DataFrame, columns: Sequence[str]) -> str:
+    """Hex sha256 over the given cells of all rows, whatever their order."""
+    lines = sorted("\0".join(cells) for cells in table[list(columns)].astype(str).itertuples(index=False, name=None))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def preprocess(data: Dataset, table: pd.DataFrame, options: PreprocessParams, folder: Path) -> pd.DataFrame:
+    """Write the whole of prepared/ into `folder` and return its split table."""
+    preprocessing = Preprocessing(options.image_size, options.denoise, options.clahe)
+    parts = split(table, options)
+    places = write_images([data.folder / file for file in table["file"]], preprocessing, folder / "images.npy")
+    result = split_table(table, parts, places, data.info.classes)
+    hashed = result.assign(sha256=table["sha256"])
+    write_text(folder / "split.csv", result.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "boxes.csv", canvas_boxes(data, result).to_csv(index=False, lineterminator="\n"))
+    meta = {
+        "classes": list(data.info.classes),
+        "preprocessing": preprocessing.to_dict(),
+        "dataset": {"name": data.info.name, "version": data.info.version, "source": data.info.source},
+        "data_hash": content_hash(hashed, ["image_id", "label", "sha256"]),
+        "split_hash": content_hash(hashed, ["sha256", "part"]),
+        "test_hash": content_hash(hashed[hashed["part"] == "test"], ["sha256", "label"]),
+    }
+    write_json(folder / "prepared.json", meta)
+    return result
+
+
+def main() -> None:
+    """Read data/ and reports/images.csv, write prepared/."""
+    options = params.load().preprocess
+    data = dataset.read(Path("data"))
+    table = read_image_table(Path("reports/images.csv"))
+    with atomic_folder(Path("prepared")) as folder:
+        result = preprocess(data, table, options, folder)
+    for part in PARTS:
+        chosen = result[result["part"] == part]
+        counts = ", ".join(f"{count} {label}" for label, count in chosen["label"].value_counts().items())
+        print(f"{part}: {len(chosen)} images in {chosen['group'].nunique()} groups ({counts})")
+
+
+if __name__ == "__main__":
+    exit_with_line(main)

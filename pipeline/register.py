@@ -1,0 +1,233 @@
+"""Stage register: complete the MLflow run from the files and make a version of the registered model."""
+
+import hashlib
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when MLflow imports it
+
+import numpy as np
+import pandas as pd
+
+from pipeline import params, registry, tracking
+from pipeline.errors import InputError, exit_with_line
+from pipeline.params import Params
+from pipeline.workspace import read_json, sha256_file, write_json
+
+_ARTIFACTS = (
+    "params.yaml",
+    "build/decision.json",
+    "build/reference.npz",
+    "build/model/training.json",
+    "reports/metrics.json",
+    "reports/slices.csv",
+    "reports/history.csv",
+    "reports/validation.json",
+)
+"""Files kept with the run. The gallery and the predictions stay out: they show and name patients' images."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """All that is registered, read from the files of the stages before."""
+
+    root: Path
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    decision: dict[str, Any]
+    history: pd.DataFrame
+    options: Params
+
+    @classmethod
+    def read(cls, root: Path) -> "Candidate":
+        """Read build/, reports/ and params.yaml below `root`; InputError names what is missing."""
+        history = root / "reports/history.csv"
+        if not history.is_file():
+            raise InputError(f"{history}: not found; `dvc repro` writes it")
+        return cls(
+            root=root,
+            training=read_json(root / "build/model/training.json"),
+            metrics=read_json(root / "reports/metrics.json"),
+            decision=read_json(root / "build/decision.json"),
+            history=pd.read_csv(history),
+            options=params.load(root / "params.yaml"),
+        )
+
+    def content_hash(self) -> str:
+        """What makes two models the same: weights, classes, preprocessing and decision; hex sha256."""
+        parts = {key: self.training[key] for key in ("weights_sha256", "classes", "preprocessing")}
+        return hashlib.sha256(json.dumps([parts, self.decision], sort_keys=True).encode()).hexdigest()
+
+    def flat_metrics(self) -> dict[str, float]:
+        """Test figures under names MLflow takes: test_auroc, test_auroc_low, test_at_threshold_f1, ..."""
+        return _flatten("test", self.metrics["test"])
+
+    def flat_params(self) -> dict[str, Any]:
+        """params.yaml as section.key pairs."""
+        sections = self.options.model_dump(mode="json", by_alias=True)
+        return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+
+    def tags(self) -> dict[str, str]:
+        """What an auditor asks a version for."""
+        return {
+            "content_hash": self.content_hash(),
+            "architecture": self.training["architecture"],
+            "classes": ", ".join(self.training["classes"]),
+            "data_hash": self.training["data_hash"],
+            "split_hash": self.training["split_hash"],
+            "test_hash": self.metrics["hashes"]["test"],
+            "test_auroc": str(self.metrics["test"]["auroc"]["value"]),
+            "dataset": _dataset_name(self.root),
+            "data_dvc_sha256": _hash_or_unknown(self.root / "data.dvc"),
+            "dvc_lock_sha256": _hash_or_unknown(self.root / "dvc.lock"),
+            "git_commit": git_commit(self.root),
+        }
+
+
+def _dataset_name(root: Path) -> str:
+    meta = read_json(root / "prepared/prepared.json")["dataset"]
+    return f"{meta['name']} {meta['version']}"
+
+
+def _hash_or_unknown(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else "unknown"
+
+
+def _flatten(prefix: str, value: Any) -> dict[str, float]:
+    if isinstance(value, dict):
+        name = prefix.removesuffix("_value")
+        parts = (_flatten(f"{name}_{key}" if key != "value" else name, item) for key, item in value.items())
+        return {key: number for part in parts for key, number in part.items()}
+    return {} if value is None else {prefix: float(value)}
+
+
+def git_commit(root: Path) -> str:
+    """The commit of the checkout, with `-dirty` when tracked files differ from it; `unknown` outside git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  fixed words
+
+    try:
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def complete_run(mlflow: Any, candidate: Candidate) -> str:
+    """Bring the run that training began up to date with the files, or make one; returns its id.
+
+    What got through live is not logged twice.
+    """
+    client = mlflow.MlflowClient()
+    run = _existing_run(mlflow, candidate.training.get("run_id", ""))
+    if run is None:
+        run = client.create_run(tracking.experiment_id(mlflow), run_name=candidate.training["architecture"])
+    run_id = str(run.info.run_id)
+    missing = {key: value for key, value in candidate.flat_params().items() if key not in run.data.params}
+    tracking.log_params(mlflow, run_id, missing)
+    for row in candidate.history.to_dict("records"):
+        step = int(row.pop("epoch"))
+        new = {name: value for name, value in row.items() if not _is_logged(client, run, name, step)}
+        if new:
+            tracking.log_metrics(mlflow, run_id, new, step)
+    tracking.log_metrics(mlflow, run_id, candidate.flat_metrics(), candidate.training["best_epoch"])
+    for name, value in candidate.tags().items():
+        client.set_tag(run_id, name, value)
+    for name in _ARTIFACTS:
+        if (candidate.root / name).is_file():
+            client.log_artifact(run_id, str(candidate.root / name), str(Path(name).parent.name or "files"))
+    for path in sorted((candidate.root / "reports/plots").glob("*.png")):
+        client.log_artifact(run_id, str(path), "plots")
+    return run_id
+
+
+def _existing_run(mlflow: Any, run_id: str) -> Any | None:
+    if not run_id:
+        return None
+    try:
+        return mlflow.MlflowClient().get_run(run_id)
+    except mlflow.exceptions.MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def _is_logged(client: Any, run: Any, name: str, step: int) -> bool:
+    if name not in run.data.metrics:
+        return False
+    return any(point.step == step for point in client.get_metric_history(run.info.run_id, name))
+
+
+def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
+    """Log the Keras model with signature and input example and register it; returns the version's number."""
+    import keras  # noqa: PLC0415  takes seconds; a model that is registered already does not need it
+
+    model = keras.models.load_model(candidate.root / "build/model/model.keras", safe_mode=True, compile=False)
+    size = int(candidate.training["image_size"])
+    # A grey ramp: a registry is no place for a patient's pixels.
+    ramp = np.tile(np.linspace(0, 255, size, dtype=np.uint8), (size, 1))[np.newaxis, ..., np.newaxis]
+    signature = mlflow.models.infer_signature(ramp, model.predict(ramp, verbose=0))
+    import tensorflow  # noqa: PLC0415
+
+    with mlflow.start_run(run_id=run_id):
+        info = mlflow.tensorflow.log_model(
+            model,
+            name="model",
+            signature=signature,
+            input_example=ramp,
+            # Given, because inferring them loads the model in another process for ten seconds.
+            pip_requirements=[f"tensorflow=={tensorflow.__version__}", f"keras=={keras.__version__}"],
+            registered_model_name=candidate.options.register_.model_name,
+        )
+    return str(info.registered_model_version)
+
+
+def register(mlflow: Any, candidate: Candidate) -> dict[str, Any]:
+    """Complete the run, make the version unless the same model has one, set tags and the challenger's alias."""
+    client = mlflow.MlflowClient()
+    options = candidate.options.register_
+    name = options.model_name
+    champion = registry.observe(client, name)
+    gates = registry.check_gates(candidate.metrics, champion.tags if champion else None, options)
+    known = registry.version_by_tag(client, name, "content_hash", candidate.content_hash())
+    if known is not None:
+        version, run_id = str(known.version), str(known.run_id)
+    else:
+        run_id = complete_run(mlflow, candidate)
+        version = log_model(mlflow, candidate, run_id)
+    tags = {**candidate.tags(), "gates": gates.verdict, "comparison": gates.comparison}
+    if known is not None:
+        tags = {"gates": gates.verdict, "comparison": gates.comparison}
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+    if not gates.reasons:
+        client.set_registered_model_alias(name, registry.CHALLENGER, version)
+    return {
+        "model": name,
+        "version": version,
+        "run_id": run_id,
+        "new": known is None,
+        "gates": gates.verdict,
+        "comparison": gates.comparison,
+        "content_hash": candidate.content_hash(),
+    }
+
+
+def main() -> None:
+    """Read build/ and reports/, write reports/registration.json; MLflow has to answer."""
+    candidate = Candidate.read(Path())
+    result = tracking.require(lambda mlflow: register(mlflow, candidate))
+    write_json(Path("reports/registration.json"), result)
+    state = "registered" if result["new"] else "already registered"
+    print(f"{result['model']} version {result['version']} {state}; gates {result['gates']}; {result['comparison']}")
+    if result["gates"] == registry.PASSED:
+        print("it is the challenger; promote it with `fracture promote` or in the MLflow UI (`make mlflow`)")
+
+
+if __name__ == "__main__":
+    exit_with_line(main)

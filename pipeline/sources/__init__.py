@@ -1,0 +1,1 @@
+"""One module per origin of radiographs, each of which fills the canonical `data/` folder."""

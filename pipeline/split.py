@@ -1,0 +1,97 @@
+"""Who goes into which part: stratified, and never one group in two parts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.errors import InputError
+from pipeline.params import PreprocessParams
+
+PARTS = ("train", "validation", "test")
+
+
+def assign_groups(
+    strata: npt.ArrayLike, groups: npt.ArrayLike, shares: Sequence[float], seed: int
+) -> npt.NDArray[np.int64]:
+    """Deal whole groups out to parts of the given shares, each with its share of every stratum.
+
+    `strata` and `groups` name the stratum and the group of each of n items; `shares` are positive and add up
+    to 1. Returns the part number of each item, int64 (n,). Large groups are dealt first, then in random order;
+    each goes to the part that is furthest behind in what the group brings (greedy, as in scikit-learn's
+    StratifiedGroupKFold, but with shares of any size).
+    """
+    _, stratum = np.unique(np.asarray(strata), return_inverse=True)
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    brings = np.zeros((group.max(initial=-1) + 1, stratum.max(initial=-1) + 1))
+    np.add.at(brings, (group, stratum), 1)
+    order = np.random.default_rng(seed).permutation(len(brings))
+    order = order[np.argsort(-brings[order].sum(axis=1), kind="stable")]
+    totals = brings.sum(axis=0)
+    share = np.asarray(shares, float)[:, None]
+    target = share * totals
+    held = np.zeros_like(target)
+    part_of_group = np.zeros(len(brings), np.int64)
+    for index in order:
+        # How far each part is behind, in the strata this group touches and, as a tie-break, over all.
+        lack = (target - held) / np.maximum(share * np.maximum(totals, 1), 1e-9)
+        weight = brings[index] / brings[index].sum()
+        overall = 1 - held.sum(axis=1) / np.maximum(target.sum(axis=1), 1e-9)
+        part = int(np.argmax(lack @ weight + 1e-3 * overall))
+        held[part] += brings[index]
+        part_of_group[index] = part
+    return np.asarray(part_of_group[group], np.int64)
+
+
+def split(table: pd.DataFrame, options: PreprocessParams) -> pd.Series:
+    """Part (train, validation or test) of each image of `table` (columns label, region, group, ...).
+
+    The test part is a share of `test_fraction`, or every image whose `holdout_column` holds `holdout_value`
+    together with its groups. It depends neither on `folds` nor on `fold`. Raises InputError for an unknown
+    column or value and for a part that lacks a class.
+    """
+    strata = (table["label"] + "|" + table["region"]).to_numpy(str)
+    groups = table["group"].to_numpy(str)
+    if options.holdout_column:
+        test = _held_out(table, options)
+    else:
+        shares = (1 - options.test_fraction, options.test_fraction)
+        test = assign_groups(strata, groups, shares, options.seed) == 1
+    parts = np.where(test, "test", "train").astype(object)
+    rest = np.flatnonzero(~test)
+    if options.folds:
+        fold = assign_groups(strata[rest], groups[rest], [1 / options.folds] * options.folds, options.seed + 1)
+        parts[rest[fold == options.fold]] = "validation"
+    else:
+        shares = (1 - options.validation_fraction, options.validation_fraction)
+        parts[rest[assign_groups(strata[rest], groups[rest], shares, options.seed + 1) == 1]] = "validation"
+    result = pd.Series(parts, index=table.index, name="part", dtype=str)
+    check_split(table, result)
+    return result
+
+
+def _held_out(table: pd.DataFrame, options: PreprocessParams) -> npt.NDArray[np.bool_]:
+    column, value = options.holdout_column, options.holdout_value
+    if column not in table.columns:
+        raise InputError(f"params.yaml: preprocess.holdout_column: reports/images.csv has no column {column!r}")
+    chosen = table[column].map(lambda cell: value in str(cell).split(";"))
+    if not chosen.any() or chosen.all():
+        how_many = "every" if chosen.all() else "no"
+        raise InputError(f"params.yaml: preprocess.holdout_value: {how_many} image has {column} {value!r}")
+    return np.asarray(chosen.groupby(table["group"]).transform("any"), bool)
+
+
+def check_split(table: pd.DataFrame, parts: pd.Series) -> None:
+    """Raise when a group lies in two parts (a defect of ours) or a part lacks a class (an InputError)."""
+    spread = parts.groupby(table["group"]).nunique()
+    if (spread > 1).any():
+        raise AssertionError(f"group {spread.idxmax()} lies in {spread.max()} parts")
+    for part in PARTS:
+        present = set(table["label"][parts == part])
+        missing = sorted(set(table["label"]) - present)
+        if missing:
+            raise InputError(
+                f"data: the {part} part has no image of class {', '.join(missing)}; add images (or patients), or "
+                f"change preprocess.test_fraction, validation_fraction or folds in params.yaml"
+            )

@@ -1,0 +1,143 @@
+"""The only room that knows MLflow.
+
+Two ways in: `Mirror`, a best-effort copy of what train and evaluate write to files anyway, and `Registry`, which
+needs the server to answer and raises InputError with one line when it does not.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.errors import InputError
+from pipeline.workspace import home_root
+
+EXPERIMENT = "bone-fracture"
+_DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    # A server that is away costs seconds instead of minutes: two short retries, then files only.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+
+T = TypeVar("T")
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or the SQLite database in the root of the person's checkout."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home_root() / _DATABASE}"
+
+
+def shown_uri() -> str:
+    """The tracking address without a password, for messages."""
+    return re.sub(r"//[^/@]*@", "//***@", tracking_uri())
+
+
+def connect() -> Any:
+    """Import MLflow, point it at the tracking server and return the module; takes seconds."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: PLC0415  takes seconds; importing this module must not
+
+    mlflow.set_tracking_uri(tracking_uri())
+    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri())
+    return mlflow
+
+
+def experiment_id(mlflow: Any) -> str:
+    """The id of the project's experiment, made when it is not there yet."""
+    found = mlflow.get_experiment_by_name(EXPERIMENT)
+    if found is not None:
+        return str(found.experiment_id)
+    local = tracking_uri().startswith("sqlite:")
+    location = (home_root() / ARTIFACTS).as_uri() if local else None
+    return str(mlflow.create_experiment(EXPERIMENT, artifact_location=location))
+
+
+def one_line(error: BaseException) -> str:
+    """The gist of an MLflow error, without its stack of retries."""
+    return re.sub(r"//[^/@\s]*@", "//***@", " ".join(str(error).split()))[:300] or type(error).__name__
+
+
+class Mirror:
+    """A run kept up to date as far as the server answers; the first failure ends it with one warning line."""
+
+    def __init__(self, run_id: str = "", name: str = "") -> None:
+        self.run_id = run_id
+        self._mlflow: Any = None
+        self._broken = False
+        self._try(lambda: self._start(name))
+
+    def _start(self, name: str) -> None:
+        self._mlflow = connect()
+        client = self._mlflow.MlflowClient()
+        if self.run_id:
+            client.get_run(self.run_id)
+        else:
+            self.run_id = client.create_run(experiment_id(self._mlflow), run_name=name or None).info.run_id
+
+    def log_params(self, values: Mapping[str, Any]) -> None:
+        """Parameters, once a run."""
+        self._try(lambda: log_params(self._mlflow, self.run_id, values))
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Metrics of one epoch."""
+        self._try(lambda: log_metrics(self._mlflow, self.run_id, values, step))
+
+    def finish(self, status: str) -> None:
+        """End the run as FINISHED, FAILED or KILLED."""
+        self._try(lambda: self._mlflow.MlflowClient().set_terminated(self.run_id, status))
+
+    def _try(self, action: Callable[[], None]) -> None:
+        if self._broken:
+            return
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001  whatever MLflow raises, training goes on
+            self._broken = True
+            print(f"warning: MLflow at {shown_uri()} does not answer ({one_line(error)}); going on with files only")
+
+
+def log_params(mlflow: Any, run_id: str, values: Mapping[str, Any]) -> None:
+    """Log parameters in one request."""
+    entities = mlflow.entities
+    parameters = [entities.Param(name, str(value)) for name, value in values.items()]
+    mlflow.MlflowClient().log_batch(run_id, params=parameters)
+
+
+def log_metrics(mlflow: Any, run_id: str, values: Mapping[str, float], step: int) -> None:
+    """Log metrics of one step in one request."""
+    now = int(time.time() * 1000)
+    metrics = [mlflow.entities.Metric(name, float(value), now, step) for name, value in values.items()]
+    mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
+
+
+def require(action: Callable[[Any], T]) -> T:
+    """Run `action(mlflow)`; InputError with one line when the tracking server does not answer or refuses."""
+    try:
+        return action(connect())
+    except InputError:
+        raise
+    except Exception as error:
+        if not _is_foreign(error):
+            raise
+        raise InputError(
+            f"MLflow at {shown_uri()}: {one_line(error)}; start the server or set MLFLOW_TRACKING_URI, then repeat"
+        ) from None
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether an error comes out of MLflow, its database or the network, not out of this project's code."""
+    return type(error).__module__.split(".")[0] in {"mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3"}
+
+
+def database_file() -> Path | None:
+    """The SQLite file behind the tracking address, if it is one."""
+    uri = tracking_uri()
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None

@@ -1,0 +1,279 @@
+"""Stage train: fit the network, epoch by epoch, so that it can be killed at any time and goes on."""
+
+import hashlib
+import json
+import os
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported, below
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import psutil
+
+from pipeline import checkpoint, models, params, prepared
+from pipeline.augment import Batches, FollowEpoch
+from pipeline.checkpoint import Keep, State, Store
+from pipeline.errors import InputError, exit_with_line
+from pipeline.params import TrainParams
+from pipeline.prepared import Prepared
+from pipeline.tracking import Mirror
+from pipeline.workspace import atomic_folder, home_root, project_root, write_json, write_text
+
+KILLED = 143
+_WATCH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs [start, stop) with one set of trainable layers and one optimizer."""
+
+    start: int
+    stop: int
+    learning_rate: float
+    frozen: bool
+
+
+def phases(options: TrainParams) -> list[Phase]:
+    """Frozen-then-fine-tuned for a pretrained backbone, one phase otherwise."""
+    if options.weights == "none" or options.frozen_epochs == 0:
+        rate = options.learning_rate if options.weights == "none" else options.fine_tune_learning_rate
+        return [Phase(0, options.epochs, rate, frozen=False)]
+    return [
+        Phase(0, options.frozen_epochs, options.learning_rate, frozen=True),
+        Phase(options.frozen_epochs, options.epochs, options.fine_tune_learning_rate, frozen=False),
+    ]
+
+
+def compile_for(model: keras.Model, phase: Phase, options: TrainParams, classes: int) -> None:
+    """Give `model` the optimizer, loss and metrics of a phase; the optimizer's variables exist afterwards."""
+    if models.BACKBONE in {layer.name for layer in model.layers}:
+        model.get_layer(models.BACKBONE).trainable = not phase.frozen
+    optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+    binary = classes == 2
+    model.compile(
+        optimizer=optimizer[options.optimizer](phase.learning_rate),
+        loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
+        weighted_metrics=["accuracy", keras.metrics.AUC(name="auroc")] if binary else ["accuracy"],
+        jit_compile=False,  # compiling for the CPU takes minutes and ends up slower
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def class_weights(labels: npt.NDArray[np.int64], kind: str, classes: int) -> npt.NDArray[np.float32]:
+    """Weight of each image, float32: 1, or so that every class weighs the same and the mean is 1."""
+    if kind == "none":
+        return np.ones(len(labels), np.float32)
+    counts = np.bincount(labels, minlength=classes)
+    return np.asarray((len(labels) / (classes * np.maximum(counts, 1)))[labels], np.float32)
+
+
+def batches_of(data: Prepared, part: str, options: TrainParams) -> Batches:
+    """Shuffled and augmented for the training part, in order and as they are for any other."""
+    rows = data.rows(part)
+    labels = data.labels(rows)
+    training = part == "train"
+    return Batches(
+        data.images,
+        rows,
+        labels.astype(np.float32 if len(data.classes) == 2 else np.int64),
+        batch_size=options.batch_size,
+        seed=options.seed,
+        augmentation=options.augmentation if training else None,
+        weights=class_weights(labels, options.class_weights, len(data.classes)),
+    )
+
+
+def schedule(options: TrainParams, phase: Phase) -> list[keras.callbacks.Callback]:
+    """The callback that changes the learning rate, if any."""
+    if options.learning_rate_schedule == "plateau":
+        return [keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.3, patience=2, min_lr=1e-7)]
+    if options.learning_rate_schedule == "constant":
+        return []
+
+    def cosine(epoch: int, _rate: float) -> float:
+        done = (epoch - phase.start) / max(phase.stop - phase.start, 1)
+        return float(phase.learning_rate * 0.5 * (1 + np.cos(np.pi * done)))
+
+    return [keras.callbacks.LearningRateScheduler(cosine)]
+
+
+class Report(keras.callbacks.Callback):
+    """One line an epoch on the terminal, and the same figures to the mirror."""
+
+    def __init__(self, epochs: int, mirror: Mirror) -> None:
+        super().__init__()
+        self._epochs, self._mirror, self._began = epochs, mirror, 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002  Keras's signature
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        print(f"epoch {epoch + 1}/{self._epochs}  {time.monotonic() - self._began:.0f} s  {shown}", flush=True)
+        self._mirror.log_metrics(figures, epoch + 1)
+
+
+def fit(data: Prepared, options: TrainParams, store: Store, mirror_of: Any = Mirror) -> tuple[keras.Model, State]:
+    """Train from the last checkpoint, or from the start, to the end; returns the best model and what was seen.
+
+    `mirror_of(run_id)` gives the live copy in MLflow. Raises InputError for parameters that do not fit.
+    """
+    classes = len(data.classes)
+    plan = phases(options)
+    with strategy().scope():
+        with warnings.catch_warnings():
+            # Keras looks for a second copy of each layer that older weight files do not have; all are loaded.
+            warnings.filterwarnings("ignore", message="Skipping nested container")
+            model = models.build(options, data.preprocessing.image_size, classes)
+        state = store.restore(model, lambda s: compile_for(model, plan[s.phase], options, classes))
+        if state.epoch:
+            print(f"going on after epoch {state.epoch} of {options.epochs}")
+        mirror = mirror_of(state.run_id)
+        state.run_id = mirror.run_id
+        training, validation = batches_of(data, "train", options), batches_of(data, "validation", options)
+        for number, phase in enumerate(plan):
+            if number < state.phase or (number == state.phase and _finished(state, phase)):
+                continue
+            if number > state.phase or state.epoch == 0:
+                compile_for(model, phase, options, classes)
+                state.phase, state.counters = number, {}
+            _fit_phase(model, phase, state, store, options, mirror, training, validation)
+        store.load_best(state, model)
+        return model, state
+
+
+def _finished(state: State, phase: Phase) -> bool:
+    """Whether the phase that `state` stands in has reached its last epoch or was stopped early."""
+    return state.epoch >= phase.stop or bool(state.counters.get("EarlyStopping", {}).get("stopped_epoch", 0))
+
+
+def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
+    model: keras.Model,
+    phase: Phase,
+    state: State,
+    store: Store,
+    options: TrainParams,
+    mirror: Mirror,
+    training: Batches,
+    validation: Batches,
+) -> None:
+    counting = schedule(options, phase)
+    if options.early_stopping_patience:
+        counting.append(keras.callbacks.EarlyStopping("val_loss", patience=options.early_stopping_patience))
+    model.fit(
+        training,
+        validation_data=validation,
+        initial_epoch=state.epoch,
+        epochs=phase.stop,
+        shuffle=False,  # Batches shuffles, the same way after a resume
+        verbose=0,
+        callbacks=[FollowEpoch(training), *counting, Report(options.epochs, mirror), Keep(store, state, counting)],
+    )
+
+
+def strategy() -> Any:
+    """All GPUs TensorFlow sees on this machine, mirrored; the default strategy with none or one."""
+    import tensorflow as tf  # noqa: PLC0415  other backends run this module's functions without it
+
+    gpus = tf.config.list_logical_devices("GPU")
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def weights_hash(model: keras.Model) -> str:
+    """Hex sha256 over a model's configuration and weights: the same for the same model, whatever the file."""
+    digest = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
+    for array in model.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def history_table(state: State) -> pd.DataFrame:
+    """The content of history.csv: a row an epoch."""
+    table = pd.DataFrame(state.history)
+    return table.assign(epoch=table["epoch"].astype(int))
+
+
+def watch_dvc() -> None:
+    """End this process when the `dvc` that started it is gone: a trainer nobody waits for must not live on."""
+    if "DVC_STAGE" not in os.environ:
+        return
+    ancestors = []
+    for process in psutil.Process().parents():
+        ancestors.append(process)
+        if any("dvc" in Path(word).name for word in process.cmdline()[:4]) and process.name() not in {"sh", "bash"}:
+            break
+
+    def watch() -> None:
+        while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in ancestors):
+            time.sleep(_WATCH_SECONDS)
+        os._exit(KILLED)
+
+    threading.Thread(target=watch, daemon=True, name="watch-dvc").start()
+
+
+def write_model(model: keras.Model, state: State, data: Prepared, options: TrainParams, folder: Path) -> None:
+    """Write model.keras, without the optimizer's state, and training.json into `folder`."""
+    keras.Model(model.inputs, model.outputs, name=model.name).save(folder / "model.keras")
+    facts = {
+        "architecture": options.architecture,
+        "classes": list(data.classes),
+        "image_size": data.preprocessing.image_size,
+        "preprocessing": data.preprocessing.to_dict(),
+        "weights_sha256": weights_hash(model),
+        "parameters": model.count_params(),
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "data_hash": data.data_hash,
+        "split_hash": data.split_hash,
+        "test_hash": data.test_hash,
+        "run_id": state.run_id,
+    }
+    write_json(folder / "training.json", facts)
+
+
+def train(data: Prepared, options: TrainParams, store: Store, target: Path, history: Path) -> State:
+    """Train and write build/model/ and the history; the checkpoints go when both are on disk."""
+
+    def mirror_of(run_id: str) -> Mirror:
+        mirror = Mirror(run_id, name=options.architecture)
+        if not run_id:
+            mirror.log_params({f"train.{k}": v for k, v in options.model_dump(mode="json").items()})
+        return mirror
+
+    model, state = fit(data, options, store, mirror_of)
+    write_text(history, history_table(state).to_csv(index=False, lineterminator="\n"))
+    with atomic_folder(target) as folder:
+        write_model(model, state, data, options, folder)
+    store.finish()
+    return state
+
+
+def main() -> None:
+    """Read prepared/, write build/model/ and reports/history.csv."""
+    watch_dvc()
+    options = params.load().train
+    data = prepared.load()
+    if len(set(data.labels(data.rows("train")))) < len(data.classes):
+        raise InputError("prepared/split.csv: the training part lacks a class; add images or change preprocess")
+    key = checkpoint.key_of(
+        options.model_dump(mode="json"),
+        [data.data_hash, data.split_hash, json.dumps(data.preprocessing.to_dict())],
+        checkpoint.modules_of_stage(project_root(), "train"),
+    )
+    store = Store(home_root() / "checkpoints" / key)
+    with store.locked():
+        state = train(data, options, store, Path("build/model"), Path("reports/history.csv"))
+    print(f"trained {state.epoch} epochs; the best was {state.best_epoch} with validation loss {state.best_loss:.4f}")
+
+
+if __name__ == "__main__":
+    exit_with_line(main)

@@ -1,0 +1,117 @@
+"""Where the project's files are, and how they are written so that a killed process leaves no half of one."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError, os_errors_name
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The folder that holds params.yaml, from the current folder upwards.
+
+    Raises InputError outside a checkout of the project.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+            return folder
+    raise InputError(f"{here}: no params.yaml here or above; run the command inside a checkout of the project")
+
+
+def home_root(start: Path | None = None) -> Path:
+    """The root of the person's own checkout.
+
+    The same as `project_root`, except inside the copy that `dvc exp run --temp` (or `--queue`) makes
+    under `.dvc/tmp/exps`: what must outlive the copy (the MLflow database, checkpoints) belongs here.
+    """
+    root = project_root(start)
+    parts = root.parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 3] == (".dvc", "tmp", "exps"):
+            return Path(*parts[:i])
+    return root
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield a path beside `target`; what was written there replaces `target` when the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with os_errors_name(target):
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            partial.chmod(0o644)
+            yield partial
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target`, swapped in for it when the block ends well.
+
+    What an earlier, killed process left aside is removed first; `target` keeps its old content until the
+    swap, and when the block raises.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    retired = target.with_name(f".{target.name}.retired")
+    with os_errors_name(target):
+        if retired.exists() and not target.exists():
+            retired.rename(target)  # a process died between the two renames below
+        for leftover in (partial, retired):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            if target.exists():
+                target.rename(retired)
+            partial.rename(target)
+        finally:
+            if retired.exists() and not target.exists():
+                retired.rename(target)  # the second of the two renames failed
+            for leftover in (partial, retired):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with atomic_file(target) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write JSON that is the same for the same value: sorted keys, two spaces, no NaN."""
+    write_text(target, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; InputError names the file when it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; `dvc repro` writes it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: is not valid JSON ({error}); make it again with `dvc repro`") from None
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_files(folder: Path, files: Iterable[Path]) -> str:
+    """One hex sha256 over the relative names and bytes of several files, whatever their order."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""`fracture data`: what it writes, what it says, how it brings data.dvc up to date."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline import dataset
+from pipeline.cli import data as command
+from pipeline.errors import InputError
+
+MD5 = "outs:\n- md5: {}.dir\n  size: 3\n  path: data\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout without DVC, with a folder of two classes beside it."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        (root / name).touch()
+    for i, name in enumerate(("fractured", "normal")):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        Image.new("L", (8, 8), i).save(tmp_path / "own" / name / "Doe_Jane.png")
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def dvc(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """A stand-in for the dvc command: records the calls, and every call gives data.dvc another hash."""
+    (project / ".dvc").mkdir()
+    calls: list[list[str]] = []
+
+    def run(arguments: list[str], **options: Any) -> SimpleNamespace:
+        calls.append(arguments)
+        (options["cwd"] / "data.dvc").write_text(MD5.format(len(calls)))
+        return SimpleNamespace(returncode=0, stdout="", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def run(*arguments: str) -> str:
+    """What a command prints; its errors are raised."""
+    result = CliRunner().invoke(command.app, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_a_folder_is_filled_and_the_next_command_named(project: Path) -> None:
+    output = run("folder", "../own")
+    assert "2 images (1 normal, 1 fractured), 0 boxes" in output
+    assert "next: dvc repro" in output
+    assert len(dataset.read(project / "data").labels) == 2
+
+
+def test_names_go_to_the_private_folder_of_the_project(project: Path) -> None:
+    assert "Doe" not in run("folder", "../own")
+    assert "Doe_Jane" in (project / "private" / "own-names.csv").read_text()
+
+
+def test_a_project_without_dvc_is_told_so(project: Path) -> None:
+    assert "no .dvc folder, so data/ is not tracked" in run("folder", "../own")
+
+
+def test_dvc_is_run_by_the_same_python(dvc: list[list[str]]) -> None:
+    assert "data.dvc is new: md5 1.dir" in run("folder", "../own")
+    assert dvc == [[sys.executable, "-m", "dvc", "add", "data", "-q"]]
+
+
+def test_a_changed_hash_is_announced_with_both_values(dvc: list[list[str]]) -> None:
+    run("folder", "../own")
+    assert "data.dvc changed: md5 1.dir -> 2.dir" in run("folder", "../own")
+
+
+def test_an_unchanged_hash_is_announced(dvc: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    run("folder", "../own")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0, stdout="", stderr=""))
+    assert "data.dvc is as it was (md5 1.dir)" in run("folder", "../own")
+
+
+def test_a_changed_sample_says_why_that_may_be(
+    dvc: list[list[str]], monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    from pipeline.sources import sample
+
+    info = dataset.DatasetInfo("sample", "1", "", "", "", ("normal", "fractured"))
+
+    def fill(folder: Path, count: int, seed: int, classes: str, force: bool) -> dataset.DatasetInfo:
+        with dataset.rebuild(folder, info, force) as building:
+            building.add("a", ".png", b"", "normal")
+        return info
+
+    monkeypatch.setattr(sample, "fill", fill)
+    (project / "data.dvc").write_text(MD5.format("old"))
+    assert "its arithmetic can round to a neighbouring grey level there" in run("sample", "--count", "1")
+
+
+def test_a_failing_dvc_is_one_line(dvc: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = SimpleNamespace(returncode=1, stdout="", stderr="a\nERROR: no cache\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: broken)
+    with pytest.raises(InputError, match=r"`dvc add data` failed \(ERROR: no cache\)"):
+        run("folder", "../own")
+
+
+def test_real_dvc_records_the_data(project: Path) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=project, check=True)
+    output = run("folder", "../own")
+    assert f"data.dvc is new: md5 {command.tracked_md5(project / 'data.dvc')}" in output
+
+
+def test_an_archive_is_read(project: Path) -> None:
+    with zipfile.ZipFile("a.zip", "w") as archive:
+        archive.writestr("readme.txt", "")
+    with pytest.raises(InputError, match=r"a\.zip: holds no dataset\.csv"):
+        run("fracatlas", "--archive", "a.zip")
+
+
+def test_force_replaces_another_data_set(project: Path) -> None:
+    run("folder", "../own")
+    Image.new("L", (8, 8), 9).save("../own/normal/b.png")
+    assert "3 images" in run("folder", "../own", "--force")
+
+
+@pytest.mark.parametrize("name", ["sample", "fracatlas", "folder"])
+def test_every_option_is_explained(name: str) -> None:
+    from typer.main import get_command
+
+    group = get_command(command.app)
+    options = group.commands[name].params  # type: ignore[attr-defined]
+    assert all(option.help for option in options)
+
+
+def test_a_wrong_option_is_a_usage_error(project: Path) -> None:
+    assert CliRunner().invoke(command.app, ["sample", "--classes", "many"]).exit_code == 2
+
+
+def test_outside_a_checkout_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"no params\.yaml here or above"):
+        run("folder", "own")
