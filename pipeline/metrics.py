@@ -221,10 +221,13 @@ def threshold_for_sensitivity(y: Labels, p: Array, target: float) -> float:
 
 
 def threshold_for_specificity(y: Labels, p: Array, target: float) -> float:
-    """The lowest threshold whose specificity is at least `target`, halfway to the next lower score."""
+    """The lowest threshold whose specificity is at least `target`, halfway to the next lower score.
+
+    Just above the highest score, hence perhaps above 1, when even that one belongs to too many normal images.
+    """
     _, fp, scores = _curve(y, p, np.ones(len(y)))
     allowed = np.flatnonzero(fp <= (1 - target) * fp[-1] + 1e-9)
-    return _halfway(scores, int(allowed[-1])) if len(allowed) else float(min(1.0, scores[0] + _EPS))
+    return _halfway(scores, int(allowed[-1])) if len(allowed) else float(scores[0] + _EPS)
 
 
 def _halfway(scores: Array, index: int) -> float:

@@ -222,7 +222,7 @@ def watch_dvc() -> None:
 
 def write_model(model: keras.Model, state: State, data: Prepared, options: TrainParams, folder: Path) -> None:
     """Write model.keras, without the optimizer's state, and training.json into `folder`."""
-    keras.Model(model.inputs, model.outputs, name=model.name).save(folder / "model.keras")
+    keras.Model(model.input, model.output, name=model.name).save(folder / "model.keras")
     facts = {
         "architecture": options.architecture,
         "classes": list(data.classes),

@@ -75,7 +75,7 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _read(content: bytes, stop_before_pixels: bool = False) -> pydicom.Dataset:
-    if f"{DeflatedExplicitVRLittleEndian}\0".encode() in content[:_FILE_META]:
+    if DeflatedExplicitVRLittleEndian.encode() in content[:_FILE_META]:
         # Inflated on reading, whole and without a limit, before its size can be checked.
         raise ImageError("unsupported_dicom", "the DICOM object is deflated; send it in another transfer syntax")
     try:

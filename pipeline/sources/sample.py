@@ -540,7 +540,8 @@ class Fracture:
     The cut runs through `place`; on the near and far side of the tube it lies at `place` plus `slope` (mm a mm
     across), with `wander` as its raggedness; `gap` is the width of the cleft; `step` the shift of the distal
     against the proximal end, `apex` the shift of both, `overlap` how far they slid into each other; all of them
-    fade to none `fade` mm away. `pieces` are further cuts of a comminuted zone of half-length `zone`.
+    fade to none `fade` mm away. `pieces` are the splinters of a comminuted zone of half-length `zone`: shift in mm,
+    turn in radians and lean of the split that follows (mm across a mm along).
     """
 
     kind: str
@@ -897,6 +898,8 @@ def render(
         path[window] += _broken_shadow(bone, broken[number], patch) if number in broken else shadow
     pixels = _expose(_stream(seed, "exposure"), _stream(seed, "noise"), intact=intact, path=path, shutter=shutter)
     boxes = tuple(_fracture_box(anatomy.bones[number], one, frame) for number, one in broken.items())
+    # The neighbour's fracture may lie outside the picture; that of the bone in focus never does.
+    boxes = tuple(box for box in boxes if min(box[2] - box[0], box[3] - box[1]) >= 0.02)
     return Radiograph(pixels, region, view, laterality, hardware, fracture, boxes)
 
 
