@@ -24,7 +24,8 @@ class Offenders(_Section):
     """What happens to images with a fault; warnings default to `keep`, failures to `fail`.
 
     Byte-identical images with opposite labels are left out by default: one of the two labels is wrong and
-    nothing in the pixels tells which.
+    nothing in the pixels tells which. What cannot be used at all (missing, empty, undecodable, too large,
+    unlabelled, of an unknown class) is left out of training under `keep` too; it merely stays in data/.
     """
 
     undecodable: Policy = "fail"

@@ -16,6 +16,7 @@ import pandas as pd
 from pipeline import params, registry, tracking
 from pipeline.errors import InputError, exit_with_line
 from pipeline.params import Params
+from pipeline.quiet import quiet_import
 from pipeline.workspace import read_json, sha256_file, write_json
 
 _ARTIFACTS = (
@@ -165,15 +166,16 @@ def _is_logged(client: Any, run: Any, name: str, step: int) -> bool:
 
 def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
     """Log the Keras model with signature and input example and register it; returns the version's number."""
-    import keras  # noqa: PLC0415  takes seconds; a model that is registered already does not need it
+    with quiet_import():  # takes seconds; a model that is registered already does not need it
+        import keras  # noqa: PLC0415
+        import tensorflow  # noqa: PLC0415
 
+    keras.utils.disable_interactive_logging()  # MLflow tries the input example out, with a progress bar
     model = keras.models.load_model(candidate.root / "build/model/model.keras", safe_mode=True, compile=False)
     size = int(candidate.training["image_size"])
     # A grey ramp: a registry is no place for a patient's pixels.
     ramp = np.tile(np.linspace(0, 255, size, dtype=np.uint8), (size, 1))[np.newaxis, ..., np.newaxis]
     signature = mlflow.models.infer_signature(ramp, model.predict(ramp, verbose=0))
-    import tensorflow  # noqa: PLC0415
-
     with mlflow.start_run(run_id=run_id):
         info = mlflow.tensorflow.log_model(
             model,

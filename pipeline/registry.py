@@ -101,8 +101,8 @@ def observe(client: Any, name: str) -> Any | None:
         return None
     moves = history(client, name)
     previous = moves[-1].version if moves else ""
-    if champion.version != previous:
-        _record(client, name, moves, Move(champion.version, previous, _now(), _OUTSIDE, "first seen as champion"))
+    if str(champion.version) != previous:
+        _record(client, name, moves, Move(str(champion.version), previous, _now(), _OUTSIDE, "first seen as champion"))
         return client.get_model_version(name, champion.version)
     return champion
 
@@ -128,10 +128,10 @@ def promote(client: Any, name: str, version: str | None, force: bool = False, re
         raise InputError(f"version {chosen.version} of {name} {gates}; promote it all the same with --force --reason")
     champion = observe(client, name)
     moves = history(client, name)
-    if champion is not None and champion.version == chosen.version and gates == PASSED:
+    if champion is not None and str(champion.version) == str(chosen.version) and gates == PASSED:
         return moves[-1]
     previous = moves[-1].version if moves else ""
-    move = Move(chosen.version, previous, _now(), _user(), reason or "passed its gates", forced=gates != PASSED)
+    move = Move(str(chosen.version), previous, _now(), _user(), reason or "passed its gates", forced=gates != PASSED)
     client.set_registered_model_alias(name, CHAMPION, chosen.version)
     _record(client, name, moves, move)
     return move
@@ -151,7 +151,7 @@ def rollback(client: Any, name: str, reason: str = "") -> Move:
     if champion is None or len(standing) < 2:
         raise InputError(f"rollback: {name} has no champion before the present one")
     move = Move(
-        standing[-2], champion.version, _now(), _user(), reason or f"rollback of version {champion.version}",
+        standing[-2], str(champion.version), _now(), _user(), reason or f"rollback of version {champion.version}",
         rollback=True,
     )  # fmt: skip
     client.set_registered_model_alias(name, CHAMPION, move.version)

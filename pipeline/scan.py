@@ -139,7 +139,7 @@ def near_duplicates(thumbnails: npt.NDArray[np.float32], correlation: float) -> 
     Normalised thumbnails that correlate by r lie sqrt(2 - 2r) apart, and no further on any orthonormal
     projection: a search tree over the lowest DCT frequencies preselects without missing a pair.
     """
-    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = thumbnails.reshape(-1, THUMBNAIL * THUMBNAIL)
     centred = flat - flat.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1)
     usable = np.flatnonzero(np.isfinite(norms) & (norms > 1e-3))

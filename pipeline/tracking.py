@@ -20,6 +20,7 @@ ARTIFACTS = "mlartifacts"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     # A server that is away costs seconds instead of minutes: two short retries, then files only.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
@@ -46,7 +47,6 @@ def connect() -> Any:
     import mlflow  # noqa: PLC0415  takes seconds; importing this module must not
 
     mlflow.set_tracking_uri(tracking_uri())
-    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri())
     return mlflow
 
 

@@ -8,7 +8,7 @@ import html
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,7 +240,7 @@ class Judge:
         findings = []
         for result in next(iter(outcome.run_results.values())).results:
             meta = result.expectation_config.meta if result.expectation_config else {}
-            if result.exception_info.get("raised_exception"):
+            if _raised(result.exception_info):
                 raise RuntimeError(f"expectation {meta} raised: {result.exception_info}")
             rows = [int(entry["row"]) for entry in result.result.get("unexpected_index_list") or []]
             if not result.success and not rows:
@@ -253,6 +253,12 @@ class Judge:
         site = self._folder / "gx" / "uncommitted" / "data_docs" / "local_site" / "validations"
         pages = {path.parts[len(site.parts)]: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
         return {name: pages[name] for name in ("images", "classes", "features") if name in pages}
+
+
+def _raised(information: Mapping[str, Any]) -> bool:
+    """Whether an expectation met an exception, of its own or of one of its metrics (which stands one level deeper)."""
+    parts = [information, *(part for part in information.values() if isinstance(part, Mapping))]
+    return any(part.get("raised_exception") for part in parts)
 
 
 def _expectation(check: Check, policy: str) -> Any:

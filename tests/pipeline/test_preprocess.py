@@ -1,0 +1,318 @@
+"""Stage preprocess: the arrays are what the service would see, and every box lies where the fracture is."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from pipeline import dataset, prepared, preprocess
+from pipeline.dataset import Dataset
+from pipeline.errors import InputError
+from pipeline.params import PreprocessParams
+from pipeline.prepared import Prepared
+from serving import imaging
+from serving.imaging import Preprocessing
+
+MakeData = Callable[..., Dataset]
+Draw = Callable[..., npt.NDArray[np.uint8]]
+Encode = Callable[..., bytes]
+
+OPTIONS = PreprocessParams(image_size=32)
+IDS = [f"i{number:02d}" for number in range(20)]
+
+
+def image_table(data: Dataset) -> pd.DataFrame:
+    """What validate would have written of a data set without groups or faults."""
+    table = data.labels.assign(listed="yes", excluded="", group=data.labels["image_id"], decoded="whole")
+    table["sha256"] = [
+        preprocess.hashlib.sha256((data.folder / file).read_bytes()).hexdigest() for file in table["file"]
+    ]
+    return table
+
+
+def run(folder: Path, data: Dataset, table: pd.DataFrame | None = None, options: Any = OPTIONS) -> Prepared:
+    folder.mkdir(exist_ok=True)
+    preprocess.preprocess(data, image_table(data) if table is None else table, options, folder)
+    return prepared.load(folder)
+
+
+@pytest.fixture
+def data(tmp_path: Path, make_data: MakeData) -> Dataset:
+    return make_data(tmp_path / "data", {image_id: {} for image_id in IDS})
+
+
+# Pixels
+
+
+def test_the_images_are_what_the_service_would_see(data: Dataset, tmp_path: Path) -> None:
+    result = run(tmp_path / "prepared", data)
+    for pixels, file in zip(result.images, data.labels["file"], strict=True):
+        np.testing.assert_array_equal(pixels, imaging.prepare((data.folder / file).read_bytes(), Preprocessing(32))[0])
+
+
+def test_noise_is_handled_as_the_parameters_say(data: Dataset, tmp_path: Path) -> None:
+    options = PreprocessParams(image_size=32, denoise="median", clahe=True)
+    result = run(tmp_path / "prepared", data, options=options)
+    content = (data.folder / "images" / "i00.png").read_bytes()
+    np.testing.assert_array_equal(result.images[0], imaging.prepare(content, Preprocessing(32, "median", True))[0])
+    assert result.preprocessing == Preprocessing(32, "median", True)
+
+
+def test_the_images_are_a_plain_npy_file(data: Dataset, tmp_path: Path) -> None:
+    run(tmp_path / "prepared", data)
+    images = np.load(tmp_path / "prepared" / "images.npy", allow_pickle=False)
+    assert (images.shape, images.dtype, images.flags.c_contiguous) == ((20, 32, 32), np.uint8, True)
+
+
+def test_more_images_than_one_chunk_keep_their_order(tmp_path: Path, encode: Encode) -> None:
+    shades = list(range(200))
+    paths = [tmp_path / f"{shade}.png" for shade in shades]
+    for path, shade in zip(paths, shades, strict=True):
+        path.write_bytes(encode(np.full((4, 4), shade, np.uint8)))
+    places = preprocess.write_images(paths, Preprocessing(32), tmp_path / "images.npy")
+    assert np.load(tmp_path / "images.npy")[:, 16, 16].tolist() == shades
+    assert len(places) == 200
+
+
+def test_a_slow_disk_is_not_run_ahead_of(tmp_path: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    prepare_file = preprocess.prepare_file
+
+    def counting(path: Path, preprocessing: Preprocessing) -> Any:
+        started.append(path)
+        return prepare_file(path, preprocessing)
+
+    monkeypatch.setattr(preprocess, "prepare_file", counting)
+    monkeypatch.setattr(preprocess.os, "sched_getaffinity", lambda pid: {0})
+    (tmp_path / "one.png").write_bytes(encode(np.zeros((1, 1), np.uint8)))
+    files = preprocess.prepare_files([tmp_path / "one.png"] * 640, Preprocessing(32))
+    next(files)
+    time.sleep(0.5)  # long enough for a single core to prepare them all
+    assert len(started) <= 3 * preprocess._CHUNK
+    assert len(list(files)) == 639
+
+
+def test_the_rows_are_sorted_by_image_id_and_without_the_excluded(data: Dataset, tmp_path: Path) -> None:
+    table = image_table(data).iloc[::-1]
+    table.loc[table["image_id"] == "i03", "excluded"] = "blank"
+    path = tmp_path / "images.csv"
+    path.write_text(table.to_csv(index=False))
+    assert preprocess.read_image_table(path)["image_id"].to_list() == [name for name in IDS if name != "i03"]
+
+
+def test_a_missing_image_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"images.csv: not found; `dvc repro validate` writes it"):
+        preprocess.read_image_table(tmp_path / "images.csv")
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b""), lambda path: path.write_text("x")])
+def test_a_file_that_changed_since_validation_is_named(
+    change: Callable[[Path], Any], data: Dataset, tmp_path: Path
+) -> None:
+    table = image_table(data)
+    change(data.folder / "images" / "i05.png")
+    with pytest.raises(InputError, match=r"images/i05.png: changed since validation .* run `dvc repro` again"):
+        run(tmp_path / "prepared", data, table)
+
+
+# Boxes
+
+
+@pytest.mark.parametrize("size", [(400, 200), (200, 400), (300, 300), (64, 37)], ids=str)
+def test_a_box_lies_on_the_canvas_where_its_pixels_are(
+    size: tuple[int, int], tmp_path: Path, make_data: MakeData, encode: Encode
+) -> None:
+    width, height = size
+    pixels = np.zeros((height, width), np.uint8)
+    x0, y0, x1, y1 = round(0.25 * width), round(0.5 * height), round(0.75 * width), round(0.875 * height)
+    pixels[y0:y1, x0:x1] = 255
+    box = (x0 / width, y0 / height, x1 / width, y1 / height, "fractured")
+    images: dict[str, dict[str, Any]] = {image_id: {} for image_id in IDS}
+    images["i07"] = {"content": encode(pixels), "boxes": [box], "label": "fractured"}
+    result = run(tmp_path / "prepared", make_data(tmp_path / "data", images), options=PreprocessParams(image_size=64))
+    rows, columns = np.nonzero(result.images[7] > 127)
+    found = [columns.min() / 64, rows.min() / 64, (columns.max() + 1) / 64, (rows.max() + 1) / 64]
+    np.testing.assert_allclose(result.boxes_of(7), [found], atol=1 / 64)
+
+
+def test_an_image_without_a_box_has_none(data: Dataset, tmp_path: Path) -> None:
+    assert run(tmp_path / "prepared", data).boxes_of(0).shape == (0, 4)
+
+
+def test_a_box_on_a_turned_image_is_one_of_the_upright_image(
+    tmp_path: Path, make_data: MakeData, encode: Encode
+) -> None:
+    upright = np.zeros((64, 32), np.uint8)
+    upright[:16, :16] = 255
+    exif = imaging.Image.Exif()
+    exif[0x0112] = 6
+    images: dict[str, dict[str, Any]] = {image_id: {} for image_id in IDS}
+    lying = encode(np.ascontiguousarray(np.rot90(upright)), exif=exif)
+    images["i07"] = {"content": lying, "boxes": [(0, 0, 0.5, 0.25, "fractured")]}
+    result = run(tmp_path / "prepared", make_data(tmp_path / "data", images), options=PreprocessParams(image_size=64))
+    assert result.boxes_of(7).tolist() == [[0.25, 0, 0.5, 0.25]]
+    assert result.images[7][:16, 16:32].min() == 255
+    assert np.count_nonzero(result.images[7]) == 256
+
+
+# Tables
+
+
+def test_the_table_tells_class_part_and_place(data: Dataset, tmp_path: Path) -> None:
+    result = run(tmp_path / "prepared", data)
+    row = result.table.iloc[1]
+    assert (row["index"], row["image_id"], row["label"], row["class"]) == (1, "i01", "fractured", 1)
+    assert (row["left"], row["top"], row["width"], row["height"]) == (4, 0, 24, 32)
+    assert sorted(np.concatenate([result.rows(part) for part in ("train", "validation", "test")])) == list(range(20))
+    assert result.labels(np.array([0, 1])).tolist() == [0, 1]
+
+
+def test_the_sources_own_columns_become_slices(tmp_path: Path, make_data: MakeData) -> None:
+    images = {image_id: {"scanner": f"s{number % 3}", "note": f"n{number}"} for number, image_id in enumerate(IDS)}
+    result = run(tmp_path / "prepared", make_data(tmp_path / "data", images))
+    assert prepared.slices_of(result.table) == ["scanner"]
+
+
+# Hashes
+
+
+@pytest.fixture
+def hashes(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Give a function that prepares a table in a folder of its own and returns the three hashes."""
+    runs = iter(range(10))
+
+    def hashes_of(data: Dataset, table: pd.DataFrame | None = None, options: Any = OPTIONS) -> dict[str, str]:
+        folder = tmp_path / f"run{next(runs)}"
+        run(folder, data, table, options)
+        meta = json.loads((folder / "prepared.json").read_text())
+        return {key: meta[key] for key in ("data_hash", "split_hash", "test_hash")}
+
+    return hashes_of
+
+
+Hashes = Callable[..., dict[str, str]]
+
+
+def test_the_same_data_give_the_same_files(data: Dataset, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        run(tmp_path / name, data)
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_the_hashes_do_not_depend_on_the_order_of_rows(data: Dataset, hashes: Hashes) -> None:
+    backwards = image_table(data).iloc[::-1].reset_index(drop=True)
+    assert hashes(data, backwards) == hashes(data)
+
+
+def test_the_hashes_do_not_depend_on_names_of_files(data: Dataset, hashes: Hashes) -> None:
+    before = hashes(data)
+    table = image_table(data)
+    (data.folder / "images" / "i00.png").rename(data.folder / "images" / "other.png")
+    table["file"] = table["file"].replace("images/i00.png", "images/other.png")
+    assert hashes(data, table) == before
+
+
+def test_other_pixels_change_the_hash_of_the_data(data: Dataset, hashes: Hashes, draw: Draw, encode: Encode) -> None:
+    before = hashes(data)
+    (data.folder / "images" / "i00.png").write_bytes(encode(draw(99)))
+    assert hashes(data)["data_hash"] != before["data_hash"]
+
+
+def test_another_label_changes_the_hash_of_the_data(data: Dataset, hashes: Hashes) -> None:
+    table = image_table(data)
+    table.loc[0, "label"] = "fractured"
+    assert hashes(data, table)["data_hash"] != hashes(data)["data_hash"]
+
+
+def test_another_split_changes_the_hash_of_the_split_only(data: Dataset, hashes: Hashes) -> None:
+    first, second = (hashes(data, options=PreprocessParams(image_size=32, seed=seed)) for seed in (1, 2))
+    assert first["split_hash"] != second["split_hash"]
+    assert first["data_hash"] == second["data_hash"]
+
+
+def test_another_fold_keeps_the_hash_of_the_test_part(data: Dataset, hashes: Hashes) -> None:
+    first, second = (hashes(data, options=PreprocessParams(image_size=32, folds=2, fold=fold)) for fold in (0, 1))
+    assert first["split_hash"] != second["split_hash"]
+    assert first["test_hash"] == second["test_hash"]
+
+
+def test_another_label_in_the_test_part_changes_its_hash(data: Dataset, tmp_path: Path) -> None:
+    table = pd.DataFrame({"sha256": ["a", "b"], "label": ["normal", "fractured"]})
+    other = pd.DataFrame({"sha256": ["a", "b"], "label": ["fractured", "normal"]})
+    columns = ["sha256", "label"]
+    assert preprocess.content_hash(table, columns) != preprocess.content_hash(other, columns)
+
+
+# The stage
+
+
+def run_stage(project: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "reports").mkdir(exist_ok=True)
+    (project / "reports" / "images.csv").write_text(image_table(data).to_csv(index=False))
+    (project / "params.yaml").write_text("preprocess: {image_size: 32}")
+    monkeypatch.chdir(project)
+    preprocess.main()
+
+
+def test_the_stage_writes_prepared_and_counts_the_parts(
+    project: Path, make_data: MakeData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stage(project, make_data(project / "data", {image_id: {} for image_id in IDS}), monkeypatch)
+    assert len(prepared.load(project / "prepared").images) == 20
+    assert "test: 4 images in 4 groups (" in capsys.readouterr().out
+
+
+def test_a_stage_that_fails_keeps_the_old_folder(
+    project: Path, make_data: MakeData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(project / "data", {image_id: {} for image_id in IDS})
+    run_stage(project, data, monkeypatch)
+    before = {path.name: path.read_bytes() for path in (project / "prepared").iterdir()}
+    (project / "data" / "images" / "i19.png").unlink()
+    with pytest.raises(InputError, match=r"i19\.png: changed since validation"):
+        preprocess.main()
+    assert {path.name: path.read_bytes() for path in (project / "prepared").iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["images.npy", "split.csv", "boxes.csv"])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_damaged_folder_is_refused(name: str, damage: Callable[[Path], Any], data: Dataset, tmp_path: Path) -> None:
+    run(tmp_path / "prepared", data)
+    damage(tmp_path / "prepared" / name)
+    with pytest.raises(InputError, match="dvc repro"):
+        prepared.load(tmp_path / "prepared")
+
+
+def test_fewer_images_than_rows_are_refused(data: Dataset, tmp_path: Path) -> None:
+    run(tmp_path / "prepared", data)
+    np.save(tmp_path / "prepared" / "images.npy", np.zeros((19, 32, 32), np.uint8))
+    with pytest.raises(InputError, match=r"images\.npy has 19 images, split.csv 20"):
+        prepared.load(tmp_path / "prepared")
+
+
+def test_an_images_file_cut_short_is_refused(data: Dataset, tmp_path: Path) -> None:
+    run(tmp_path / "prepared", data)
+    path = tmp_path / "prepared" / "images.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="dvc repro"):
+        prepared.load(tmp_path / "prepared")
+
+
+def test_a_table_that_lacks_a_column_is_refused(data: Dataset, tmp_path: Path) -> None:
+    run(tmp_path / "prepared", data)
+    (tmp_path / "prepared" / "split.csv").write_text("index,image_id\n")
+    with pytest.raises(InputError, match="dvc repro preprocess"):
+        prepared.load(tmp_path / "prepared")
+
+
+def test_what_is_prepared_was_read_from_the_data_folder(data: Dataset, tmp_path: Path) -> None:
+    result = run(tmp_path / "prepared", dataset.read(data.folder))
+    assert result.dataset == {"name": "shapes", "version": "1", "source": "drawn"}
+    assert result.classes == ("normal", "fractured")

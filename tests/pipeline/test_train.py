@@ -1,0 +1,334 @@
+"""Training: what is learned, and that a training which was stopped ends like one that was not."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import augment, checkpoint, models, train
+from pipeline.checkpoint import State, Store
+from pipeline.errors import InputError
+from pipeline.params import Augmentation, TrainParams
+from pipeline.prepared import Prepared
+
+Squares = Callable[..., Prepared]
+
+OPTIONS = TrainParams(
+    epochs=4,
+    batch_size=16,
+    learning_rate=0.001,
+    dropout=0.3,
+    early_stopping_patience=0,
+    augmentation=Augmentation(rotation=5, shift=0.05, zoom=0.05, contrast=0.1, noise=2),
+)
+
+
+class Silent:
+    """Stands where the MLflow mirror is, and stops the training after a given epoch like a kill would."""
+
+    def __init__(self, stop_after: int = 0) -> None:
+        self.run_id = "run"
+        self._stop_after = stop_after
+
+    def log_metrics(self, values: Any, step: int) -> None:
+        if step == self._stop_after + 1:
+            raise KeyboardInterrupt  # before this epoch's checkpoint is written
+
+    def log_params(self, values: Any) -> None: ...
+
+
+def _fit(data: Prepared, folder: Path, options: TrainParams = OPTIONS, stop_after: int = -5) -> tuple[Any, State]:
+    return train.fit(data, options, Store(folder), lambda run_id: Silent(stop_after))
+
+
+def _same_history(one: State, other: State) -> bool:
+    rows = [[tuple(sorted(row.items())) for row in state.history] for state in (one, other)]
+    return rows[0] == rows[1]
+
+
+def _weights(model: Any) -> list[np.ndarray]:
+    return [np.asarray(array) for array in model.get_weights()]
+
+
+def test_the_classic_network_learns_bright_squares(squares: Squares, tmp_path: Path) -> None:
+    _, state = _fit(squares(180), tmp_path / "k", OPTIONS.model_copy(update={"epochs": 8}))
+    assert max(row["val_auroc"] for row in state.history) > 0.9
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_stopped_training_ends_like_an_unbroken_one(squares: Squares, tmp_path: Path, schedule: str) -> None:
+    options = OPTIONS.model_copy(update={"learning_rate_schedule": schedule, "early_stopping_patience": 3})
+    model, unbroken = _fit(squares(), tmp_path / "a", options)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(squares(), tmp_path / "b", options, stop_after=2)
+    resumed_model, resumed = _fit(squares(), tmp_path / "b", options)
+    assert resumed.epoch == unbroken.epoch == 4
+    assert _same_history(unbroken, resumed)
+    assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
+
+
+def test_early_stopping_counts_on_after_a_stop(squares: Squares, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"early_stopping_patience": 2, "epochs": 12, "learning_rate": 0.03})
+    _, unbroken = _fit(squares(), tmp_path / "a", options)
+    stop = max(1, unbroken.epoch - 1)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(squares(), tmp_path / "b", options, stop_after=stop)
+    _, resumed = _fit(squares(), tmp_path / "b", options)
+    assert unbroken.epoch < 12
+    assert _same_history(unbroken, resumed)
+
+
+def test_a_finished_training_is_not_trained_again(squares: Squares, tmp_path: Path) -> None:
+    _, first = _fit(squares(), tmp_path / "a")
+    _, again = _fit(squares(), tmp_path / "a")
+    assert _same_history(first, again)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "state", "no best"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    squares: Squares, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, unbroken = _fit(squares(), tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        _fit(squares(), tmp_path / "b", stop_after=3)
+    newest = tmp_path / "b" / "epoch-0003"
+    content = (newest / "arrays.npz").read_bytes()
+    if damage == "flip":
+        (newest / "arrays.npz").write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    elif damage == "cut":
+        (newest / "arrays.npz").write_bytes(content[: len(content) // 2])
+    elif damage == "state":
+        (newest / "state.json").write_text("{")
+    else:
+        state = json.loads((newest / "state.json").read_text())
+        (newest / "state.json").write_text(json.dumps({**state, "best_epoch": 77}))
+    _, resumed = _fit(squares(), tmp_path / "b")
+    assert _same_history(unbroken, resumed)
+    assert "epoch-0003 is damaged" in capsys.readouterr().out
+
+
+def test_only_the_last_two_checkpoints_are_kept(squares: Squares, tmp_path: Path) -> None:
+    _fit(squares(), tmp_path / "a")
+    assert sorted(path.name for path in (tmp_path / "a").glob("epoch-*")) == ["epoch-0003", "epoch-0004"]
+
+
+def test_a_second_trainer_of_the_same_is_refused(tmp_path: Path) -> None:
+    # A second file description, as another process would have.
+    refused = pytest.raises(InputError, match="another process is training")
+    with Store(tmp_path / "k").locked(), refused, Store(tmp_path / "k").locked():
+        pass
+
+
+def test_finishing_removes_the_checkpoints_of_this_training_and_old_ones(squares: Squares, tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"old{number}").mkdir()
+        os.utime(tmp_path / f"old{number}", (number, number))
+    _fit(squares(), tmp_path / "new")
+    Store(tmp_path / "new").finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old2", "old3", "old4"]
+
+
+def test_key_changes_with_parameters_data_and_code_only(tmp_path: Path) -> None:
+    code = tmp_path / "a.py"
+    code.write_text("x = 1")
+    key = checkpoint.key_of({"a": 1, "b": 2}, ["d"], [code])
+    assert checkpoint.key_of({"b": 2, "a": 1}, ["d"], [code]) == key
+    assert checkpoint.key_of({"a": 1, "b": 3}, ["d"], [code]) != key
+    assert checkpoint.key_of({"a": 1, "b": 2}, ["e"], [code]) != key
+    code.write_text("x = 2")
+    assert checkpoint.key_of({"a": 1, "b": 2}, ["d"], [code]) != key
+
+
+def test_a_diverging_training_says_so(tmp_path: Path) -> None:
+    keep = checkpoint.Keep(Store(tmp_path / "a"), State(), [])
+    with pytest.raises(InputError, match=r"epoch 3 is not a number; lower train\.learning_rate"):
+        keep.on_epoch_end(2, {"loss": float("nan"), "val_loss": 1.0})
+
+
+@pytest.fixture(scope="module")
+def backbone_weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Random weights of a small MobileNet in a file, in the layout of the pretrained ones."""
+    import keras
+
+    path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    keras.utils.set_random_seed(1)
+    keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None, input_shape=(32, 32, 3)).save_weights(
+        path
+    )
+    return str(path)
+
+
+def _backbone(weights: str) -> TrainParams:
+    return OPTIONS.model_copy(
+        update={
+            "architecture": "MobileNet",
+            "architecture_options": {"alpha": 0.25},
+            "weights": weights,
+            "frozen_epochs": 2,
+        }
+    )
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_only_fine_tuning_moves_the_backbone_and_never_its_batch_statistics(
+    squares: Squares, backbone_weights: str, phase: int
+) -> None:
+    options = _backbone(backbone_weights)
+    model = models.build(options, 32, 2)
+    train.compile_for(model, train.phases(options)[phase], options, 2)
+    backbone = model.get_layer(models.BACKBONE)
+    before = {v.path: np.asarray(v) for v in backbone.variables}
+    model.train_on_batch(*train.batches_of(squares(), "train", options)[0])
+    moved = {v.path for v in backbone.variables if not np.array_equal(before[v.path], np.asarray(v))}
+    assert any("kernel" in path for path in moved) == (phase == 1)
+    assert not any("moving" in path for path in moved)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_a_stop_in_either_phase_or_between_them_changes_nothing(
+    squares: Squares, tmp_path: Path, backbone_weights: str, stop_after: int
+) -> None:
+    options = _backbone(backbone_weights)
+    model, unbroken = _fit(squares(), tmp_path / "a", options)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(squares(), tmp_path / "b", options, stop_after=stop_after)
+    resumed_model, resumed = _fit(squares(), tmp_path / "b", options)
+    assert _same_history(unbroken, resumed)
+    assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
+
+
+def test_several_classes_give_a_softmax(squares: Squares, tmp_path: Path) -> None:
+    data = squares(90, classes=("normal", "transverse", "spiral"))
+    model, _ = _fit(data, tmp_path / "a")
+    answer = model.predict_on_batch(data.images[:5][..., np.newaxis])
+    assert answer.shape == (5, 3)
+    assert np.allclose(answer.sum(axis=1), 1, atol=1e-5)
+
+
+def test_every_architecture_of_keras_applications_is_offered() -> None:
+    assert {"cnn", "MobileNet", "DenseNet121", "EfficientNetV2B0", "ConvNeXtTiny"} <= set(models.architectures())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"architecture": "MobileNett"}, "train.architecture"),
+        ({"architecture": "MobileNet", "architecture_options": {"alfa": 1}}, "train.architecture_options"),
+        ({"architecture": "MobileNet", "weights": "nowhere.weights.h5"}, "nowhere.weights.h5: no such file"),
+        ({"weights": "imagenet"}, "the architecture cnn starts from none"),
+        ({"architecture_options": {"alpha": 1}}, "train.architecture_options"),
+    ],
+)
+def test_a_wrong_architecture_is_refused_with_its_key(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=r"params\.yaml: train") as caught:
+        models.build(OPTIONS.model_copy(update=change), 32, 2)
+    assert named in str(caught.value)
+
+
+def test_weights_of_another_width_are_refused(backbone_weights: str) -> None:
+    wider = _backbone(backbone_weights).model_copy(update={"architecture_options": {"alpha": 0.5}})
+    with pytest.raises(InputError, match=r"cannot be loaded into MobileNet"):
+        models.build(wider, 32, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "black", "white"),
+    [
+        ("MobileNet", [-1, -1, -1], [1, 1, 1]),
+        ("EfficientNetB0", [0, 0, 0], [255, 255, 255]),
+        ("ResNet50", [-103.939, -116.779, -123.68], [151.061, 138.221, 131.32]),
+        ("DenseNet121", [-2.1179, -2.0357, -1.8044], [2.2489, 2.4286, 2.64]),
+    ],
+)
+def test_grey_levels_are_scaled_as_the_backbone_expects(name: str, black: list[float], white: list[float]) -> None:
+    layer = models.scaling(name)
+    for level, expected in ((0, black), (255, white)):
+        pixel = np.full((1, 1, 1, 3), level, np.uint8)
+        assert np.allclose(np.asarray(layer(pixel))[0, 0, 0], expected, atol=1e-3)
+
+
+def test_batches_depend_on_seed_epoch_and_number_alone(squares: Squares) -> None:
+    data = squares()
+    one, other = (train.batches_of(data, "train", OPTIONS) for _ in range(2))
+    other[1]
+    assert np.array_equal(one[0][0], other[0][0])
+    other.epoch = 1
+    assert not np.array_equal(one[0][0], other[0][0])
+
+
+def test_an_epoch_holds_every_training_image_once(squares: Squares) -> None:
+    data = squares()
+    options = OPTIONS.model_copy(update={"augmentation": Augmentation(flip=False)})
+    batches = train.batches_of(data, "train", options)
+    seen = np.concatenate([batches[i][0][..., 0] for i in range(len(batches))])
+    expected = data.images[data.rows("train")]
+    assert sorted(image.tobytes() for image in seen) == sorted(image.tobytes() for image in expected)
+
+
+def test_augmentation_switched_off_changes_no_pixel() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    assert np.array_equal(augment.augment(pixels, Augmentation(flip=False), np.random.default_rng(1)), pixels)
+
+
+def test_a_flip_mirrors_the_image() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    flipped = [augment.augment(pixels, Augmentation(flip=True), np.random.default_rng(seed)) for seed in range(8)]
+    assert any(np.array_equal(image, pixels[:, ::-1]) for image in flipped)
+
+
+def test_augmented_noise_keeps_black_padding_black() -> None:
+    pixels = np.zeros((32, 32), np.uint8)
+    pixels[:, 10:20] = 100
+    changed = augment.augment(pixels, Augmentation(flip=False, contrast=0.3, noise=20), np.random.default_rng(1))
+    assert (changed[:, :10] == 0).all()
+    assert len(np.unique(changed[:, 10:20])) > 10
+
+
+def test_balanced_weights_give_every_class_the_same_share() -> None:
+    labels = np.array([0, 0, 0, 1])
+    weights = train.class_weights(labels, "balanced", 2)
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    assert weights.mean() == pytest.approx(1)
+
+
+_TWO_DEVICES = """
+import json, sys
+import numpy as np, tensorflow as tf, keras
+devices = int(sys.argv[1])
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+from pipeline import train
+from pipeline.checkpoint import Store
+from pathlib import Path
+if devices > 1:
+    train.strategy = lambda: tf.distribute.MirroredStrategy(
+        [f"CPU:{i}" for i in range(devices)], cross_device_ops=tf.distribute.HierarchicalCopyAllReduce())
+import pickle
+data, options = pickle.loads(Path(sys.argv[2]).read_bytes())
+class Silent:
+    run_id = ""
+    def log_metrics(self, *_): ...
+_, state = train.fit(data, options, Store(Path(sys.argv[3])), lambda run_id: Silent())
+print(json.dumps(state.history))
+"""
+
+
+def test_two_mirrored_devices_learn_what_one_learns(squares: Squares, tmp_path: Path) -> None:
+    import pickle
+
+    options = OPTIONS.model_copy(update={"dropout": 0.0, "epochs": 3})
+    (tmp_path / "case.pickle").write_bytes(pickle.dumps((squares(), options)))
+    histories = []
+    for devices in ("1", "2"):
+        command = [sys.executable, "-c", _TWO_DEVICES, devices, str(tmp_path / "case.pickle"), str(tmp_path / devices)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        histories.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    for one, two in zip(*histories, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+        assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-3)
