@@ -52,7 +52,13 @@ class Project:
     def run(self, *command: str, code: int = 0, timeout: float = 600) -> str:
         """Run a command in the project; returns stdout and stderr together and checks the exit code."""
         done = subprocess.run(
-            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=timeout
+            command,
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         printed = done.stdout + done.stderr
         assert done.returncode == code, printed

@@ -1,0 +1,99 @@
+"""How a trained model behaves: it bears small changes of position and exposure, and a planted fracture counts.
+
+Model behaviour tests in the sense of Ribeiro et al. (CheckList, ACL 2020): invariance and direction, on synthetic
+radiographs that differ in nothing else.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+from pipeline import dataset, preprocess, train, validate
+from pipeline.checkpoint import Store
+from pipeline.metrics import logit
+from pipeline.params import Augmentation, PreprocessParams, TrainParams, ValidateParams
+from pipeline.prepared import load
+from pipeline.sources import sample
+from serving.imaging import Preprocessing, prepare
+
+SIZE = 112
+Score = Callable[[list[npt.NDArray[np.uint8]]], npt.NDArray[np.float64]]
+
+
+class Silent:
+    run_id = ""
+
+    def log_metrics(self, *_: Any) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
+    """A classic network trained on 400 synthetic radiographs, as a function from pictures to log odds."""
+    folder = tmp_path_factory.mktemp("behaviour")
+    sample.fill(folder / "data")
+    data = dataset.read(folder / "data")
+    table = validate.image_table(data, ValidateParams().near_duplicate_correlation)
+    usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
+    (folder / "prepared").mkdir()
+    preprocess.preprocess(data, usable, PreprocessParams(image_size=SIZE), folder / "prepared")
+    augmentation = Augmentation(rotation=8, shift=0.06, zoom=0.08, contrast=0.15, noise=2)
+    options = TrainParams(epochs=25, learning_rate=5e-4, augmentation=augmentation, early_stopping_patience=0)
+    model, _ = train.fit(load(folder / "prepared"), options, Store(folder / "k"), lambda run_id: Silent())
+
+    def of(pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
+        encoded = [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]
+        canvases = np.stack([prepare(content, Preprocessing(SIZE))[0] for content in encoded])
+        return logit(model.predict(canvases[..., np.newaxis], verbose=0)[:, 0])
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+    """Radiographs without and with a planted fracture, otherwise the same, of seeds the training set does not hold."""
+    found = []
+    for seed in range(48):
+        region = sample.REGIONS[seed % len(sample.REGIONS)]
+        kind = sample.TYPES[seed % len(sample.TYPES)]
+        images = [sample.render(900_000 + seed, region, "frontal", fracture) for fracture in (None, kind)]
+        found.append((images[0].pixels, images[1].pixels))
+    return found
+
+
+def test_a_planted_fracture_raises_the_score(score: Score, pairs: Any) -> None:
+    raised = score([with_one for _, with_one in pairs]) - score([without for without, _ in pairs])
+    assert raised.mean() > 2 * raised.std(ddof=1) / np.sqrt(len(raised)), "not beyond chance"
+    assert (raised > 0).mean() > 0.6
+
+
+def _spread(score: Score, pairs: Any, change: Callable[[Any], Any]) -> float:
+    """Median change of the score relative to the spread of scores between images."""
+    pictures = [picture for pair in pairs for picture in pair]
+    before = score(pictures)
+    return float(np.median(np.abs(score([change(picture) for picture in pictures]) - before)) / before.std())
+
+
+def test_a_small_shift_changes_the_score_less_than_another_image_does(score: Score, pairs: Any) -> None:
+    def shift(picture: Any) -> Any:
+        return np.roll(picture, (3, 3), axis=(0, 1))
+
+    assert _spread(score, pairs, shift) < 0.5
+
+
+@pytest.mark.parametrize("exposure", [0.9, 1.1])
+def test_another_exposure_changes_the_score_less_than_another_image_does(
+    score: Score, pairs: Any, exposure: float
+) -> None:
+    def expose(picture: Any) -> Any:
+        return np.clip(picture.astype(np.float32) * exposure, 0, 255).astype(np.uint8)
+
+    assert _spread(score, pairs, expose) < 0.5
+
+
+def test_a_mirrored_image_changes_the_score_less_than_another_image_does(score: Score, pairs: Any) -> None:
+    assert _spread(score, pairs, lambda picture: np.ascontiguousarray(picture[:, ::-1])) < 0.8

@@ -1,0 +1,163 @@
+"""The `fracture` command as a shell sees it: exit codes, one line for bad input, doctor and the MLflow UI."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import tracking
+from pipeline.cli import doctor
+
+FRACTURE = str(Path(sys.executable).parent / "fracture")
+ROOT = Path(__file__).parents[3]
+
+
+def _run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return subprocess.run(
+        [FRACTURE, *arguments],
+        cwd=folder,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_an_unknown_command_is_wrong_usage(project: Path) -> None:
+    done = _run(project, "nonsense")
+    assert done.returncode == 2
+    assert "No such command" in done.stderr
+
+
+def test_outside_a_checkout_one_line_says_so(tmp_path: Path) -> None:
+    done = _run(tmp_path, "doctor")
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_promoting_without_a_model_says_what_to_do(project: Path) -> None:
+    done = _run(project, "promote")
+    assert done.returncode == 1
+    assert "no challenger" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_ui_is_not_started_over_a_server_that_has_one(project: Path) -> None:
+    done = _run(project, "mlflow", MLFLOW_TRACKING_URI="https://u:p@mlflow.example.org")
+    assert done.returncode == 1
+    assert "open that address" in done.stderr
+    assert "u:p" not in done.stderr
+
+
+def test_doctor_names_the_command_that_makes_missing_data(project: Path) -> None:
+    done = _run(project, "doctor")
+    assert "fracture data sample" in done.stdout
+    for subject in ("python", "packages", "disk", "port 3000", "gpu", "mlflow"):
+        assert subject in done.stdout, subject
+
+
+def test_doctor_finds_a_tracking_server_that_is_away(project: Path) -> None:
+    done = _run(project, "doctor", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "start the server" in done.stdout
+
+
+def test_doctor_compares_installed_versions_with_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks/full.txt").write_text(
+        "numpy==0.0.1 \\\n    --hash=sha256:00\nno-such==1 ; python_version < '3'\n"
+    )
+    finding = doctor.check_versions(tmp_path)
+    assert finding.state == "error"
+    assert "instead of 0.0.1" in finding.text
+    assert "no-such" not in finding.text
+
+
+def test_the_environment_of_the_tests_is_the_locked_one() -> None:
+    assert doctor.check_versions(ROOT).state == "ok"
+
+
+def test_doctor_sees_a_port_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr(doctor, "_PORTS", {taken.getsockname()[1]: "make mlflow"})
+        assert [finding.state for finding in doctor.check_ports()] == ["warning"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """`fracture mlflow` over a registry with one model whose version 1 is champion: address and process id."""
+    root = tmp_path_factory.mktemp("ui")
+    for name in ("params.yaml", "dvc.yaml"):
+        (root / name).write_bytes((ROOT / name).read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        client = tracking.connect().MlflowClient()
+        client.create_registered_model("bone-fracture")
+        client.create_model_version("bone-fracture", source="mlflow-artifacts:/nowhere")
+        client.set_registered_model_alias("bone-fracture", "champion", "1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    running = subprocess.Popen(
+        [FRACTURE, "mlflow", "--port", str(port)], cwd=root, env=environment, start_new_session=True
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/health")
+        yield address, running.pid
+    finally:
+        os.killpg(running.pid, signal.SIGTERM)
+        running.wait(timeout=30)
+
+
+def _wait_for(address: str) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(address, timeout=2):  # noqa: S310  loopback
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(address)
+
+
+def test_the_ui_listens_on_loopback_only(server: tuple[str, int]) -> None:
+    process = psutil.Process(server[1])
+    connections = [c for p in (process, *process.children(recursive=True)) for c in p.net_connections("inet")]
+    listening = {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+
+
+def test_the_ui_takes_less_than_600_megabytes(server: tuple[str, int]) -> None:
+    process = psutil.Process(server[1])
+    resident = sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
+    assert resident < 600e6
+
+
+@pytest.mark.browser
+def test_a_person_sees_the_champion_in_the_ui(server: tuple[str, int]) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        page = browser.new_page()
+        page.goto(f"{server[0]}/#/models/bone-fracture")
+        expect(page.get_by_text("champion").first).to_be_visible(timeout=60_000)
+        browser.close()

@@ -1,0 +1,53 @@
+"""The closed form of Grad-CAM equals the gradient it stands for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import explain, models
+from pipeline.params import TrainParams
+
+
+def _grad_cam_by_tape(model: Any, pixels: np.ndarray, column: int) -> np.ndarray:
+    """Grad-CAM as published: the gradient of the logit, averaged over positions, over the feature map."""
+    import keras
+    import tensorflow as tf
+
+    reader = keras.Model(model.input, [model.get_layer(models.FEATURE_MAP).output, model.output])
+    split = [layer.name for layer in model.layers].index(models.FEATURE_MAP)
+    with tf.GradientTape() as tape:
+        maps, _ = reader(pixels)
+        tape.watch(maps)
+        x = maps
+        for layer in model.layers[split + 1 : -1]:
+            x = layer(x, training=False) if layer.name == "dropout" else layer(x)
+        logit = x[:, column]
+    alpha = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2))
+    return np.asarray(tf.einsum("nhwk,nk->nhw", maps, alpha))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [TrainParams(), TrainParams(architecture="MobileNet", architecture_options={"alpha": 0.25})],
+    ids=["classic", "backbone"],
+)
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_map_is_the_grad_cam_of_the_likeliest_fracture_class(options: TrainParams, classes: int) -> None:
+    model = models.build(options, 64, classes)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
+    found = explain.explained(model).predict_on_batch(pixels)
+    for image in range(3):
+        column = 0 if classes == 2 else 1 + int(found[explain.SCORES][image, 1:].argmax())
+        expected = _grad_cam_by_tape(model, pixels, column)[image]
+        scale = np.abs(expected).max()
+        assert scale > 0
+        assert np.allclose(np.asarray(found[explain.MAP])[image], expected, atol=1e-4 * scale)
+
+
+def test_scores_are_those_of_the_model_itself() -> None:
+    model = models.build(TrainParams(), 32, 2)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1), dtype=np.uint8)
+    found = explain.explained(model).predict_on_batch(pixels)
+    assert np.allclose(found[explain.SCORES], model.predict_on_batch(pixels))
+    assert found[models.FEATURES].shape == (2, 128)
