@@ -90,10 +90,6 @@ class Mirror:
         """Metrics of one epoch."""
         self._try(lambda: log_metrics(self._mlflow, self.run_id, values, step))
 
-    def finish(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED."""
-        self._try(lambda: self._mlflow.MlflowClient().set_terminated(self.run_id, status))
-
     def _try(self, action: Callable[[], None]) -> None:
         if self._broken:
             return
