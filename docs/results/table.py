@@ -1,0 +1,62 @@
+"""Prints a run's figures as Markdown tables: python docs/results/table.py [reports]."""
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_POINTS = {
+    "at_threshold": "0.5 on the calibrated probability",
+    "at_high_sensitivity": "high sensitivity",
+    "at_high_specificity": "high specificity",
+    "at_best_accuracy": "best accuracy",
+}
+
+
+def cell(figure: Mapping[str, Any]) -> str:
+    """A value with its 95 % interval."""
+    if figure["value"] is None:
+        return "-"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def measures(figures: Mapping[str, Any]) -> list[str]:
+    """The rows of all figures that are one number."""
+    rows = ["| measure | test part (95 % interval) |", "| --- | --- |"]
+    single = {name: figure for name, figure in figures.items() if "value" in figure}
+    return rows + [f"| {name.replace('_', ' ')} | {cell(figure)} |" for name, figure in single.items()]
+
+
+def points(figures: Mapping[str, Any]) -> list[str]:
+    """The rows of the operating points, chosen on the validation part."""
+    names = ("accuracy", "precision", "recall", "specificity", "f1")
+    rows = ["| operating point | threshold | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
+    for key, title in _POINTS.items():
+        found = figures[key]
+        values = " | ".join(cell(found[name]) for name in names)
+        rows.append(f"| {title} | {found['threshold']:.3f} | {values} |")
+    return rows
+
+
+def slices(path: Path) -> list[str]:
+    """The rows of slices.csv."""
+    rows = ["| slice | images | fractured | AUROC |", "| --- | --- | --- | --- |"]
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            figure = {"value": row["auroc"], "low": row["auroc_low"], "high": row["auroc_high"]}
+            numbers = {name: float(value) if value else None for name, value in figure.items()}
+            rows.append(f"| {row['slice']} {row['value']} | {row['images']} | {row['fractured']} | {cell(numbers)} |")
+    return rows
+
+
+def main() -> None:
+    """Print the tables of one reports folder."""
+    reports = Path(sys.argv[1] if len(sys.argv) > 1 else "reports")
+    figures = json.loads((reports / "metrics.json").read_text(encoding="utf-8"))["test"]
+    print("\n".join([*measures(figures), "", *points(figures), "", *slices(reports / "slices.csv")]))
+
+
+if __name__ == "__main__":
+    main()
