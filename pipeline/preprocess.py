@@ -75,7 +75,8 @@ def write_images(paths: Sequence[Path], preprocessing: Preprocessing, target: Pa
         for pixels, box in prepare_files(paths, preprocessing):
             file.write(pixels.data)
             boxes.append(box)
-            advance()
+            if len(boxes) % _CHUNK == 0 or len(boxes) == len(paths):
+                advance(len(boxes) % _CHUNK or _CHUNK)
     return boxes
 
 
@@ -109,14 +110,12 @@ def _further_columns(table: pd.DataFrame) -> list[str]:
 def canvas_boxes(data: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     """Boxes of the images of split.csv as fractions of the canvas (columns: index, image_id, x0, y0, x1, y1, label)."""
     rows: list[dict[str, Any]] = []
-    boxes = dict(tuple(data.boxes.groupby("image_id")))
-    none = data.boxes.iloc[:0]
-    for row in table.itertuples():
-        place = Letterbox(row.left, row.top, row.width, row.height, max(row.width, row.height))
-        for box in boxes.get(row.image_id, none).itertuples():
-            (x0, y0), (x1, y1) = place.to_canvas(box.x0, box.y0), place.to_canvas(box.x1, box.y1)
-            corners = {"x0": round(x0, 5), "y0": round(y0, 5), "x1": round(x1, 5), "y1": round(y1, 5)}
-            rows.append({"index": row.index, "image_id": row.image_id, **corners, "label": box.label})
+    places = table[["index", "image_id", "left", "top", "width", "height"]]
+    for box in places.merge(data.boxes, on="image_id").itertuples(index=False, name="Box"):
+        place = Letterbox(box.left, box.top, box.width, box.height, max(box.width, box.height))
+        (x0, y0), (x1, y1) = place.to_canvas(box.x0, box.y0), place.to_canvas(box.x1, box.y1)
+        corners = {"x0": round(x0, 5), "y0": round(y0, 5), "x1": round(x1, 5), "y1": round(y1, 5)}
+        rows.append({"index": box.index, "image_id": box.image_id, **corners, "label": box.label})
     return pd.DataFrame(rows, columns=["index", "image_id", "x0", "y0", "x1", "y1", "label"])
 
 

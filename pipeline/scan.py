@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,24 +92,26 @@ def scan_files(paths: list[Path], workers: int | None = None) -> tuple[pd.DataFr
     """
     cv2.setNumThreads(1)  # the files are spread over the cores, not each image's rows
     count = workers or len(os.sched_getaffinity(0))
-    large = np.full((len(paths), _HASH_SIDE, _HASH_SIDE), np.nan, np.float32)
+    small = np.full((len(paths), THUMBNAIL, THUMBNAIL), np.nan, np.float32)
     rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(count) as pool, progress_bar("validate: reading images", len(paths)) as advance:
-        for chunk in pool.map(_scan_chunk, _chunks(paths)):
-            for scan in chunk:
-                if scan.thumbnail is not None:
-                    large[len(rows)] = scan.thumbnail
-                    scan.thumbnail = None
-                rows.append(asdict(scan))
-            advance(len(chunk))
-    table = pd.DataFrame(rows, columns=list(Scan.__dataclass_fields__)).drop(columns="thumbnail")
-    table["perceptual_hash"] = perceptual_hashes(large)
+        for described, thumbnails in pool.map(_scan_chunk, _chunks(paths)):
+            small[len(rows) : len(rows) + len(described)] = thumbnails
+            rows += described
+            advance(len(described))
+    columns = [*(name for name in Scan.__dataclass_fields__ if name != "thumbnail"), "perceptual_hash"]
+    return pd.DataFrame(rows, columns=columns), small
+
+
+def _scan_chunk(paths: list[Path]) -> tuple[list[dict[str, Any]], npt.NDArray[np.float32]]:
+    """Rows of the table and thumbnails, float32 (n, 16, 16); the larger ones, 4 kB each, are not kept."""
+    scans = [vars(scan_file(path)) for path in paths]
+    missing = np.full((_HASH_SIDE, _HASH_SIDE), np.nan, np.float32)
+    large = np.stack([missing if (found := scan.pop("thumbnail")) is None else found for scan in scans])
+    hashes = perceptual_hashes(large)
     half = large.reshape(-1, THUMBNAIL, 2, THUMBNAIL, 2).mean(axis=(2, 4))
-    return table, np.asarray(half, np.float32)
-
-
-def _scan_chunk(paths: list[Path]) -> list[Scan]:
-    return [scan_file(path) for path in paths]
+    rows = [{**scan, "perceptual_hash": text} for scan, text in zip(scans, hashes, strict=True)]
+    return rows, np.asarray(half, np.float32)
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:

@@ -232,7 +232,6 @@ class Judge:
         checkpoint = gx.Checkpoint(
             name=name,
             validation_definitions=[definition],
-            actions=[gx.checkpoint.UpdateDataDocsAction(name="data docs")],
             result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["row"]},
         )
         numbered = table.assign(row=range(len(table)))
@@ -249,7 +248,8 @@ class Judge:
         return findings
 
     def pages(self) -> dict[str, str]:
-        """The Data Docs page of each suite that was run, in order of running."""
+        """The Data Docs page of each suite that was run, in order of running; built at this call."""
+        self._context.build_data_docs()
         site = self._folder / "gx" / "uncommitted" / "data_docs" / "local_site" / "validations"
         pages = {path.parts[len(site.parts)]: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
         return {name: pages[name] for name in ("images", "classes", "features") if name in pages}

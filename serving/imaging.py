@@ -195,6 +195,8 @@ def _reduced_flag(header: Header, at_least: int | None, colour: bool) -> int:
 def is_truncated(content: bytes, header: Header) -> bool:
     """Whether a JPEG or PNG lacks its end marker (some writers append zeros or text after it)."""
     if header.format == "JPEG":
+        if content.endswith(b"\xff\xd9"):
+            return False
         return content.rfind(b"\xff\xd9") <= content.rfind(b"\xff\xda")
     return header.format == "PNG" and b"IEND" not in content[-4096:]
 
@@ -364,12 +366,15 @@ def colourfulness(bgr: Pixels) -> float:
     The standard deviation of Cb and Cr (ITU-R BT.601) that is not explained by brightness, so that an even or
     a brightness-dependent tint, as of a scanned film, does not count.
     """
-    ycrcb = cv2.cvtColor(bgr, cv2.COLOR_BGR2YCrCb).reshape(-1, 3).astype(np.float32)
-    centred = ycrcb - ycrcb.mean(axis=0)
-    y = centred[:, 0]
-    slopes = (y @ centred[:, 1:]) / max(float(y @ y), 1e-6)
-    rest = centred[:, 1:] - y[:, None] * slopes
-    return float(np.sqrt(np.mean(rest**2) * 2))
+    image = cv2.cvtColor(bgr, cv2.COLOR_BGR2YCrCb)
+    values = image.reshape(-1, 3)
+    means = np.array(cv2.mean(image)[:3])
+    # Whole numbers up to here, so that an even grey gives exactly 0. Not `values.T @ values`, which starts threads.
+    products = cv2.mulTransposed(values, True, dtype=cv2.CV_64F)
+    covariance = np.asarray(products, np.float64) / len(values) - np.outer(means, means)
+    brightness = max(float(covariance[0, 0]), 1e-6)
+    unexplained = sum(float(covariance[i, i]) - float(covariance[0, i]) ** 2 / brightness for i in (1, 2))
+    return math.sqrt(max(unexplained, 0.0))
 
 
 def _short(error: BaseException) -> str:

@@ -1,0 +1,1 @@
+"""Speed and memory against the usual ways, measured side by side; README.md holds the figures."""
