@@ -71,11 +71,22 @@ def _classic(pixels: Any, options: TrainParams, weights: str) -> Any:
 def _with_backbone(pixels: Any, options: TrainParams, image_size: int, weights: str) -> Any:
     x = scaling(options.architecture)(layers.Concatenate(name="grey_to_rgb")([pixels, pixels, pixels]))
     backbone = _backbone(options, image_size, weights)
-    # Pretrained batch statistics stay as they are: batches of a few dozen images are too small to move them.
-    maps = backbone(x, training=False) if weights != "none" else backbone(x)
-    maps = layers.Activation("linear", name=FEATURE_MAP)(maps)
+    maps = layers.Activation("linear", name=FEATURE_MAP)(backbone(x))
     features = layers.GlobalAveragePooling2D(name=FEATURES)(maps)
     return layers.Dropout(options.dropout, seed=options.seed, name="dropout")(features)
+
+
+def set_trainable(model: keras.Model, trainable: bool, pretrained: bool) -> None:
+    """Freeze or release the backbone; a pretrained one's batch normalisation stays frozen, statistics included.
+
+    Batches of a few dozen images are too small to move what millions of images gave. `training=False` at the call
+    would not do: Keras 3 replaces it with the mode of the whole model.
+    """
+    backbone = model.get_layer(BACKBONE)
+    backbone.trainable = trainable
+    for layer in backbone.layers if pretrained else ():
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
 
 
 def scaling(architecture: str) -> keras.layers.Layer:

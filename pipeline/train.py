@@ -57,7 +57,7 @@ def phases(options: TrainParams) -> list[Phase]:
 def compile_for(model: keras.Model, phase: Phase, options: TrainParams, classes: int) -> None:
     """Give `model` the optimizer, loss and metrics of a phase; the optimizer's variables exist afterwards."""
     if models.BACKBONE in {layer.name for layer in model.layers}:
-        model.get_layer(models.BACKBONE).trainable = not phase.frozen
+        models.set_trainable(model, not phase.frozen, pretrained=options.weights != "none")
     optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
     binary = classes == 2
     model.compile(
