@@ -5,7 +5,6 @@ checkpoints/<key>/best-0003.npz  weights of the best epoch so far
 checkpoints/<key>.lock           held by the one trainer of this key
 """
 
-import fcntl
 import hashlib
 import json
 import math
@@ -22,7 +21,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from pipeline.errors import InputError
-from pipeline.workspace import atomic_file, atomic_folder, os_errors_name, read_json, sha256_file, write_json
+from pipeline.workspace import atomic_file, atomic_folder, locked, os_errors_name, read_json, sha256_file, write_json
 
 KEPT_CHECKPOINTS = 2
 KEPT_KEYS = 3
@@ -70,15 +69,8 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold this training's lock; InputError when another process trains it. Released when a process dies."""
-        path = self.folder.with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(
-                    f"{path}: another process is training exactly this; wait for it or stop it first"
-                ) from None
+        message = "another process is training exactly this; wait for it or stop it first"
+        with locked(self.folder.with_suffix(".lock"), message):
             yield
 
     def save(self, state: State, model: keras.Model) -> None:

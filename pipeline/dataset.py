@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import InputError
-from pipeline.workspace import atomic_folder, write_json, write_text
+from pipeline.workspace import atomic_folder, locked, write_json, write_text
 
 LABEL_COLUMNS = ("image_id", "file", "label", "patient_id", "region", "view", "hardware", "source")
 """Columns every labels.csv has; a source may add more, which become slices of the evaluation."""
@@ -73,7 +73,8 @@ def read_table(path: Path, required: Iterable[str]) -> pd.DataFrame:
     Raises InputError naming the file when it is absent, not UTF-8, not a table, or lacks a column.
     """
     try:
-        table: pd.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table: pd.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        header = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", header=None, nrows=1)
     except FileNotFoundError:
         raise InputError(f"{path}: not found; fill the folder with `fracture data ...`") from None
     except UnicodeDecodeError as error:
@@ -84,6 +85,10 @@ def read_table(path: Path, required: Iterable[str]) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         detail = " ".join(str(error).split())
         raise InputError(f"{path}: is not a comma-separated table ({detail}); mend or replace it") from None
+    names = [str(name).strip() for name in header.iloc[0]]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: column {', '.join(twice)} stands in the header more than once; keep one")
     missing = [column for column in required if column not in table.columns]
     if missing:
         raise InputError(
@@ -231,7 +236,8 @@ def rebuild(folder: Path, info: DatasetInfo, force: bool = False) -> Iterator[Bu
     """
     if not force:
         _refuse_to_replace(folder, info)
-    with atomic_folder(folder) as partial:
+    lock = folder.with_name(f".{folder.name}.lock")
+    with locked(lock, f"another command is filling {folder.name}/; wait for it"), atomic_folder(folder) as partial:
         building = Building(partial, info)
         yield building
         building.write_tables()

@@ -19,6 +19,11 @@ _ADVICE = {
     errno.EACCES: "permission denied; make the folder writable for this user",
     errno.EPERM: "the operation is not permitted for this user; check the owner of the folder",
     errno.EROFS: "the file system is read-only; work in a folder that can be written",
+    errno.EBUSY: "is a mount point or in use, and cannot be replaced; mount the folder above it instead",
+    errno.EXDEV: "lies on another disk than the folder above it; make both one, or link the folder above",
+    errno.EISDIR: "is a folder where a file is expected; move it away",
+    errno.ENOTDIR: "is a file where a folder is expected; move it away",
+    errno.EEXIST: "is in the way; move it away",
 }
 
 

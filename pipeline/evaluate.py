@@ -25,7 +25,7 @@ from pipeline.metrics import Array, Calibration, Labels, LogisticCalibration, fi
 from pipeline.params import EvaluateParams
 from pipeline.prepared import Prepared, slices_of
 from pipeline.progress import progress_bar
-from pipeline.workspace import atomic_file, atomic_folder, read_json, write_json, write_text
+from pipeline.workspace import atomic_file, atomic_folder, write_json, write_text
 from serving import heatmap
 from serving.imaging import Letterbox, Pixels
 from serving.statistics import input_statistics, reference_of
@@ -335,22 +335,12 @@ def _write_for_later(data: Prepared, train: Outputs, decision: Decision) -> None
         reference.save(partial)
 
 
-def load_model(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
-    """The trained model and the facts of its training; InputError names a missing or broken file."""
-    training = read_json(folder / "training.json")
-    try:
-        return keras.models.load_model(folder / "model.keras", safe_mode=True, compile=False), training
-    except (ValueError, OSError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder / 'model.keras'}: cannot be loaded ({line}); run `dvc repro train`") from None
-
-
 def main() -> None:
     """Read prepared/ and build/model/; write reports/, build/decision.json and build/reference.npz."""
     cv2.setNumThreads(0)
     options = params.load().evaluate
     data = prepared.load()
-    model, training = load_model(Path("build/model"))
+    model, training = models.load_trained(Path("build/model"))
     if training["split_hash"] != data.split_hash:
         raise InputError("build/model: was trained on another split than prepared/ holds; run `dvc repro`")
     print(evaluate(data, model, training, options, Path("reports")))

@@ -14,9 +14,15 @@ from keras import layers
 
 from pipeline.errors import InputError
 from pipeline.params import TrainParams
+from pipeline.workspace import read_json, sha256_file
 
 FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits", "probability"
 BACKBONE = "backbone"
+TRAINING_KEYS = (
+    "architecture", "classes", "image_size", "preprocessing", "model_sha256", "weights_sha256", "best_epoch",
+    "data_hash", "split_hash", "run_id",
+)  # fmt: skip
+"""What later stages need of training.json."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: keras.applications.imagenet_utils, mode "torch"
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -147,3 +153,23 @@ def _weights_argument(weights: str) -> str | None:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """The facts of a training, once model.keras beside them is known to be the file it wrote.
+
+    Raises InputError for a missing, broken or changed file.
+    """
+    training: dict[str, Any] = read_json(folder / "training.json", TRAINING_KEYS)
+    path = folder / "model.keras"
+    if not path.is_file() or sha256_file(path) != training["model_sha256"]:
+        raise InputError(
+            f"{path}: is missing or not the file that training wrote; make it again with `dvc repro train`"
+        )
+    return training
+
+
+def load_trained(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
+    """The trained model and the facts of its training; InputError as in `read_training`."""
+    training = read_training(folder)
+    return keras.models.load_model(folder / "model.keras", safe_mode=True, compile=False), training

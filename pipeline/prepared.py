@@ -24,6 +24,9 @@ NOT_SLICES = frozenset({
 })  # fmt: skip
 """Columns of split.csv that describe the file or the split; every other one is a slice of the evaluation."""
 _NUMBERS = ("index", "class", "left", "top", "width", "height")
+_TEXTS = ("image_id", "label", "part", "group")
+_CORNERS = ("index", "x0", "y0", "x1", "y1")
+_KEYS = ("classes", "preprocessing", "data_hash", "split_hash", "test_hash", "dataset")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Prepared:
 
 def load(folder: Path = Path("prepared")) -> Prepared:
     """Open prepared/; InputError names the file that is missing or does not fit the others."""
-    meta = read_json(folder / "prepared.json")
+    meta = read_json(folder / "prepared.json", _KEYS)
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         text = pd.read_csv(folder / "split.csv", keep_default_na=False, dtype=str)
@@ -64,8 +67,9 @@ def load(folder: Path = Path("prepared")) -> Prepared:
         boxes = pd.read_csv(folder / "boxes.csv", keep_default_na=False)
     except (FileNotFoundError, KeyError, EOFError, ValueError) as error:
         raise InputError(f"{folder}: {error}; make it again with `dvc repro preprocess`") from None
-    if len(images) != len(table):
-        raise InputError(f"{folder}: images.npy has {len(images)} images, split.csv {len(table)}; run `dvc repro`")
+    fault = _fault(images, table, boxes, meta)
+    if fault:
+        raise InputError(f"{folder}: {fault}; make it again with `dvc repro -f preprocess`")
     return Prepared(
         images=images,
         table=table,
@@ -77,6 +81,21 @@ def load(folder: Path = Path("prepared")) -> Prepared:
         test_hash=meta["test_hash"],
         dataset=meta["dataset"],
     )
+
+
+def _fault(images: npt.NDArray[np.uint8], table: pd.DataFrame, boxes: pd.DataFrame, meta: dict[str, Any]) -> str:
+    """What does not fit together in the files of prepared/; empty when all does."""
+    size = meta["preprocessing"].get("image_size")
+    if images.shape != (len(table), size, size):
+        return f"images.npy has the shape {images.shape}, but split.csv {len(table)} rows and prepared.json {size} px"
+    for name, columns, found in (("split.csv", _TEXTS, table.columns), ("boxes.csv", _CORNERS, boxes.columns)):
+        missing = [column for column in columns if column not in found]
+        if missing:
+            return f"{name} lacks the column {', '.join(missing)}"
+    if not table["class"].between(0, len(meta["classes"]) - 1).all():
+        return f"split.csv has a class number that is none of 0 to {len(meta['classes']) - 1}"
+    missing = sorted({"train", "validation", "test"} - set(table["part"]))
+    return f"split.csv has no image in the part {', '.join(missing)}" if missing else ""
 
 
 def slices_of(table: pd.DataFrame, limit: int = 20) -> list[str]:

@@ -34,6 +34,17 @@ def read_image_table(path: Path) -> pd.DataFrame:
     return table[table["excluded"] == ""].sort_values("image_id", kind="stable").reset_index(drop=True)
 
 
+def check_image_table(path: Path, table: pd.DataFrame, data: Dataset) -> None:
+    """Refuse a table of images that is not what validate made of this data set."""
+    known = data.labels.set_index("image_id")[["file", "label"]]
+    found = table.set_index("image_id")[["file", "label"]]
+    listed = dataset.read_table(path, ["image_id"])["image_id"]
+    if not len(table) or not known.index.isin(listed).all() or not found.equals(known.reindex(found.index)):
+        raise InputError(
+            f"{path}: does not belong to the images and labels of {data.folder}; run `dvc repro -f validate`"
+        )
+
+
 def prepare_file(path: Path, preprocessing: Preprocessing) -> tuple[Pixels, Letterbox]:
     """One image file as the model will see it; InputError names a file that cannot be decoded any more."""
     try:
@@ -150,7 +161,9 @@ def main() -> None:
     """Read data/ and reports/images.csv, write prepared/."""
     options = params.load().preprocess
     data = dataset.read(Path("data"))
-    table = read_image_table(Path("reports/images.csv"))
+    source = Path("reports/images.csv")
+    table = read_image_table(source)
+    check_image_table(source, table, data)
     with atomic_folder(Path("prepared")) as folder:
         result = preprocess(data, table, options, folder)
     for part in PARTS:

@@ -46,15 +46,22 @@ class Candidate:
     @classmethod
     def read(cls, root: Path) -> "Candidate":
         """Read build/, reports/ and params.yaml below `root`; InputError names what is missing."""
-        history = root / "reports/history.csv"
-        if not history.is_file():
-            raise InputError(f"{history}: not found; `dvc repro` writes it")
+        with quiet_import():
+            from pipeline import models  # noqa: PLC0415  brings Keras, which takes seconds
+
+        missing = [name for name in (*_ARTIFACTS, "reports/plots") if not (root / name).exists()]
+        if missing:
+            raise InputError(f"{root / missing[0]}: not found; `dvc repro` writes it")
+        metrics = read_json(root / "reports/metrics.json", ("test", "hashes", "weights_sha256"))
+        training = models.read_training(root / "build/model")
+        if metrics["weights_sha256"] != training["weights_sha256"]:
+            raise InputError("reports/metrics.json: belongs to another model; run `dvc repro evaluate`")
         return cls(
             root=root,
-            training=read_json(root / "build/model/training.json"),
-            metrics=read_json(root / "reports/metrics.json"),
-            decision=read_json(root / "build/decision.json"),
-            history=pd.read_csv(history),
+            training=training,
+            metrics=metrics,
+            decision=read_json(root / "build/decision.json", ("calibration", "threshold", "operating_points")),
+            history=_read_history(root / "reports/history.csv"),
             options=params.load(root / "params.yaml"),
         )
 
@@ -87,6 +94,16 @@ class Candidate:
             "dvc_lock_sha256": _hash_or_unknown(self.root / "dvc.lock"),
             "git_commit": git_commit(self.root),
         }
+
+
+def _read_history(path: Path) -> pd.DataFrame:
+    try:
+        history = pd.read_csv(path)
+    except ValueError as error:
+        raise InputError(f"{path}: is no table ({error}); run `dvc repro -f train`") from None
+    if "epoch" not in history.columns or not len(history):
+        raise InputError(f"{path}: has no epoch; run `dvc repro -f train`")
+    return history
 
 
 def _dataset_name(root: Path) -> str:
@@ -171,7 +188,9 @@ def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
         import tensorflow  # noqa: PLC0415
 
     keras.utils.disable_interactive_logging()  # MLflow tries the input example out, with a progress bar
-    model = keras.models.load_model(candidate.root / "build/model/model.keras", safe_mode=True, compile=False)
+    from pipeline import models  # noqa: PLC0415
+
+    model, _ = models.load_trained(candidate.root / "build/model")
     size = int(candidate.training["image_size"])
     # A grey ramp: a registry is no place for a patient's pixels.
     ramp = np.tile(np.linspace(0, 255, size, dtype=np.uint8), (size, 1))[np.newaxis, ..., np.newaxis]

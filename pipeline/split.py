@@ -10,6 +10,8 @@ from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
 
 PARTS = ("train", "validation", "test")
+_TOLERANCE = 0.015
+"""Share of all images by which a part may be too large before groups are moved."""
 
 
 def assign_groups(
@@ -41,7 +43,28 @@ def assign_groups(
         part = int(np.argmax(lack @ weight + 1e-3 * overall))
         held[part] += brings[index]
         part_of_group[index] = part
+    _even_out(part_of_group, brings, np.asarray(shares, float))
     return np.asarray(part_of_group[group], np.int64)
+
+
+def _even_out(parts: npt.NDArray[np.int64], brings: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> None:
+    """Move groups from the part that has too much to the one that has too little, in place.
+
+    With few groups a stratum the strata alone would give a small part too much: every stratum wants to be in it.
+    """
+    sizes = brings.sum(axis=1)
+    tolerance = max(_TOLERANCE * sizes.sum(), float(sizes.min(initial=1)))
+    for _ in range(len(parts)):
+        excess = np.bincount(parts, sizes, len(shares)) - shares * sizes.sum()
+        giver, taker = int(np.argmax(excess)), int(np.argmin(excess))
+        room = min(excess[giver], -excess[taker])
+        movable = np.flatnonzero((parts == giver) & (sizes <= room + 1e-9))
+        if excess[giver] <= tolerance or not len(movable):
+            return
+        # The group whose strata the giver has most of, so that no stratum, and no class, is emptied first.
+        held = np.stack([brings[parts == part].sum(axis=0) for part in (giver, taker)])
+        surplus = held[0] / shares[giver] - held[1] / shares[taker]
+        parts[movable[np.argmax((brings[movable] @ surplus) / sizes[movable])]] = taker
 
 
 def split(table: pd.DataFrame, options: PreprocessParams) -> pd.Series:
@@ -78,7 +101,11 @@ def _held_out(table: pd.DataFrame, options: PreprocessParams) -> npt.NDArray[np.
     chosen = table[column].map(lambda cell: value in str(cell).split(";"))
     if not chosen.any() or chosen.all():
         how_many = "every" if chosen.all() else "no"
-        raise InputError(f"params.yaml: preprocess.holdout_value: {how_many} image has {column} {value!r}")
+        values = sorted({part for cell in table[column] for part in str(cell).split(";") if part})
+        known = ", ".join(values[:20])
+        raise InputError(
+            f"params.yaml: preprocess.holdout_value: {how_many} image has {column} {value!r}; there are: {known}"
+        )
     return np.asarray(chosen.groupby(table["group"]).transform("any"), bool)
 
 
@@ -93,5 +120,5 @@ def check_split(table: pd.DataFrame, parts: pd.Series) -> None:
         if missing:
             raise InputError(
                 f"data: the {part} part has no image of class {', '.join(missing)}; add images (or patients), or "
-                f"change preprocess.test_fraction, validation_fraction or folds in params.yaml"
+                f"change preprocess.test_fraction, validation_fraction, folds or holdout_value in params.yaml"
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.errors import InputError
-from pipeline.workspace import home_root
+from pipeline.workspace import atomic_file, home_root
 
 EXPERIMENT = "bone-fracture"
 _DATABASE = "mlflow.db"
@@ -46,8 +46,21 @@ def connect() -> Any:
         os.environ.setdefault(name, value)
     import mlflow  # noqa: PLC0415  takes seconds; importing this module must not
 
+    _make_database()
     mlflow.set_tracking_uri(tracking_uri())
     return mlflow
+
+
+def _make_database() -> None:
+    """Make a SQLite database under another name first: one whose tables are half made can never be opened again."""
+    file = database_file()
+    if file is None or file.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  as mlflow itself
+
+    with atomic_file(file) as partial:
+        store = SqlAlchemyStore(f"sqlite:///{partial}", (file.parent / ARTIFACTS).as_uri())
+        store.engine.dispose()
 
 
 def experiment_id(mlflow: Any) -> str:
@@ -123,9 +136,14 @@ def require(action: Callable[[Any], T]) -> T:
     except Exception as error:
         if not _is_foreign(error):
             raise
-        raise InputError(
-            f"MLflow at {shown_uri()}: {one_line(error)}; start the server or set MLFLOW_TRACKING_URI, then repeat"
-        ) from None
+        raise InputError(f"MLflow at {shown_uri()}: {one_line(error)}; {_remedy()}") from None
+
+
+def _remedy() -> str:
+    file = database_file()
+    if file is None:
+        return "start the server or set MLFLOW_TRACKING_URI, then repeat"
+    return f"if the database is damaged, move {file.name} away and repeat: `dvc repro -f register` registers anew"
 
 
 def _is_foreign(error: BaseException) -> bool:

@@ -27,7 +27,7 @@ from pipeline.errors import InputError, exit_with_line
 from pipeline.params import TrainParams
 from pipeline.prepared import Prepared
 from pipeline.tracking import Mirror
-from pipeline.workspace import atomic_folder, home_root, project_root, write_json, write_text
+from pipeline.workspace import atomic_folder, home_root, project_root, sha256_file, write_json, write_text
 
 KILLED = 143
 _WATCH_SECONDS = 1.0
@@ -230,6 +230,7 @@ def write_model(model: keras.Model, state: State, data: Prepared, options: Train
         "classes": list(data.classes),
         "image_size": data.preprocessing.image_size,
         "preprocessing": data.preprocessing.to_dict(),
+        "model_sha256": sha256_file(folder / "model.keras"),
         "weights_sha256": weights_hash(model),
         "parameters": model.count_params(),
         "epochs": state.epoch,

@@ -1,5 +1,6 @@
 """Where the project's files are, and how they are written so that a killed process leaves no half of one."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -93,14 +94,33 @@ def write_json(target: Path, value: Any) -> None:
     write_text(target, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; InputError names the file when it is missing or broken."""
+def read_json(path: Path, required: Iterable[str] = ()) -> Any:
+    """Read JSON; InputError names the file when it is missing, broken, or an object that lacks a required key."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: not found; `dvc repro` writes it") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: is not valid JSON ({error}); make it again with `dvc repro`") from None
+    missing = [key for key in required if not isinstance(value, dict) or key not in value]
+    if missing:
+        raise InputError(f"{path}: key {', '.join(missing)} is missing; make it again with `dvc repro`")
+    return value
+
+
+@contextmanager
+def locked(path: Path, message: str) -> Iterator[None]:
+    """Hold the lock file `path`; InputError with `message` when another process holds it.
+
+    The system releases the lock when its process dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{path}: {message}") from None
+        yield
 
 
 def sha256_file(path: Path) -> str:

@@ -18,7 +18,7 @@ from pipeline.workspace import project_root
 
 _LOCK = "locks/full.txt"
 _NEEDED_GIB = 5.0
-_PORTS = {3000: "fracture serve", 5000: "make mlflow"}
+_PORTS = {3000: "the prediction service", 5000: "make mlflow"}
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
 
 
@@ -73,7 +73,11 @@ def check_disk(root: Path) -> Finding:
     free = shutil.disk_usage(root).free / 2**30
     if free >= _NEEDED_GIB:
         return Finding("ok", "disk", f"{free:.0f} GiB free")
-    return Finding("warning", "disk", f"{free:.1f} GiB free, {_NEEDED_GIB:.0f} are needed; see README on clearing runs")
+    return Finding(
+        "warning",
+        "disk",
+        f"{free:.1f} GiB free, {_NEEDED_GIB:.0f} are needed; see docs/training.md on clearing old runs",
+    )
 
 
 def check_ports() -> Iterator[Finding]:
@@ -83,7 +87,7 @@ def check_ports() -> Iterator[Finding]:
             probe.settimeout(0.5)
             taken = probe.connect_ex(("127.0.0.1", port)) == 0
         if taken:
-            yield Finding("warning", f"port {port}", f"in use; give `{user}` another one with --port")
+            yield Finding("warning", f"port {port}", f"in use; give {user} another one with --port")
         else:
             yield Finding("ok", f"port {port}", f"free for {user}")
 

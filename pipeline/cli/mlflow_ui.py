@@ -1,6 +1,7 @@
 """`fracture mlflow`: the MLflow UI over the project's own database."""
 
 import os
+import socket
 import sys
 from typing import Annotated
 
@@ -18,6 +19,12 @@ def mlflow_ui(
     uri = tracking.tracking_uri()
     if not uri.startswith("sqlite:"):
         raise InputError(f"the tracking server is {tracking.shown_uri()} (MLFLOW_TRACKING_URI); open that address")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(f"port {port} cannot be used ({error.strerror}); give another one with --port") from None
     print(f"MLflow: http://127.0.0.1:{port} (stop with Ctrl-C)", flush=True)
     # Job workers would be a dozen more processes and two gigabytes.
     environment = {**os.environ, **tracking.QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -42,9 +42,18 @@ SYNONYMS = {
 _BOX_FILE = ("file", "x0", "y0", "x1", "y1")
 _IDENTIFYING = re.compile(
     r"name|birth|^dob$|accession|address|street|phone|e?mail$|^mrn$|medical_record|^ssn$|social_security|insurance|"
-    r"physician|doctor|radiologist|operator|technician|referr|(^|_)date(_|$)|(^|_)uid$|zip_?code|post_?code"
+    r"physician|doctor|radiologist|operator|technician|referr|(^|_)date(_|$)|(^|_)uid$|zip_?code|post_?code|"
+    r"^pat(ient)?(_|$)|patient|subject|initials|comment|remark|^notes?$|mrn|nhs|^pid$|hospital|case_?(no|nr|number|id)|fall_?n"
 )
-_RESERVED = {"image_id", "suffix", "content", "label", "class", "boxes", "polygons", "self", "note"}
+_RESERVED = {
+    "image_id", "suffix", "content", "label", "class", "boxes", "polygons", "self", "note", "source", "listed", "part",
+    "index", "group", "near_group", "near_duplicate", "near_opposite", "identical_opposite", "conflict", "excluded",
+    "decoded", "error", "format", "mode", "bit_depth", "orientation", "bytes", "mean", "contrast", "colourfulness",
+    "sha256", "perceptual_hash", "truncated", "left", "top", "width", "height",
+}  # fmt: skip
+"""Columns that this command or a later stage writes itself."""
+_MOST_VALUES = 50
+"""A further column with more values is free text or numbers somebody, and no slice of an evaluation."""
 
 Corners = tuple[float, float, float, float]
 
@@ -279,6 +288,12 @@ def read_columns(path: Path, images: Mapping[str, Path]) -> dict[str, dict[str, 
     """
     table = read_table(path, ())
     table.columns = pd.Index(_column_names(path, table.columns))
+    for column in table.columns:
+        if column not in SYNONYMS and column != "file" and table[column].nunique() > _MOST_VALUES:
+            raise InputError(
+                f"{path}: column {column}: has {table[column].nunique()} different values and may identify a patient; "
+                f"remove it, or give groups (at most {_MOST_VALUES} values)"
+            )
     if "file" not in table.columns:
         raise InputError(f"{path}: column file is missing (found: {', '.join(table.columns)}); add it to the header")
     cells: dict[str, dict[str, str]] = {}

@@ -193,7 +193,7 @@ def test_an_error_in_the_block_leaves_the_data_as_it_was(data: Path) -> None:
     with pytest.raises(InputError, match="not one of"), dataset.rebuild(data, INFO) as building:
         building.add("c", ".png", b"", "bent")
     assert content(data) == before
-    assert list(data.parent.iterdir()) == [data]
+    assert sorted(path.name for path in data.parent.iterdir()) == [".data.lock", "data"]
 
 
 def test_an_id_added_twice_leaves_the_data_as_it_was(data: Path) -> None:
@@ -269,4 +269,17 @@ def test_a_killed_process_leaves_the_data_as_it_was_and_the_next_one_tidies_up(d
     assert done.returncode == 9
     assert content(data) == before
     build(data)
-    assert list(data.parent.iterdir()) == [data]
+    assert sorted(path.name for path in data.parent.iterdir()) == [".data.lock", "data"]
+
+
+def test_two_commands_cannot_fill_the_same_folder_at_once(tmp_path: Path) -> None:
+    info = DatasetInfo("set", "1", "CC0", "nobody", "drawn", ("normal", "fractured"))
+    refused = pytest.raises(InputError, match="another command is filling data/")
+    with dataset.rebuild(tmp_path / "data", info), refused, dataset.rebuild(tmp_path / "data", info):
+        pass
+
+
+def test_a_column_that_stands_twice_in_the_header_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,patient_id,patient_id\na,1,2\n")
+    with pytest.raises(InputError, match="column patient_id stands in the header more than once"):
+        dataset.read_table(tmp_path / "t.csv", ["file"])

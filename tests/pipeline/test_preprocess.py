@@ -1,6 +1,7 @@
 """Stage preprocess: the arrays are what the service would see, and every box lies where the fracture is."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -293,7 +294,7 @@ def test_a_damaged_folder_is_refused(name: str, damage: Callable[[Path], Any], d
 def test_fewer_images_than_rows_are_refused(data: Dataset, tmp_path: Path) -> None:
     run(tmp_path / "prepared", data)
     np.save(tmp_path / "prepared" / "images.npy", np.zeros((19, 32, 32), np.uint8))
-    with pytest.raises(InputError, match=r"images\.npy has 19 images, split.csv 20"):
+    with pytest.raises(InputError, match=r"images\.npy has the shape \(19, 32, 32\), but split\.csv 20 rows"):
         prepared.load(tmp_path / "prepared")
 
 
@@ -316,3 +317,39 @@ def test_what_is_prepared_was_read_from_the_data_folder(data: Dataset, tmp_path:
     result = run(tmp_path / "prepared", dataset.read(data.folder))
     assert result.dataset == {"name": "shapes", "version": "1", "source": "drawn"}
     assert result.classes == ("normal", "fractured")
+
+
+@pytest.mark.parametrize("damage", ["header only", "other label", "row gone"])
+def test_a_table_of_images_that_is_not_of_this_data_set_is_refused(data: Dataset, tmp_path: Path, damage: str) -> None:
+    table = data.labels.assign(excluded="", group=data.labels["image_id"], sha256="x")
+    if damage == "header only":
+        table = table.iloc[:0]
+    elif damage == "other label":
+        table = table.replace({"label": {"fractured": "broken"}})
+    else:
+        table = table.iloc[1:]
+    path = tmp_path / "images.csv"
+    path.write_text(table.to_csv(index=False))
+    with pytest.raises(InputError, match="dvc repro -f validate"):
+        preprocess.check_image_table(path, preprocess.read_image_table(path), data)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "fault"),
+    [
+        ("split.csv", (",part,", ",share,"), "lacks the column part"),
+        ("split.csv", (",test,", ",train,"), "no image in the part test"),
+        ("boxes.csv", ("index,", "number,"), "boxes.csv lacks the column index"),
+        ("prepared.json", ("test_hash", "other_hash"), "key test_hash is missing"),
+        ("prepared.json", ('"image_size": 32', '"image_size": 64'), "has the shape"),
+    ],
+)
+def test_files_of_prepared_that_do_not_fit_together_are_refused(
+    data: Dataset, tmp_path: Path, name: str, change: tuple[str, str], fault: str
+) -> None:
+    run(tmp_path / "prepared", data)
+    path = tmp_path / "prepared" / name
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(InputError, match=re.escape(fault)):
+        prepared.load(tmp_path / "prepared")

@@ -218,3 +218,27 @@ def test_the_database_of_a_temporary_experiment_is_the_one_of_the_checkout(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(copy)
     assert tracking.tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_a_database_that_could_not_be_made_whole_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Any
+) -> None:
+    import mlflow.store.tracking.sqlalchemy_store as store
+
+    def full_disk(*_arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr(store, "SqlAlchemyStore", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        tracking.connect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_database_is_said_to_be_moved_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Any
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"garbage" * 1000)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(InputError, match=r"move mlflow\.db away and repeat"):
+        tracking.require(lambda mlflow: mlflow.MlflowClient().search_registered_models())

@@ -215,3 +215,11 @@ def test_a_group_in_two_parts_would_be_a_defect() -> None:
     table = pd.DataFrame({"label": ["normal", "normal"], "group": ["g", "g"]})
     with pytest.raises(AssertionError, match="group g lies in 2 parts"):
         check_split(table, pd.Series(["train", "test"]))
+
+
+@pytest.mark.parametrize(("images", "share"), [(60, 0.2), (100, 0.05), (200, 0.05), (400, 0.2)])
+def test_few_images_in_many_strata_still_give_the_share_asked_for(images: int, share: float) -> None:
+    groups = np.repeat(np.arange(images // 2), 2).astype(str)
+    strata = np.repeat(np.random.default_rng(images).integers(0, 12, images // 2), 2).astype(str)
+    parts = assign_groups(strata, groups, (1 - share, share), seed=1)
+    assert abs((parts == 1).mean() - share) <= 0.015 + 2 / images

@@ -335,3 +335,15 @@ def test_two_mirrored_devices_learn_what_one_learns(squares: Squares, tmp_path: 
     for one, two in zip(*histories, strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
         assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-3)
+
+
+def test_a_model_file_that_training_did_not_write_is_refused(squares: Squares, tmp_path: Path) -> None:
+    data = squares()
+    model = models.build(OPTIONS, 32, 2)
+    train.write_model(model, State(epoch=1, best_epoch=1), data, OPTIONS, tmp_path)
+    loaded, _ = models.load_trained(tmp_path)
+    assert loaded.count_params() == model.count_params()
+    content = (tmp_path / "model.keras").read_bytes()
+    (tmp_path / "model.keras").write_bytes(content[:900] + b"x" + content[901:])
+    with pytest.raises(InputError, match="not the file that training wrote"):
+        models.load_trained(tmp_path)

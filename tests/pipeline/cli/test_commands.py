@@ -96,6 +96,15 @@ def test_doctor_sees_a_port_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [finding.state for finding in doctor.check_ports()] == ["warning"]
 
 
+def test_the_ui_refuses_a_port_in_use(project: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = _run(project, "mlflow", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "give another one with --port" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """`fracture mlflow` over a registry with one model whose version 1 is champion: address and process id."""

@@ -247,7 +247,23 @@ def test_a_patient_keeps_the_pseudonym_when_images_are_added(source: Path) -> No
     assert after.nunique() == 8
 
 
-@pytest.mark.parametrize("column", ["name", "Patient Name", "birth_date", "AccessionNumber", "dob", "study date"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "name",
+        "Patient Name",
+        "birth_date",
+        "AccessionNumber",
+        "dob",
+        "study date",
+        "Patient No",
+        "pat_id",
+        "nhs number",
+        "Initials",
+        "comment",
+        "hospital_no",
+    ],
+)
 def test_a_column_that_may_identify_a_patient_is_refused(source: Path, column: str) -> None:
     with pytest.raises(InputError, match=f"column {column}: may identify a patient"):
         fill(source, table=f"file,{column}\n{PATIENT}_0.jpg,x\n")
