@@ -183,7 +183,7 @@ def _is_logged(client: Any, run: Any, name: str, step: int) -> bool:
 
 def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
     """Log the Keras model with signature and input example and register it; returns the version's number."""
-    with quiet_import():  # takes seconds; a model that is registered already does not need it
+    with quiet_import():
         import keras  # noqa: PLC0415
         import tensorflow  # noqa: PLC0415
 

@@ -143,7 +143,7 @@ def _remedy() -> str:
     file = database_file()
     if file is None:
         return "start the server or set MLFLOW_TRACKING_URI, then repeat"
-    return f"if the database is damaged, move {file.name} away and repeat: `dvc repro -f register` registers anew"
+    return f"if the database is damaged, move {file.name} away and repeat: `dvc repro -sf register` registers anew"
 
 
 def _is_foreign(error: BaseException) -> bool:

@@ -240,5 +240,5 @@ def test_a_damaged_database_is_said_to_be_moved_away(
 ) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"garbage" * 1000)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    with pytest.raises(InputError, match=r"move mlflow\.db away and repeat"):
+    with pytest.raises(InputError, match=r"move mlflow\.db away and repeat: `dvc repro -sf register`"):
         tracking.require(lambda mlflow: mlflow.MlflowClient().search_registered_models())
