@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from serving.errors import BundleError, SettingsError
+
 
 class InputError(Exception):
     """Something the user gave is wrong.
@@ -29,7 +31,7 @@ _ADVICE = {
 
 def describe(error: BaseException) -> str | None:
     """The line shown for an error, or None for one that is a defect of ours and deserves its traceback."""
-    if isinstance(error, InputError):
+    if isinstance(error, (InputError, BundleError, SettingsError)):
         return str(error)
     if isinstance(error, OSError) and error.errno in _ADVICE:
         place = f"{error.filename}: " if error.filename else ""

@@ -4,7 +4,7 @@ Everything that is chosen (calibration, operating points) is chosen on the valid
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ import pandas as pd
 from pipeline import metrics, models, params, plots, prepared
 from pipeline.errors import InputError, exit_with_line
 from pipeline.explain import MAP, SCORES, explained
-from pipeline.metrics import Array, Calibration, Labels, LogisticCalibration, fit_calibration
+from pipeline.metrics import Array, Labels, fit_calibration
 from pipeline.params import EvaluateParams
 from pipeline.prepared import Prepared, slices_of
 from pipeline.progress import progress_bar
 from pipeline.workspace import atomic_file, atomic_folder, write_json, write_text
 from serving import heatmap
+from serving.decision import Decision
 from serving.imaging import Letterbox, Pixels
 from serving.statistics import input_statistics, reference_of
 
@@ -42,34 +43,6 @@ class Outputs:
     scores: Array
     features: Array
     maps: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """How scores become an answer; all of it chosen on the validation part."""
-
-    calibration: Calibration
-    threshold: float
-    high_sensitivity: float
-    high_specificity: float
-    best_accuracy: float
-
-    def fracture_probability(self, scores: Array) -> Array:
-        """Calibrated probability of a fracture, float64 (n,): one minus that of normal."""
-        return np.asarray(1 - self.calibration.apply(scores)[:, 0], np.float64)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        kind = "logistic" if isinstance(self.calibration, LogisticCalibration) else "temperature"
-        return {
-            "calibration": {"kind": kind, **asdict(self.calibration)},
-            "threshold": self.threshold,
-            "operating_points": {
-                "high_sensitivity": self.high_sensitivity,
-                "high_specificity": self.high_specificity,
-                "best_accuracy": self.best_accuracy,
-            },
-        }
 
 
 def run_model(model: keras.Model, data: Prepared, part: str) -> Outputs:
@@ -310,7 +283,7 @@ def evaluate(
         )
     with atomic_folder(reports / "gallery") as folder:
         plots.gallery(worst_errors(data, test, y, p, threshold=decision.threshold, count=options.gallery), folder)
-    _write_for_later(data, parts["train"], decision)
+    _write_for_later(data, parts["train"], parts["validation"], decision)
     auroc, sensitivity = values["auroc"], values["at_high_sensitivity"]["sensitivity"]
     return (
         f"test AUROC {auroc['value']} (95 % interval {auroc['low']} to {auroc['high']}), sensitivity at the "
@@ -326,13 +299,19 @@ def _csv(table: pd.DataFrame) -> str:
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
-def _write_for_later(data: Prepared, train: Outputs, decision: Decision) -> None:
+def _write_for_later(data: Prepared, train: Outputs, validation: Outputs, decision: Decision) -> None:
     """Write build/decision.json and build/reference.npz, which the bundle will carry."""
     write_json(Path("build/decision.json"), decision.to_dict())
-    inputs = np.stack([input_statistics(data.images[row]) for row in train.rows])
-    reference = reference_of(inputs, train.features, decision.fracture_probability(train.scores))
+    reference = reference_of(
+        _inputs(data, train), train.features, decision.fracture_probability(train.scores),
+        (validation.features, _inputs(data, validation)),
+    )  # fmt: skip
     with atomic_file(Path("build/reference.npz")) as partial:
         reference.save(partial)
+
+
+def _inputs(data: Prepared, outputs: Outputs) -> Array:
+    return np.stack([input_statistics(data.images[row]) for row in outputs.rows])
 
 
 def main() -> None:

@@ -6,12 +6,13 @@ a bootstrap is one call. A measure that is undefined (no fractured image in a re
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+
+from serving.decision import Calibration, LogisticCalibration, TemperatureCalibration, logit, sigmoid
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -24,17 +25,6 @@ ECE_BINS = 10
 def _ratio(numerator: Any, denominator: Any) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(denominator > 0, numerator / denominator, np.nan), np.float64)
-
-
-def logit(p: npt.ArrayLike) -> Array:
-    """Log odds; p is kept 1e-7 away from 0 and 1."""
-    clipped = np.clip(np.asarray(p, np.float64), _EPS, 1 - _EPS)
-    return np.asarray(np.log(clipped) - np.log1p(-clipped), np.float64)
-
-
-def sigmoid(x: npt.ArrayLike) -> Array:
-    """Inverse of `logit`."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(x, np.float64))), np.float64)
 
 
 def _curve(y: Labels, p: Array, w: Array) -> tuple[Array, Array, Array]:
@@ -162,35 +152,6 @@ def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-@dataclass(frozen=True)
-class LogisticCalibration:
-    """Two classes: probability = sigmoid(slope * logit(score) + bias)."""
-
-    slope: float
-    bias: float
-
-    def apply(self, scores: Array) -> Array:
-        """Calibrated probabilities of the classes (n, 2) from scores (n, 1)."""
-        p = sigmoid(self.slope * logit(scores[:, 0]) + self.bias)
-        return np.stack([1 - p, p], axis=1)
-
-
-@dataclass(frozen=True)
-class TemperatureCalibration:
-    """Several classes: probabilities = softmax(log(scores) / temperature)."""
-
-    temperature: float
-
-    def apply(self, scores: Array) -> Array:
-        """Calibrated probabilities (n, classes) from softmax scores (n, classes)."""
-        z = np.log(np.clip(scores, _EPS, 1)) / self.temperature
-        e = np.exp(z - z.max(axis=1, keepdims=True))
-        return np.asarray(e / e.sum(axis=1, keepdims=True), np.float64)
-
-
-Calibration = LogisticCalibration | TemperatureCalibration
 
 
 def fit_calibration(scores: Array, classes: Labels) -> Calibration:

@@ -5,11 +5,14 @@ the head sees, and the guard later), `logits`, `probability`. Two classes give o
 probability of a fracture; more give a softmax in the order of the classes. Backend-neutral Keras.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from pipeline.errors import InputError
@@ -20,7 +23,7 @@ FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits"
 BACKBONE = "backbone"
 TRAINING_KEYS = (
     "architecture", "classes", "image_size", "preprocessing", "model_sha256", "weights_sha256", "best_epoch",
-    "data_hash", "split_hash", "run_id",
+    "data_hash", "split_hash", "test_hash", "dataset", "regions", "views", "run_id",
 )  # fmt: skip
 """What later stages need of training.json."""
 
@@ -153,6 +156,14 @@ def _weights_argument(weights: str) -> str | None:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
+
+
+def weights_hash(model: keras.Model) -> str:
+    """Hex sha256 over a model's configuration and weights: the same for the same model, whatever the file."""
+    digest = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
+    for array in model.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def read_training(folder: Path) -> dict[str, Any]:

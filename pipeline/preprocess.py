@@ -148,7 +148,13 @@ def preprocess(data: Dataset, table: pd.DataFrame, options: PreprocessParams, fo
     meta = {
         "classes": list(data.info.classes),
         "preprocessing": preprocessing.to_dict(),
-        "dataset": {"name": data.info.name, "version": data.info.version, "source": data.info.source},
+        "dataset": {
+            "name": data.info.name,
+            "version": data.info.version,
+            "source": data.info.source,
+            "licence": data.info.licence,
+            "citation": data.info.citation,
+        },
         "data_hash": content_hash(hashed, ["image_id", "label", "sha256"]),
         "split_hash": content_hash(hashed, ["sha256", "part"]),
         "test_hash": content_hash(hashed[hashed["part"] == "test"], ["sha256", "label"]),

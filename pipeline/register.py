@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,24 @@ _ARTIFACTS = (
     "reports/validation.json",
 )
 """Files kept with the run. The gallery and the predictions stay out: they show and name patients' images."""
+PACKAGED = (
+    "build/decision.json",
+    "build/reference.npz",
+    "build/model/training.json",
+    "reports/metrics.json",
+)
+"""Those that packaging needs, kept under `package_folder`: one run may be evaluated, and registered, more than once."""
+
+
+def content_hash(training: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+    """What makes two models the same: weights, classes, preprocessing and decision; hex sha256."""
+    parts = {key: training[key] for key in ("weights_sha256", "classes", "preprocessing")}
+    return hashlib.sha256(json.dumps([parts, decision], sort_keys=True).encode()).hexdigest()
+
+
+def package_folder(content: str) -> str:
+    """Where among a run's artifacts the files of PACKAGED lie for the version with this content hash."""
+    return f"package/{content[:16]}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +85,8 @@ class Candidate:
         )
 
     def content_hash(self) -> str:
-        """What makes two models the same: weights, classes, preprocessing and decision; hex sha256."""
-        parts = {key: self.training[key] for key in ("weights_sha256", "classes", "preprocessing")}
-        return hashlib.sha256(json.dumps([parts, self.decision], sort_keys=True).encode()).hexdigest()
+        """What makes two models the same."""
+        return content_hash(self.training, self.decision)
 
     def flat_metrics(self) -> dict[str, float]:
         """Test figures under names MLflow takes: test_auroc, test_auroc_low, test_at_threshold_f1, ..."""
@@ -159,6 +177,8 @@ def complete_run(mlflow: Any, candidate: Candidate) -> str:
     for name in _ARTIFACTS:
         if (candidate.root / name).is_file():
             client.log_artifact(run_id, str(candidate.root / name), str(Path(name).parent.name or "files"))
+    for name in PACKAGED:
+        client.log_artifact(run_id, str(candidate.root / name), package_folder(candidate.content_hash()))
     for path in sorted((candidate.root / "reports/plots").glob("*.png")):
         client.log_artifact(run_id, str(path), "plots")
     return run_id

@@ -120,7 +120,7 @@ def promote(client: Any, name: str, version: str | None, force: bool = False, re
     Raises InputError when there is no such version, or when it failed its gates and `force` with a `reason` is
     not given.
     """
-    chosen = _find(client, name, version)
+    chosen = find(client, name, version)
     gates = chosen.tags.get("gates", "failed: never checked")
     if force and not reason:
         raise InputError("promote: --force needs a --reason, which is kept with the version")
@@ -173,7 +173,8 @@ def require_fit(version: Any) -> None:
         )
 
 
-def _find(client: Any, name: str, version: str | None) -> Any:
+def find(client: Any, name: str, version: str | None) -> Any:
+    """A version by its number, the challenger without one; InputError when there is none."""
     if version is None:
         challenger = version_by_alias(client, name, CHALLENGER)
         if challenger is None:
@@ -182,7 +183,7 @@ def _find(client: Any, name: str, version: str | None) -> Any:
     known = [found.version for found in client.search_model_versions(f"name = '{name}'")]
     if str(version) not in {str(number) for number in known}:
         numbers = ", ".join(sorted(map(str, known), key=int)) or "none"
-        raise InputError(f"promote: {name} has no version {version}; registered versions: {numbers}")
+        raise InputError(f"{name} has no version {version}; registered versions: {numbers}")
     return client.get_model_version(name, str(version))
 
 

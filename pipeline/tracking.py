@@ -127,6 +127,20 @@ def log_metrics(mlflow: Any, run_id: str, values: Mapping[str, float], step: int
     mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
 
 
+def download_version(mlflow: Any, version: Any, run_folder: str, target: Path) -> tuple[Path, Path]:
+    """Fetch a registered version's model and one folder of its run's artifacts below `target`; where they lie."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    fetch = mlflow.artifacts.download_artifacts
+    model, run = target / "model", target / "run"
+    for folder in (model, run):
+        folder.mkdir()
+    address = f"models:/{version.name}/{version.version}"
+    return (
+        Path(fetch(artifact_uri=address, dst_path=str(model))),
+        Path(fetch(run_id=version.run_id, artifact_path=run_folder, dst_path=str(run))),
+    )
+
+
 def require(action: Callable[[Any], T]) -> T:
     """Run `action(mlflow)`; InputError with one line when the tracking server does not answer or refuses."""
     try:

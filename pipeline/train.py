@@ -1,6 +1,5 @@
 """Stage train: fit the network, epoch by epoch, so that it can be killed at any time and goes on."""
 
-import hashlib
 import json
 import os
 import threading
@@ -190,14 +189,6 @@ def strategy() -> Any:
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
-def weights_hash(model: keras.Model) -> str:
-    """Hex sha256 over a model's configuration and weights: the same for the same model, whatever the file."""
-    digest = hashlib.sha256(json.dumps(model.get_config(), sort_keys=True, default=str).encode())
-    for array in model.get_weights():
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
 def history_table(state: State) -> pd.DataFrame:
     """The content of history.csv: a row an epoch."""
     table = pd.DataFrame(state.history)
@@ -231,16 +222,27 @@ def write_model(model: keras.Model, state: State, data: Prepared, options: Train
         "image_size": data.preprocessing.image_size,
         "preprocessing": data.preprocessing.to_dict(),
         "model_sha256": sha256_file(folder / "model.keras"),
-        "weights_sha256": weights_hash(model),
+        "weights_sha256": models.weights_hash(model),
         "parameters": model.count_params(),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
         "data_hash": data.data_hash,
         "split_hash": data.split_hash,
         "test_hash": data.test_hash,
+        "dataset": data.dataset,
+        "regions": _seen(data, "region"),
+        "views": _seen(data, "view"),
         "run_id": state.run_id,
     }
     write_json(folder / "training.json", facts)
+
+
+def _seen(data: Prepared, column: str) -> list[str]:
+    """The values of a column of split.csv in the training part; a cell may hold several."""
+    if column not in data.table.columns:
+        return []
+    cells = data.table.loc[data.table["part"] == "train", column].astype(str)
+    return sorted({value for cell in cells for value in cell.split(";")} - {""})
 
 
 def train(data: Prepared, options: TrainParams, store: Store, target: Path, history: Path) -> State:

@@ -43,7 +43,14 @@ def inspect(content: bytes) -> dict[str, Any]:
         "height": rows,
         "orientation": 1,
         "frames": frames,
+        "sop_instance_uid": _uid(dataset),
     }
+
+
+def _uid(dataset: pydicom.Dataset) -> str:
+    """The instance's UID; empty where it is none: free text may name a patient."""
+    uid = UID(str(dataset.get("SOPInstanceUID", "")))
+    return str(uid) if uid.is_valid else ""
 
 
 def decode(content: bytes) -> npt.NDArray[np.uint8]:

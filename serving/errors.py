@@ -1,4 +1,4 @@
-"""Faults of an input, each with a stable code."""
+"""Faults of what a caller or an operator gave, each with a line for a person."""
 
 
 class ImageError(Exception):
@@ -8,3 +8,11 @@ class ImageError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class BundleError(Exception):
+    """A bundle that cannot be used; the message is one line: which file, what is wrong, what to do."""
+
+
+class SettingsError(Exception):
+    """A variable of the environment with an unusable value; the message names it."""

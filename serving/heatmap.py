@@ -62,3 +62,10 @@ def overlay(pixels: Pixels, shown: Map, opacity: float = 0.45) -> npt.NDArray[np
     colours = cv2.applyColorMap(np.asarray(strength * 255, np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
     alpha = (opacity * np.clip(strength * 1.5, 0, 1))[..., np.newaxis]
     return np.asarray(grey * (1 - alpha) + colours * alpha, np.uint8)
+
+
+def layer(shown: Map) -> npt.NDArray[np.uint8]:
+    """Evidence as a layer to lay over the image, BGRA uint8 of its size: no evidence is transparent."""
+    colours = cv2.applyColorMap(np.asarray(shown * 255, np.uint8), cv2.COLORMAP_INFERNO)
+    alpha = np.asarray(np.clip(shown * 1.5, 0, 1) * 255, np.uint8)
+    return np.asarray(np.dstack([colours, alpha]), np.uint8)

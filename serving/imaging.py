@@ -41,7 +41,10 @@ _BIT_DEPTHS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself before a pixel is decoded; `width` and `height` are those of the upright image."""
+    """What a file says about itself before a pixel is decoded; `width` and `height` are those of the upright image.
+
+    `frames` of a TIFF is 2 where there are several: counting them would walk a chain that a stranger wrote.
+    """
 
     format: str
     mode: str
@@ -50,6 +53,7 @@ class Header:
     height: int
     orientation: int
     frames: int = 1
+    sop_instance_uid: str = ""
 
     @property
     def pixels(self) -> int:
@@ -137,7 +141,13 @@ def _inspect_picture(content: bytes, max_pixels: int) -> Header:
     turned = orientation in _SWAPS_SIDES and image.format != "TIFF"
     width, height = image.size[::-1] if turned else image.size
     depth = _BIT_DEPTHS.get(image.mode, 8)
-    return Header(image.format or "", image.mode, depth, width, height, orientation)
+    return Header(image.format or "", image.mode, depth, width, height, orientation, _frames(image))
+
+
+def _frames(image: Image.Image) -> int:
+    if not getattr(image, "is_animated", False):
+        return 1
+    return int(getattr(image, "n_frames", 2)) if image.format == "PNG" else 2
 
 
 def _orientation(image: Image.Image) -> int:
@@ -331,6 +341,11 @@ def prepare(
     return pixels, box, decoded
 
 
+def has_colours(header: Header) -> bool:
+    """Whether the file stores colours, be they all grey."""
+    return header.mode not in {"L", "LA", *_BIT_DEPTHS} and header.format != "DICOM"
+
+
 def preview(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels, bool]:
     """A cheap, upright, small version of a picture and whether the file was truncated.
 
@@ -339,7 +354,7 @@ def preview(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels,
     whole. At most 1024 pixels of a side are given back. Raises ImageError.
     """
     truncated = is_truncated(content, header)
-    colour = header.mode not in {"L", "LA", *_BIT_DEPTHS} and header.format != "DICOM"
+    colour = has_colours(header)
     if not truncated and _suits_opencv(content, header):
         found = _decode_with_opencv(content, header, at_least, colour)
         if found is not None:

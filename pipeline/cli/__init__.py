@@ -15,11 +15,12 @@ app = typer.Typer(
 
 
 def _assemble() -> None:
-    from pipeline.cli import data, doctor, mlflow_ui, promote  # noqa: PLC0415  only a run of the command needs them
+    from pipeline.cli import data, doctor, mlflow_ui, package, promote  # noqa: PLC0415  only a run of the command needs them
 
     app.add_typer(data.app, name="data", help="Fill data/ from a source.")
     app.command("promote")(promote.promote)
     app.command("rollback")(promote.rollback)
+    app.command("package")(package.package)
     app.command("mlflow")(mlflow_ui.mlflow_ui)
     app.command("doctor")(doctor.doctor)
 

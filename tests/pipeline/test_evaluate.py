@@ -117,7 +117,7 @@ def test_the_stage_writes_every_file_with_numbers_in_it(
     data = squares(90, classes=classes)
     options = TrainParams(epochs=2, batch_size=16)
     model, _ = train.fit(data, options, Store(tmp_path / "k"), lambda run_id: Silent())
-    training = {"architecture": "cnn", "weights_sha256": train.weights_hash(model)}
+    training = {"architecture": "cnn", "weights_sha256": models.weights_hash(model)}
     line = evaluate.evaluate(data, model, training, OPTIONS, tmp_path / "reports")
     assert "test AUROC" in line
     figures = json.loads((tmp_path / "reports/metrics.json").read_text())
@@ -133,5 +133,5 @@ def test_the_stage_writes_every_file_with_numbers_in_it(
 
 def test_the_same_weights_have_the_same_hash_and_others_another() -> None:
     one, same = models.build(TrainParams(), 32, 2), models.build(TrainParams(), 32, 2)
-    assert train.weights_hash(one) == train.weights_hash(same)
-    assert train.weights_hash(models.build(TrainParams(seed=8), 32, 2)) != train.weights_hash(one)
+    assert models.weights_hash(one) == models.weights_hash(same)
+    assert models.weights_hash(models.build(TrainParams(seed=8), 32, 2)) != models.weights_hash(one)

@@ -1,0 +1,244 @@
+"""The model bundle on disk: everything a service needs of a model, and nothing else.
+
+model.json       what the model is, how its scores become an answer, where it comes from; hashes of the other files
+model.tflite     uint8 pixels (1, size, size, 1) -> scores, features, map
+reference.npz    statistics of the training images (`statistics.Reference`)
+samples/*.png    synthetic radiographs to try the service with
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.decision import Decision
+from serving.errors import BundleError
+from serving.imaging import Preprocessing
+from serving.statistics import Reference
+
+SCHEMA_VERSION = 1
+MANIFEST, MODEL, REFERENCE, SAMPLES = "model.json", "model.tflite", "reference.npz", "samples"
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Origin(_Facts):
+    """Where the model comes from; `unknown` where nobody recorded it."""
+
+    registered_model: str
+    registry_version: str
+    run_id: str
+    git_commit: str
+    data_hash: str
+    split_hash: str
+    test_hash: str
+    weights_sha256: str
+    gates: str
+    forced: dict[str, str] | None = None  # by, at and reason of a promotion that passed over the gates
+    packaged_at: str  # ISO 8601, UTC
+
+
+class TrainedOn(_Facts):
+    """The data set behind the model; `synthetic` when no patient was ever seen."""
+
+    name: str
+    version: str
+    licence: str
+    citation: str
+    synthetic: bool
+
+
+class Guard(_Facts):
+    """Distances of features from those of training (`statistics.Reference.distance`)."""
+
+    unusual: float = Field(gt=0)  # above it the answer carries a warning
+    limit: float = Field(gt=0)  # above it there is no answer
+
+
+class Intended(_Facts):
+    """What the model may be asked, in words and in the values seen in training."""
+
+    use: str
+    not_for: str
+    regions: tuple[str, ...]
+    views: tuple[str, ...]
+
+
+class Recalibrated(_Facts):
+    """That calibration and operating points were fitted anew on images of another site."""
+
+    at: str
+    images: int
+    fractured: int
+    data: str
+    quality: dict[str, Any]
+
+
+class Manifest(_Facts):
+    """model.json."""
+
+    schema_version: int
+    name: str
+    version: str
+    architecture: str
+    classes: tuple[str, ...] = Field(min_length=2)
+    preprocessing: dict[str, Any]
+    calibration: dict[str, Any]
+    threshold: float
+    operating_points: dict[str, float]
+    guard: Guard
+    number_format: Literal["float32", "float16", "int8"]
+    formats: dict[str, dict[str, Any]]  # what was measured of each format tried
+    map: Literal["grad-cam", "localisation"]
+    intended: Intended
+    quality: dict[str, Any]
+    trained_on: TrainedOn
+    origin: Origin
+    recalibrated: Recalibrated | None = None
+    files: dict[str, str]  # relative name -> sha256
+    digest: str = ""  # sha256 of this object without the digest, as `_digest` writes it
+
+    def decision(self) -> Decision:
+        """Calibration, threshold and operating points."""
+        return Decision.from_dict(self.model_dump())
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Names of the sample pictures, in order."""
+        return tuple(sorted(name for name in self.files if name.startswith(f"{SAMPLES}/")))
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were verified."""
+
+    folder: Path
+    manifest: Manifest
+    preprocessing: Preprocessing
+    decision: Decision
+    reference: Reference
+
+    @property
+    def model(self) -> Path:
+        """The network."""
+        return self.folder / MODEL
+
+    @property
+    def sha256(self) -> str:
+        """Of the network's file."""
+        return self.manifest.files[MODEL]
+
+
+def write(folder: Path, facts: Mapping[str, Any]) -> Manifest:
+    """Write model.json for the files that already lie in `folder`; `facts` are Manifest's but `files` and `digest`.
+
+    Raises ValueError when the facts are none of a bundle.
+    """
+    names = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    files = {path.relative_to(folder).as_posix(): _sha256(path) for path in names}
+    draft = Manifest(**{**facts, "schema_version": SCHEMA_VERSION, "files": files, "digest": ""})
+    draft.decision()
+    manifest = draft.model_copy(update={"digest": _digest(draft)})
+    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+def read(folder: Path) -> Bundle:
+    """Open a bundle and verify every byte of it.
+
+    Raises BundleError: no bundle, an unknown schema, a missing or changed file.
+    """
+    manifest = read_manifest(folder)
+    for name in (MODEL, REFERENCE):
+        if name not in manifest.files:
+            raise BundleError(f"{folder / MANIFEST}: lists no {name}; package the model again")
+    for name, wanted in manifest.files.items():
+        path = folder / _inside(folder, name)
+        if not path.is_file():
+            raise BundleError(f"{path}: is missing; package the model again")
+        if _sha256(path) != wanted:
+            raise BundleError(f"{path}: is damaged (its sha256 is not the one in {MANIFEST}); package the model again")
+    try:
+        preprocessing = Preprocessing.from_dict(manifest.preprocessing)
+        return Bundle(folder, manifest, preprocessing, manifest.decision(), Reference.load(folder / REFERENCE))
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise BundleError(f"{folder}: is not usable ({_line(error)}); package the model again") from None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check model.json alone; BundleError as in `read`."""
+    path = folder / MANIFEST
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{path}: not found; make a bundle with `fracture package`") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read ({_line(error)}); package the model again") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{path}: has bundle schema {version!r}, but this code reads schema {SCHEMA_VERSION}; "
+            "package the model with this version of the project, or serve it with the version that packaged it"
+        )
+    try:
+        manifest = Manifest(**raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{path}: {where}: {first['msg']}; package the model again") from None
+    if manifest.digest != _digest(manifest):
+        raise BundleError(f"{path}: was changed after packaging (its digest is another); package the model again")
+    return manifest
+
+
+def find_default(root: Path) -> Path:
+    """The bundle to serve when none is named.
+
+    `bundle/` beside the code (so it lies in a bento); else the last one packaged below build/bundle/ from a model
+    that was trained on other than synthetic data; else the newest release in models/; else the last one packaged.
+    Raises BundleError when there is none, and for a broken one: passing over it would serve an older model unasked.
+    """
+    if (root / "bundle" / MANIFEST).is_file():
+        return root / "bundle"
+    packaged = _by_age(root / "build/bundle")
+    real = [folder for folder, manifest in packaged if not manifest.trained_on.synthetic]
+    if real:
+        return real[-1]
+    released = _by_age(root / "models", "bundle")
+    if released or packaged:
+        return (released or packaged)[-1][0]
+    raise BundleError(f"{root}: there is no model to serve yet; train and promote one, then run `fracture package`")
+
+
+def _by_age(parent: Path, inner: str = "") -> list[tuple[Path, Manifest]]:
+    folders = [folder / inner for folder in sorted(parent.glob("[!.]*")) if (folder / inner).is_dir()]
+    found = [(folder, read_manifest(folder)) for folder in folders]
+    return sorted(found, key=lambda pair: pair[1].origin.packaged_at)
+
+
+def _inside(folder: Path, name: str) -> PurePosixPath:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise BundleError(f"{folder / MANIFEST}: names a file outside the bundle, {name!r}")
+    return relative
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(manifest: Manifest) -> str:
+    facts = manifest.model_dump(mode="json", exclude={"digest"})
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

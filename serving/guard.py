@@ -1,0 +1,50 @@
+"""Pictures that are no radiographs get a reason instead of a diagnosis."""
+
+import cv2
+
+from serving import imaging
+from serving.errors import ImageError
+from serving.imaging import Decoded, Header
+
+COLOURFUL = 10.0
+"""Grey levels of chroma above which a picture is a colour photograph; radiographs, tinted ones too, stay below 2."""
+BLANK = 2.0
+"""Standard deviation of the grey levels below which a picture shows nothing."""
+SMALLEST = 32
+"""Pixels of a side below which no bone can be seen."""
+
+
+def check_header(header: Header, max_frames: int) -> None:
+    """Refuse what the header alone shows to be no single radiograph; ImageError `too_small` or `too_many_frames`."""
+    if min(header.width, header.height) < SMALLEST:
+        raise ImageError(
+            "too_small", f"the image is {header.width} x {header.height} pixels; at least {SMALLEST} a side are needed"
+        )
+    if header.frames > max_frames:
+        raise ImageError("too_many_frames", "the file holds several frames or pages; send one image at a time")
+
+
+def check_colours(content: bytes, header: Header) -> None:
+    """Refuse a colour photograph; ImageError `colour_photograph`."""
+    if not imaging.has_colours(header):
+        return
+    small, _ = imaging.preview(content, header)
+    if small.ndim == 3 and imaging.colourfulness(small) > COLOURFUL:
+        raise ImageError("colour_photograph", "the image is a colour photograph, not a radiograph")
+
+
+def check_contrast(decoded: Decoded) -> None:
+    """Refuse an empty picture; ImageError `blank`."""
+    _, deviation = cv2.meanStdDev(decoded.pixels)
+    if float(deviation[0, 0]) < BLANK:
+        raise ImageError("blank", "the image shows nothing but one shade of grey")
+
+
+def check_distance(distance: float, limit: float) -> None:
+    """Refuse what is unlike every image of training; ImageError `not_a_radiograph`."""
+    if not distance <= limit:
+        raise ImageError(
+            "not_a_radiograph",
+            f"the image is unlike the radiographs this model was trained on (distance {distance:.2f}, at most "
+            f"{limit:.2f}); no answer is given",
+        )

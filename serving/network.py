@@ -1,0 +1,37 @@
+"""The bundle's network: a LiteRT file as a function of prepared images, safe to call from any thread."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+
+from serving.imaging import Pixels
+
+INPUT, SCORES, FEATURES, MAP = "pixels", "scores", "features", "map"
+"""Names of the network's input and outputs."""
+
+Outputs = dict[str, npt.NDArray[np.float32]]
+
+
+class Network:
+    """One interpreter a thread: it holds the buffers of one call at a time. The file is mapped, its pages shared."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+
+    def __call__(self, pixels: Pixels) -> Outputs:
+        """Scores (1, columns), features (1, k) and signed map (1, h, w) of one image, uint8 (size, size)."""
+        found = self._runner()(**{INPUT: pixels[np.newaxis, ..., np.newaxis]})
+        return {name: np.asarray(value, np.float32) for name, value in found.items()}
+
+    def _runner(self) -> Any:
+        runner = getattr(self._local, "runner", None)
+        if runner is None:
+            # One core a call: a service answers several at once, and small networks gain nothing from more.
+            interpreter = Interpreter(model_path=str(self._path), num_threads=1)
+            runner = self._local.runner = interpreter.get_signature_runner()
+        return runner

@@ -1,0 +1,168 @@
+"""Bundle and pixels to a prediction: network, calibration, operating points and guard."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving import guard, heatmap, imaging
+from serving.bundle import Bundle
+from serving.decision import STATEMENTS, Suspicion
+from serving.heatmap import Map
+from serving.imaging import Decoded, Letterbox, Pixels
+from serving.network import FEATURES, MAP, SCORES, Network
+from serving.statistics import INPUTS, input_statistics
+
+RESPONSE_SCHEMA = 1
+"""Version of the answer's form."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is accepted of one image."""
+
+    max_pixels: int = imaging.MAX_PIXELS
+    max_frames: int = 1
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a reader of the answer should know; `code` is stable."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image; probabilities are calibrated."""
+
+    label: str
+    probability: float
+    threshold: float
+    suspicion: Suspicion
+    probabilities: Mapping[str, float]
+    warnings: tuple[Note, ...]
+    sha256: str
+    width: int
+    height: int
+    sop_instance_uid: str
+    distance: float
+    inputs: npt.NDArray[np.float64]
+    signed: Map
+    place: Letterbox
+    pixels: Pixels
+
+    def evidence(self) -> Map:
+        """Evidence for a fracture over the image, float32 in [0, 1] (`heatmap.evidence`)."""
+        return heatmap.evidence(self.signed, self.place)
+
+    @property
+    def statement(self) -> str:
+        """The answer in words."""
+        return STATEMENTS[self.label, self.suspicion]
+
+    def answer(self) -> dict[str, Any]:
+        """For JSON, without the model's facts."""
+        return {
+            "label": self.label,
+            "probability": round(self.probability, 6),
+            "threshold": self.threshold,
+            "suspicion": self.suspicion,
+            "statement": self.statement,
+            "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
+            "warnings": [{"code": note.code, "message": note.message} for note in self.warnings],
+            "input": {
+                "sha256": self.sha256,
+                "width": self.width,
+                "height": self.height,
+                "sop_instance_uid": self.sop_instance_uid or None,
+            },
+            "schema_version": RESPONSE_SCHEMA,
+        }
+
+    def statistics(self) -> dict[str, float]:
+        """Input statistics and distance by name, for logs and drift."""
+        named = {name: round(float(value), 4) for name, value in zip(INPUTS, self.inputs, strict=True)}
+        return {**named, "distance": round(self.distance, 4)}
+
+
+class Predictor:
+    """A verified bundle, ready to answer from any number of threads."""
+
+    def __init__(self, bundle: Bundle, limits: Limits | None = None) -> None:
+        self.bundle = bundle
+        self._limits = limits or Limits()
+        self._network = Network(bundle.model)
+
+    def facts(self) -> dict[str, str]:
+        """Which model answers, for every answer."""
+        manifest = self.bundle.manifest
+        return {
+            "name": manifest.name, "version": manifest.version, "run_id": manifest.origin.run_id,
+            "sha256": self.bundle.sha256,
+        }  # fmt: skip
+
+    def predict(self, content: bytes) -> Prediction:
+        """The answer for one image file's bytes.
+
+        Raises ImageError: whatever `imaging.decode` raises, and `too_small`, `too_many_frames`,
+        `colour_photograph`, `blank` or `not_a_radiograph` for what is no radiograph.
+        """
+        header = imaging.inspect(content, self._limits.max_pixels)
+        guard.check_header(header, self._limits.max_frames)
+        guard.check_colours(content, header)
+        pixels, place, decoded = imaging.prepare(content, self.bundle.preprocessing, self._limits.max_pixels)
+        guard.check_contrast(decoded)
+        outputs = self._network(pixels)
+        inputs = input_statistics(pixels)
+        distance = float(self.bundle.reference.distance(outputs[FEATURES].astype(np.float64), inputs[np.newaxis])[0])
+        guard.check_distance(distance, self.bundle.manifest.guard.limit)
+        manifest, decision = self.bundle.manifest, self.bundle.decision
+        probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]
+        fracture = float(1 - probabilities[0])
+        return Prediction(
+            label=decision.label(fracture),
+            probability=fracture,
+            threshold=decision.threshold,
+            suspicion=decision.suspicion(fracture),
+            probabilities=dict(zip(manifest.classes, map(float, probabilities), strict=True)),
+            warnings=tuple(self._notes(decoded, distance)),
+            sha256=hashlib.sha256(content).hexdigest(),
+            width=header.width,
+            height=header.height,
+            sop_instance_uid=header.sop_instance_uid,
+            distance=distance,
+            inputs=inputs,
+            signed=outputs[MAP][0],
+            place=place,
+            pixels=decoded.pixels,
+        )
+
+    def warm_up(self) -> None:
+        """Run the network once in this thread, so that the first image does not wait for it."""
+        size = self.bundle.preprocessing.image_size
+        self._network(np.zeros((size, size), np.uint8))
+
+    def _notes(self, decoded: Decoded, distance: float) -> list[Note]:
+        header, size = decoded.header, self.bundle.preprocessing.image_size
+        notes = []
+        if self.bundle.manifest.trained_on.synthetic:
+            notes.append(
+                Note(
+                    "synthetic_model",
+                    "The model was trained on synthetic pictures; its answer says nothing about a patient.",
+                )
+            )
+        if decoded.truncated:
+            notes.append(Note("truncated", "The file is cut short; the missing part of the image was not seen."))
+        if header.frames > 1:
+            notes.append(Note("first_frame", "The file holds several frames; only the first one was read."))
+        if max(header.width, header.height) < size:
+            notes.append(Note("low_resolution", f"The image is smaller than the {size} pixels that the model sees."))
+        if distance > self.bundle.manifest.guard.unusual:
+            notes.append(Note("unusual", "The image is unlike most of the radiographs that the model was trained on."))
+        return notes
