@@ -1,10 +1,14 @@
 """Small data sets of drawn shapes, a project folder, and the real data where it is at hand."""
 
+import contextlib
+import fcntl
 import io
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -114,3 +118,80 @@ def squares() -> Callable[..., Prepared]:
         return Prepared(images, table, boxes, classes, Preprocessing(32), "data", "split", "test", dataset_facts)
 
     return make
+
+
+class _Silent:
+    run_id = "0" * 32
+
+    def log_metrics(self, *_: Any) -> None: ...
+
+
+def _train_on_the_sample(root: Path) -> None:
+    """The stages of dvc.yaml on a small synthetic sample, without their start-up times and without MLflow."""
+    from pipeline import evaluate, models, params, prepared, preprocess, train, validate
+    from pipeline.checkpoint import Store
+    from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
+    from pipeline.sources import sample
+
+    sample.fill(root / "data", count=160)
+    data = dataset.read(root / "data")
+    table = validate.image_table(data, params.ValidateParams().near_duplicate_correlation)
+    usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
+    for folder in ("prepared", "build/model", "reports"):
+        (root / folder).mkdir(parents=True)
+    preprocess.preprocess(data, usable, PreprocessParams(image_size=96), root / "prepared")
+    options = TrainParams(epochs=8, batch_size=16, learning_rate=5e-4, early_stopping_patience=0)
+    loaded = prepared.load(root / "prepared")
+    model, state = train.fit(loaded, options, Store(root / "k"), lambda run_id: _Silent())
+    train.write_model(model, state, loaded, options, root / "build/model")
+    with contextlib.chdir(root):
+        trained, training = models.load_trained(Path("build/model"))
+        evaluate.evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=2), Path("reports"))
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the folder of a project whose stages ran: data/, prepared/, build/ and reports/ of a small sample.
+
+    Made once for all test processes; copy it before changing anything in it.
+    """
+    return _once(tmp_path_factory, "trained", _train_on_the_sample)
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory, trained_folder: Path) -> Path:
+    """Make the bundle of the small sample's model, with pictures; copy it before changing anything in it."""
+
+    def make(root: Path) -> None:
+        from pipeline import models, packaging, prepared
+        from serving.decision import Decision
+
+        model, training = models.load_trained(trained_folder / "build/model")
+        tags = {"gates": "passed", "git_commit": "unknown"}
+        found = packaging.Registered(
+            version=SimpleNamespace(name="bone-fracture", version="1", run_id=training["run_id"], tags=tags),
+            model=model,
+            training=training,
+            decision=Decision.from_dict(json.loads((trained_folder / "build/decision.json").read_text())),
+            metrics=json.loads((trained_folder / "reports/metrics.json").read_text()),
+            reference=trained_folder / "build/reference.npz",
+        )
+        packaging.write_bundle(found, prepared.load(trained_folder / "prepared"), root / "bundle")
+
+    return _once(tmp_path_factory, "bundle", make) / "bundle"
+
+
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of pytest-xdist's workers makes for all of them."""
+    base = factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / f"shared-{name}"
+    base.mkdir(parents=True, exist_ok=True)
+    with (shared.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.is_dir():
+            partial = shared.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            make(partial)
+            partial.rename(shared)
+    return shared
