@@ -61,10 +61,11 @@ Endpoint = Callable[["Engine", Request], Awaitable[Response]]
 class Engine:
     """What the routes of one worker share: the predictor, its threads, and how much is in flight."""
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, registry: Any = None) -> None:
+        """`registry` is Prometheus' own; by default the one that BentoML shows at /metrics."""
         self.settings = settings
         self.predictor = Predictor(bundle, Limits(settings.max_pixels, settings.max_frames))
-        self.telemetry = Telemetry(bundle.reference, self.predictor.facts())
+        self.telemetry = Telemetry(bundle.reference, self.predictor.facts(), registry)
         self._pool = ThreadPoolExecutor(settings.threads, "predict", self.predictor.warm_up)
         self._in_flight = 0
         self._buffered = 0
@@ -377,12 +378,12 @@ async def not_found(_: Engine, request: Request) -> Response:
     raise ProblemError("not_found", "there is nothing at this address; GET /docs lists what there is")
 
 
-async def index(_: Request) -> Response:
+async def page(_: Engine, __: Request) -> Response:
     """GET /, the page."""
     return Response((WEB / "index.html").read_bytes(), media_type="text/html")
 
 
-async def docs(_: Request) -> Response:
+async def docs(_: Engine, __: Request) -> Response:
     """GET /docs, the description of this interface for a person."""
     return Response((WEB / "docs.html").read_bytes(), media_type="text/html")
 
@@ -489,8 +490,8 @@ def create_app() -> Starlette:
         Route("/model", _served(model), methods=["GET"]),
         Route("/samples/{name}", _served(sample, protected=False), methods=["GET"]),
         Route("/openapi.json", _served(description, protected=False), methods=["GET"]),
-        Route("/docs", docs, methods=["GET"]),
-        Route("/", index, methods=["GET"]),
+        Route("/docs", _served(docs, protected=False), methods=["GET"]),
+        Route("/", _served(page, protected=False), methods=["GET"]),
         Mount("/web", StaticFiles(directory=WEB)),
         Route("/{path:path}", _served(not_found, protected=False), methods=everything),
     ]

@@ -15,7 +15,7 @@ class Settings:
 
     max_body: int = 32 * MIB  # FRACTURE_MAX_BODY_MB: bytes of one request
     max_buffered: int = 128 * MIB  # FRACTURE_MAX_BUFFERED_MB: bytes of all requests at once
-    max_pixels: int = 40_000_000  # FRACTURE_MAX_PIXELS: width x height of an image, from its header
+    max_pixels: int = 25_000_000  # FRACTURE_MAX_PIXELS: width x height of an image, from its header
     max_frames: int = 1  # FRACTURE_MAX_FRAMES: of a file; only the first is read
     max_files: int = 32  # FRACTURE_MAX_FILES: of a batch
     timeout: float = 30.0  # FRACTURE_TIMEOUT_S: to receive a request, and again to answer it

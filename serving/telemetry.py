@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 from serving.predictor import Prediction
 from serving.statistics import INPUTS, QUANTILES, Reference
@@ -17,34 +17,42 @@ _PROBABILITIES = tuple(n / 20 for n in range(1, 20))
 class Telemetry:
     """Prometheus metrics and JSON log lines of one worker."""
 
-    def __init__(self, reference: Reference, facts: dict[str, str], stream: TextIO | None = None) -> None:
+    def __init__(self, reference: Reference, facts: dict[str, str], registry: Any = None) -> None:
         # BentoML says where its workers share their figures only after this module's import.
         import prometheus_client as prometheus  # noqa: PLC0415
 
-        self._stream = stream
         self._facts = facts
-        self._requests = prometheus.Counter("fracture_requests", "Requests by route and status", ["route", "status"])
-        self._seconds = prometheus.Histogram(
-            "fracture_request_seconds", "Time from first byte to answer", ["route"], buckets=_LATENCIES
+        registry = registry or prometheus.REGISTRY
+        self._requests = prometheus.Counter(
+            "fracture_requests", "Requests by route and status", ["route", "status"], registry=registry
         )
-        self._rejected = prometheus.Counter("fracture_rejected", "Inputs without an answer, by reason", ["code"])
+        self._seconds = prometheus.Histogram(
+            "fracture_request_seconds",
+            "Time from first byte to answer",
+            ["route"],
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self._rejected = prometheus.Counter(
+            "fracture_rejected", "Inputs without an answer, by reason", ["code"], registry=registry
+        )
         self._predictions = prometheus.Counter(
-            "fracture_predictions", "Answers by label and suspicion", ["label", "suspicion"]
+            "fracture_predictions", "Answers by label and suspicion", ["label", "suspicion"], registry=registry
         )
         self._probability = prometheus.Histogram(
-            "fracture_probability", "Calibrated probability of a fracture", buckets=_PROBABILITIES
+            "fracture_probability", "Calibrated probability of a fracture", buckets=_PROBABILITIES, registry=registry
         )
         # Bounds at the deciles of training: without drift each bucket gets a tenth.
         deciles = [int(i) for i in range(len(QUANTILES)) if i and i % 10 == 0]
         self._inputs = {
             name: prometheus.Histogram(
                 f"fracture_input_{name}", f"Input statistic {name}; bounds are the deciles of training",
-                buckets=_increasing(reference.inputs[number, deciles]),
+                buckets=_increasing(reference.inputs[number, deciles]), registry=registry,
             )
             for number, name in enumerate(INPUTS)
         }  # fmt: skip
         model = prometheus.Gauge(
-            "fracture_model_info", "The model that answers", [*facts], multiprocess_mode="mostrecent"
+            "fracture_model_info", "The model that answers", [*facts], multiprocess_mode="mostrecent", registry=registry
         )
         model.labels(**facts).set(1)
 
@@ -82,9 +90,8 @@ class Telemetry:
     def _write(self, **facts: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, **facts, "model": self._facts}, ensure_ascii=False)
-        stream = self._stream or sys.stdout
-        stream.write(line + "\n")  # one write a line: those of several threads do not mix
-        stream.flush()
+        sys.stdout.write(line + "\n")  # one write a line: those of several threads do not mix
+        sys.stdout.flush()
 
 
 def _increasing(bounds: Iterable[float]) -> list[float]:

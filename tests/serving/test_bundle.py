@@ -1,0 +1,120 @@
+"""A bundle is used whole and unchanged, or not at all."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import bundle
+from serving.errors import BundleError
+
+
+@pytest.fixture
+def copy(bundle_folder: Path, tmp_path: Path) -> Path:
+    """Copy the bundle, to be broken."""
+    return Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+
+
+def _change(folder: Path, change: Callable[[dict[str, Any]], None], sign: bool = False) -> None:
+    path = folder / "model.json"
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+    if sign:
+        facts = {name: value for name, value in raw.items() if name not in {"files", "digest"}}
+        bundle.write(folder, facts)
+
+
+def test_a_whole_bundle_is_read(bundle_folder: Path) -> None:
+    found = bundle.read(bundle_folder)
+    assert found.manifest.classes == ("normal", "fractured")
+    assert found.sha256 == found.manifest.files["model.tflite"]
+    assert found.preprocessing.image_size == 96
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "reference.npz", "samples", "model.json"])
+def test_a_flipped_bit_is_found(copy: Path, name: str) -> None:
+    path = copy / name if name != "samples" else sorted((copy / name).iterdir())[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="package the model again") as error:
+        bundle.read(copy)
+    assert str(path) in str(error.value)
+
+
+def test_a_changed_threshold_is_found(copy: Path) -> None:
+    _change(copy, lambda raw: raw.update(threshold=0.9))
+    with pytest.raises(BundleError, match="was changed after packaging"):
+        bundle.read(copy)
+
+
+def test_another_schema_is_refused_with_both_versions(copy: Path) -> None:
+    _change(copy, lambda raw: raw.update(schema_version=7))
+    with pytest.raises(BundleError, match=r"has bundle schema 7, but this code reads schema 1"):
+        bundle.read(copy)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "reference.npz", "model.json"])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name}: (is missing|not found)"):
+        bundle.read(copy)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"schema_version": 1}', "\xff"])
+def test_a_broken_description_is_one_line(copy: Path, text: str) -> None:
+    (copy / "model.json").write_text(text, encoding="latin-1")
+    with pytest.raises(BundleError) as error:
+        bundle.read(copy)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_outside_the_bundle_is_not_opened(copy: Path) -> None:
+    (copy.parent / "secret").write_text("x")
+    manifest = bundle.read_manifest(copy)
+    odd = manifest.model_copy(update={"files": {**manifest.files, "../secret": "0"}, "digest": ""})
+    signed = odd.model_copy(update={"digest": bundle._digest(odd)})
+    (copy / "model.json").write_text(signed.model_dump_json())
+    with pytest.raises(BundleError, match="names a file outside the bundle"):
+        bundle.read(copy)
+
+
+def _packaged(folder: Path, source: Path, at: str, synthetic: bool) -> Path:
+    shutil.copytree(source, folder)
+
+    def change(raw: dict[str, Any]) -> None:
+        raw["origin"]["packaged_at"] = at
+        raw["trained_on"]["synthetic"] = synthetic
+
+    _change(folder, change, sign=True)
+    return folder
+
+
+def test_the_default_is_the_last_real_model_then_the_release_then_the_last_one(
+    tmp_path: Path, bundle_folder: Path
+) -> None:
+    with pytest.raises(BundleError, match="no model to serve yet"):
+        bundle.find_default(tmp_path)
+    packaged = tmp_path / "build/bundle"
+    first = _packaged(packaged / "b", bundle_folder, "2026-01-01T00:00:00+00:00", synthetic=True)
+    assert bundle.find_default(tmp_path) == first
+    last = _packaged(packaged / "a", bundle_folder, "2026-01-02T00:00:00+00:00", synthetic=True)
+    assert bundle.find_default(tmp_path) == last
+    release = _packaged(tmp_path / "models/r-1/bundle", bundle_folder, "2025-01-01T00:00:00+00:00", synthetic=False)
+    assert bundle.find_default(tmp_path) == release
+    real = _packaged(packaged / "c", bundle_folder, "2026-01-01T00:00:00+00:00", synthetic=False)
+    assert bundle.find_default(tmp_path) == real
+    beside = _packaged(tmp_path / "bundle", bundle_folder, "2020-01-01T00:00:00+00:00", synthetic=True)
+    assert bundle.find_default(tmp_path) == beside
+
+
+def test_a_broken_bundle_is_not_passed_over_for_an_older_one(tmp_path: Path, bundle_folder: Path) -> None:
+    for name in ("1", "2"):
+        shutil.copytree(bundle_folder, tmp_path / "build/bundle" / name)
+    (tmp_path / "build/bundle/2/model.json").write_text("{")
+    with pytest.raises(BundleError, match=r"2/model\.json"):
+        bundle.find_default(tmp_path)
