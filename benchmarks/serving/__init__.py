@@ -1,0 +1,1 @@
+"""The prediction service against what it replaces: latency, throughput, endurance."""
