@@ -1,0 +1,56 @@
+// What the service says of its model, for a person.
+
+import { element, facts, refill } from "./dom.js";
+import { megabytes, megapixels, percent } from "./messages.js";
+
+export function drawAbout(body, model) {
+  const data = model.trained_on;
+  refill(body,
+    element("p", {}, model.intended.use),
+    element("p", {}, element("strong", {}, model.intended.not_for)),
+    facts([
+      ["Name and version", `${model.name}, version ${model.version}`],
+      ["Architecture", model.architecture],
+      ["Classes", model.classes.join(", ")],
+      ["Body regions", model.intended.regions.join(", ")],
+      ["Views", model.intended.views.join(", ")],
+      ["Trained on", `${data.name} (version ${data.version}, ${data.licence})${data.synthetic ? ", synthetic pictures" : ""}`],
+      ["Source of the data", data.citation],
+    ]),
+    quality(model),
+    element("h3", {}, "What is accepted"),
+    facts([
+      ["Files", "JPEG, PNG, BMP, TIFF, DICOM"],
+      ["Size", `at most ${megabytes(model.limits.max_body_bytes)} and ${megapixels(model.limits.max_pixels)}`],
+    ]),
+    element("details", {}, element("summary", {}, "Origin"), facts([
+      ["SHA-256 of the network", model.sha256],
+      ["Training run", model.run_id],
+      ["Git commit", model.origin?.git_commit],
+      ["Packaged", model.origin?.packaged_at],
+      ["Quality gates", model.origin?.gates],
+      ["Promoted in spite of them", model.origin?.forced?.reason],
+    ])),
+    element("p", {}, element("a", { href: "docs" }, "Interface for programs")),
+  );
+}
+
+function quality(model) {
+  const test = model.quality?.test ?? {};
+  const rows = [
+    ["AUROC", test.auroc, (value) => value.toFixed(3)],
+    ["Sensitivity at the threshold", test.at_threshold?.sensitivity, percent],
+    ["Specificity at the threshold", test.at_threshold?.specificity, percent],
+  ].filter(([, figure]) => Number.isFinite(figure?.value));
+  if (!rows.length) return null;
+  const count = model.quality.images?.test;
+  return element("section", {},
+    element("h3", {}, `How good it was in the test${count ? ` (${count} images)` : ""}`),
+    facts(rows.map(([name, { value, low, high }, words]) => [name,
+      Number.isFinite(low) && Number.isFinite(high)
+        ? `${words(value)} (95\u00a0% interval ${words(low)} to ${words(high)})`
+        : words(value)])),
+    model.recalibrated && element("p", { class: "hint" },
+      `Thresholds were fitted anew on ${model.recalibrated.images} images of another site; these figures are older.`),
+  );
+}
