@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRA ?=
+DEMO_SERVE ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -12,7 +13,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format mlflow lock benchmark clean
+.PHONY: help setup demo serve test lint format mlflow lock benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,10 +29,15 @@ $(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
 	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi
 	@touch $@
 
-demo: setup ## sample data, dvc repro, promotion to champion: the whole pipeline in minutes
+demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:3000 (DEMO_SERVE=0 ends before it)
 	fracture data sample
 	dvc repro
 	fracture promote --reason "make demo"
+	fracture package
+	@if [ "$(DEMO_SERVE)" = 0 ]; then echo "serve it with: fracture serve"; else exec fracture serve; fi
+
+serve: setup ## the prediction service with its web page on 127.0.0.1:3000
+	fracture serve
 
 test: setup ## the quick tests, as CI runs them
 	@tests/run
@@ -53,9 +59,11 @@ lock: ## write the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
 	awk '/^[a-z]/ {keep = /^uv==/} keep' locks/full.txt | sed '/^ *# via/d' | sed '$$ s/ *\\$$//' > locks/uv.txt
 
-benchmark: setup ## every benchmark, figures on the terminal (benchmarks/README.md says what each shows)
+benchmark: setup ## the benchmarks of speed, figures on the terminal (benchmarks/README.md says what each shows)
 	python -m benchmarks.preprocessing
 	python -m benchmarks.training_input
+	python -m benchmarks.heatmap
+	python -m benchmarks.serving
 
 clean: ## remove what the pipeline made; data/, mlflow.db and the DVC cache stay
 	rm -rf prepared reports build checkpoints

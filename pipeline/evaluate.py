@@ -21,7 +21,7 @@ import pandas as pd
 from pipeline import metrics, models, params, plots, prepared
 from pipeline.errors import InputError, exit_with_line
 from pipeline.explain import MAP, SCORES, explained
-from pipeline.metrics import Array, Labels, fit_calibration
+from pipeline.metrics import Array, Labels, number, with_interval
 from pipeline.params import EvaluateParams
 from pipeline.prepared import Prepared, slices_of
 from pipeline.progress import progress_bar
@@ -29,7 +29,7 @@ from pipeline.workspace import atomic_file, atomic_folder, write_json, write_tex
 from serving import heatmap
 from serving.decision import Decision
 from serving.imaging import Letterbox, Pixels
-from serving.statistics import input_statistics, reference_of
+from serving.statistics import input_statistics, reference_of, texture
 
 _BATCH = 32
 _SMALLEST_SLICE = 10
@@ -62,16 +62,10 @@ def run_model(model: keras.Model, data: Prepared, part: str) -> Outputs:
 
 def decide(validation: Outputs, classes: Labels, options: EvaluateParams) -> Decision:
     """Choose calibration and operating points on the validation part."""
-    calibration = fit_calibration(validation.scores, classes)
-    p = np.asarray(1 - calibration.apply(validation.scores)[:, 0], np.float64)
-    y = (classes > 0).astype(np.int64)
-    return Decision(
-        calibration=calibration,
-        threshold=options.threshold,
-        high_sensitivity=metrics.threshold_for_sensitivity(y, p, options.target_sensitivity),
-        high_specificity=metrics.threshold_for_specificity(y, p, options.target_specificity),
-        best_accuracy=metrics.best_accuracy_threshold(y, p),
-    )
+    return metrics.decide(
+        validation.scores, classes, threshold=options.threshold,
+        target_sensitivity=options.target_sensitivity, target_specificity=options.target_specificity,
+    )  # fmt: skip
 
 
 def measure(
@@ -84,8 +78,8 @@ def measure(
     def both(measured: Any) -> dict[str, Any]:
         value, spread = measured(ones), measured(weights)
         if isinstance(value, dict):
-            return {name: _with_interval(value[name], spread[name]) for name in value}
-        return _with_interval(value, spread)
+            return {name: with_interval(value[name], spread[name]) for name in value}
+        return with_interval(value, spread)
 
     result = {name: both(lambda w, m=function: m(y, p, w)) for name, function in metrics.RANKING.items()}
     for specificity in (0.90, 0.95):
@@ -107,15 +101,6 @@ def measure(
             **both(lambda w, t=threshold: metrics.at_threshold(y, p, w, t)),
         }
     return result
-
-
-def _with_interval(value: Array, spread: Array) -> dict[str, float | None]:
-    low, high = metrics.interval(spread)
-    return {"value": _number(value[0]), "low": _number(low), "high": _number(high)}
-
-
-def _number(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None
 
 
 def slice_table(table: pd.DataFrame, y: Labels, p: Array, decision: Decision, options: EvaluateParams) -> pd.DataFrame:
@@ -151,7 +136,7 @@ def _slice(
             found[f"{name}_at_{point}"] = (values[name], spreads[name])
     flat: dict[str, float | None] = {}
     for name, (value, spread) in found.items():
-        cell = _with_interval(value, spread)
+        cell = with_interval(value, spread)
         flat |= {name: cell["value"], f"{name}_low": cell["low"], f"{name}_high": cell["high"]}
     return flat
 
@@ -200,7 +185,7 @@ def _wilson(hits: int, total: int) -> dict[str, float | None]:
     z, share = 1.959964, hits / total
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    return {"value": _number(share), "low": _number(centre - half), "high": _number(centre + half)}
+    return {"value": number(share), "low": number(centre - half), "high": number(centre + half)}
 
 
 def worst_errors(
@@ -241,7 +226,7 @@ def headline(metric_values: dict[str, Any], data: Prepared, y: Labels, training:
     return {
         "test": metric_values,
         "images": {"test": len(y), "fractured": int(y.sum()), "validation": len(data.rows("validation"))},
-        "always_normal_accuracy": _number(1 - float(y.mean())),
+        "always_normal_accuracy": number(1 - float(y.mean())),
         "hashes": {"data": data.data_hash, "split": data.split_hash, "test": data.test_hash},
         "architecture": training["architecture"],
         "weights_sha256": training["weights_sha256"],
@@ -263,8 +248,8 @@ def evaluate(
     hits, boxed = peak_hits(data, test, (y == 1) & (p >= decision.threshold))
     values["peak_in_box"] = {**_wilson(hits, boxed), "images": boxed}
     simulated = metrics.simulated_calibration_error(p, options.bootstrap, options.seed)
-    values["expected_calibration_error"]["perfect_model_median"] = _number(float(np.median(simulated)))
-    values["expected_calibration_error"]["perfect_model_95th_percentile"] = _number(float(np.quantile(simulated, 0.95)))
+    values["expected_calibration_error"]["perfect_model_median"] = number(float(np.median(simulated)))
+    values["expected_calibration_error"]["perfect_model_95th_percentile"] = number(float(np.quantile(simulated, 0.95)))
     confusions = confusion(data.classes, truth, decision.calibration.apply(test.scores), decision.threshold)
     write_json(reports / "metrics.json", headline(values, data, y, training))
     write_text(reports / "slices.csv", _csv(slice_table(table, y, p, decision, options)))
@@ -302,16 +287,16 @@ def _csv(table: pd.DataFrame) -> str:
 def _write_for_later(data: Prepared, train: Outputs, validation: Outputs, decision: Decision) -> None:
     """Write build/decision.json and build/reference.npz, which the bundle will carry."""
     write_json(Path("build/decision.json"), decision.to_dict())
+    both = np.concatenate([train.rows, validation.rows])
     reference = reference_of(
-        _inputs(data, train), train.features, decision.fracture_probability(train.scores),
-        (validation.features, _inputs(data, validation)),
-    )  # fmt: skip
+        inputs=np.stack([input_statistics(data.images[row]) for row in train.rows]),
+        probabilities=decision.fracture_probability(train.scores),
+        features=train.features,
+        textures=np.stack([texture(data.images[row]) for row in both]),
+        groups=data.table["group"].to_numpy(str)[both],
+    )
     with atomic_file(Path("build/reference.npz")) as partial:
         reference.save(partial)
-
-
-def _inputs(data: Prepared, outputs: Outputs) -> Array:
-    return np.stack([input_statistics(data.images[row]) for row in outputs.rows])
 
 
 def main() -> None:

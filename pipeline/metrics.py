@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from serving.decision import Calibration, LogisticCalibration, TemperatureCalibration, logit, sigmoid
+from serving.decision import Calibration, Decision, LogisticCalibration, TemperatureCalibration, logit, sigmoid
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -152,6 +152,33 @@ def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def with_interval(value: Array, spread: Array) -> dict[str, float | None]:
+    """A measure (1,) with the 95 % interval of its bootstrap values, to four places; None where undefined."""
+    low, high = interval(spread)
+    return {"value": number(value[0]), "low": number(low), "high": number(high)}
+
+
+def number(value: float) -> float | None:
+    """To four places, for JSON; None where undefined."""
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def decide(
+    scores: Array, classes: Labels, *, threshold: float, target_sensitivity: float, target_specificity: float
+) -> Decision:
+    """Choose calibration and operating points on scores (n, 1 or classes) and class numbers (n,), 0 = normal."""
+    calibration = fit_calibration(scores, classes)
+    p = np.asarray(1 - calibration.apply(scores)[:, 0], np.float64)
+    y = (classes > 0).astype(np.int64)
+    return Decision(
+        calibration=calibration,
+        threshold=threshold,
+        high_sensitivity=threshold_for_sensitivity(y, p, target_sensitivity),
+        high_specificity=threshold_for_specificity(y, p, target_specificity),
+        best_accuracy=best_accuracy_threshold(y, p),
+    )
 
 
 def fit_calibration(scores: Array, classes: Labels) -> Calibration:

@@ -1,12 +1,13 @@
 """A registered model to a bundle, and a bundle to a bento."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from serving.decision import Decision
 from serving.errors import ImageError
 from serving.network import FEATURES, MAP, SCORES, Network
 from serving.predictor import Predictor
-from serving.statistics import Reference
+from serving.statistics import QUANTILES, Reference
 
 FORMATS = ("int8", "float16", "float32")
 """Number formats of the network's weights, the safest last."""
@@ -41,7 +42,9 @@ MAX_AUROC_DIFFERENCE = 0.002
 AS_FAST = 1.15
 """A safer format that takes at most this many times as long as the fastest is preferred to it."""
 REJECTED_SHARE = 0.01
+"""Of radiographs like those of training that get no answer, so that other pictures get none."""
 UNUSUAL_SHARE = 0.05
+"""Of radiographs like those of training whose answer carries a warning, or that get none."""
 _MOST_IMAGES = 600
 _TIMED = 50
 _SAMPLES = 4
@@ -239,22 +242,36 @@ def compare(
     return max(raw, calibrated), abs(first - second)
 
 
-def choose_format(
-    model: Any, data: Prepared, decision: Decision, folder: Path
-) -> tuple[str, Path, dict[str, dict[str, Any]]]:
-    """Convert to every number format, compare each with Keras on validation images, and take the fastest that agrees.
+def validation_images(data: Prepared) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Images that networks are compared on, uint8 (n, size, size), and their class numbers (n,)."""
+    rows = data.rows("validation")[:_MOST_IMAGES]
+    return np.asarray(data.images[rows]), data.labels(rows)
 
-    Of formats that are about as fast the safer one is taken. Returns its name, its file below `folder`, and what was
-    measured of each. Raises InputError when not even float32 agrees.
+
+def require_same_preprocessing(found: Registered, data: Prepared) -> None:
+    """Raise InputError when prepared/ holds other pixels than the model was trained on."""
+    if data.preprocessing.to_dict() != found.training["preprocessing"]:
+        raise InputError(
+            f"prepared/: holds images prepared as {data.preprocessing.to_dict()}, but the model was trained on "
+            f"{found.training['preprocessing']}; set params.yaml: preprocess accordingly and run `dvc repro preprocess`"
+        )
+
+
+def choose_format(
+    model: Any, data: Prepared, decision: Decision, folder: Path, formats: Sequence[str] = FORMATS
+) -> tuple[str, Path, dict[str, dict[str, Any]]]:
+    """Convert to number formats, compare each with Keras on validation images, and take the fastest that agrees.
+
+    Of formats that are about as fast the later one of `formats` is taken, by default the safer one. Returns its name,
+    its file below `folder`, and what was measured of each. Raises InputError when none agrees.
     """
     with quiet_import():
         from pipeline.explain import explained  # noqa: PLC0415
     reasons = explained(model)
-    rows = data.rows("validation")[:_MOST_IMAGES]
-    images, classes = np.asarray(data.images[rows]), data.labels(rows)
+    images, classes = validation_images(data)
     wanted = np.asarray(reasons.predict(images[..., np.newaxis], batch_size=32, verbose=0)[SCORES], np.float32)
     measured: dict[str, Measured] = {}
-    for name in FORMATS:
+    for name in formats:
         path = folder / f"{name}.tflite"
         path.write_bytes(convert(reasons, name))
         difference, auroc = compare(run_network(path, images)[SCORES], wanted, classes, decision)
@@ -262,7 +279,8 @@ def choose_format(
     facts = {name: found.to_dict() for name, found in measured.items()}
     agreeing = {name: found for name, found in measured.items() if not found.faults}
     if not agreeing:
-        raise InputError(f"the exported network does not agree with Keras: {'; '.join(measured['float32'].faults)}")
+        faults = "; ".join(measured[formats[-1]].faults)
+        raise InputError(f"the network as {formats[-1]} does not agree with Keras: {faults}")
     fastest = min(found.milliseconds for found in agreeing.values())
     chosen = [name for name, found in agreeing.items() if found.milliseconds <= AS_FAST * fastest][-1]
     return chosen, folder / f"{chosen}.tflite", facts
@@ -270,12 +288,14 @@ def choose_format(
 
 def write_bundle(found: Registered, data: Prepared, target: Path) -> Manifest:
     """Write the bundle of a registered version into `target`, whole or not at all."""
-    if data.preprocessing.to_dict() != found.training["preprocessing"]:
+    require_same_preprocessing(found, data)
+    try:
+        reference = Reference.load(found.reference)
+    except (KeyError, ValueError, OSError) as error:
         raise InputError(
-            f"prepared/: holds images prepared as {data.preprocessing.to_dict()}, but the model was trained on "
-            f"{found.training['preprocessing']}; set params.yaml: preprocess accordingly and run `dvc repro preprocess`"
-        )
-    reference = Reference.load(found.reference)
+            f"{found.reference.name} of version {found.version.version}: {tracking.one_line(error)}; register the "
+            "model again with `dvc repro`"
+        ) from None
     with tempfile.TemporaryDirectory(prefix="fracture-formats-") as name, atomic_folder(target) as folder:
         chosen, path, formats = choose_format(found.model, data, found.decision, Path(name))
         shutil.copyfile(path, folder / bundle.MODEL)
@@ -305,8 +325,8 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
         "preprocessing": training["preprocessing"],
         **found.decision.to_dict(),
         "guard": {
-            "unusual": float(np.interp(1 - UNUSUAL_SHARE, np.linspace(0, 1, 101), reference.distances)),
-            "limit": float(np.interp(1 - REJECTED_SHARE, np.linspace(0, 1, 101), reference.distances)),
+            "unusual": float(np.interp(1 - UNUSUAL_SHARE, QUANTILES, reference.distances)),
+            "limit": float(np.interp(1 - REJECTED_SHARE, QUANTILES, reference.distances)),
         },
         "map": "grad-cam",
         "intended": {
@@ -371,7 +391,8 @@ def build_bento(root: Path, folder: Path, target: Path) -> str:
         shutil.copytree(folder, stage / "bundle")
         (stage / "locks").mkdir()
         shutil.copy(root / "locks/service.txt", stage / "locks")
-        version = f"{manifest.version}-{manifest.files[bundle.MODEL][:12]}".lower()
+        # BentoML takes no `+`, as the version of a recalibrated bundle has one.
+        version = re.sub(r"[^a-z0-9._-]", ".", f"{manifest.version}-{manifest.files[bundle.MODEL][:12]}".lower())
         labels = {
             "registry_version": manifest.version, "run_id": manifest.origin.run_id,
             "git_commit": manifest.origin.git_commit, "data_hash": manifest.origin.data_hash,

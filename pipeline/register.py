@@ -177,11 +177,15 @@ def complete_run(mlflow: Any, candidate: Candidate) -> str:
     for name in _ARTIFACTS:
         if (candidate.root / name).is_file():
             client.log_artifact(run_id, str(candidate.root / name), str(Path(name).parent.name or "files"))
-    for name in PACKAGED:
-        client.log_artifact(run_id, str(candidate.root / name), package_folder(candidate.content_hash()))
     for path in sorted((candidate.root / "reports/plots").glob("*.png")):
         client.log_artifact(run_id, str(path), "plots")
     return run_id
+
+
+def keep_for_packaging(client: Any, candidate: Candidate, run_id: str) -> None:
+    """Log the files of PACKAGED; again for a known version, whose reference a newer evaluation may have measured anew."""
+    for name in PACKAGED:
+        client.log_artifact(run_id, str(candidate.root / name), package_folder(candidate.content_hash()))
 
 
 def _existing_run(mlflow: Any, run_id: str) -> Any | None:
@@ -241,6 +245,7 @@ def register(mlflow: Any, candidate: Candidate) -> dict[str, Any]:
     else:
         run_id = complete_run(mlflow, candidate)
         version = log_model(mlflow, candidate, run_id)
+    keep_for_packaging(client, candidate, run_id)
     tags = {**candidate.tags(), "gates": gates.verdict, "comparison": gates.comparison}
     if known is not None:
         tags = {"gates": gates.verdict, "comparison": gates.comparison}

@@ -24,12 +24,9 @@ from pipeline.dataset import Dataset
 from pipeline.errors import InputError, exit_with_line
 from pipeline.params import ValidateParams
 from pipeline.workspace import atomic_folder, write_json, write_text
+from serving.guard import BLANK, COLOURFUL
 from serving.imaging import MAX_PIXELS
 
-COLOURFUL = 10.0
-"""Grey levels of chroma above which a picture is a colour photograph; radiographs, tinted ones too, stay below 2."""
-BLANK = 2.0
-"""Standard deviation in grey levels below which a picture shows nothing."""
 UNUSABLE = ("missing_file", "empty_file", "undecodable", "too_many_pixels", "unlabelled_file", "unknown_class")
 """Offenders that nothing can be learnt from: the policy `keep` leaves them in data/, but not in training."""
 _NAMED = 5

@@ -55,7 +55,7 @@ class TrainedOn(_Facts):
 
 
 class Guard(_Facts):
-    """Distances of features from those of training (`statistics.Reference.distance`)."""
+    """Distances of textures from those of training (`statistics.Reference.distance`)."""
 
     unusual: float = Field(gt=0)  # above it the answer carries a warning
     limit: float = Field(gt=0)  # above it there is no answer

@@ -13,7 +13,7 @@ Suspicion = Literal["none", "possible", "high"]
 NORMAL, FRACTURED = "Normal", "Fracture detected"
 STATEMENTS: Mapping[tuple[str, Suspicion], str] = {
     (NORMAL, "none"): "No sign of a fracture was found.",
-    (NORMAL, "possible"): "No fracture is likely, but one cannot be excluded. Look closely.",
+    (NORMAL, "possible"): "A fracture is unlikely, but cannot be excluded. Look closely.",
     (NORMAL, "high"): "Findings are suspicious of a fracture, though below the threshold of the answer. Look closely.",
     (FRACTURED, "none"): "A fracture is reported because the threshold is set low; the suspicion is weak.",
     (FRACTURED, "possible"): "A fracture is possible.",

@@ -48,7 +48,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RAW_TYPES = ("image/", "application/dicom", "application/octet-stream")
@@ -63,6 +63,7 @@ class Engine:
 
     def __init__(self, bundle: Bundle, settings: Settings, registry: Any = None) -> None:
         """`registry` is Prometheus' own; by default the one that BentoML shows at /metrics."""
+        cv2.setNumThreads(1)  # requests are spread over the cores, not each image's rows
         self.settings = settings
         self.predictor = Predictor(bundle, Limits(settings.max_pixels, settings.max_frames))
         self.telemetry = Telemetry(bundle.reference, self.predictor.facts(), registry)
@@ -472,8 +473,9 @@ class _Shell:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message["headers"], *own]
-                if not any(name == b"cache-control" for name, _ in headers):
-                    headers.append((b"cache-control", b"no-store"))
+                # The page's files may be kept but are asked about again; answers are not kept.
+                kept = b"no-cache" if scope["path"].startswith("/web/") else b"no-store"
+                headers.append((b"cache-control", kept))
                 message = {**message, "headers": headers}
             await send(message)
 

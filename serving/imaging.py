@@ -157,15 +157,18 @@ def _orientation(image: Image.Image) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
-def decode(content: bytes, at_least: int | None = None, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(
+    content: bytes, at_least: int | None = None, max_pixels: int = MAX_PIXELS, header: Header | None = None
+) -> Decoded:
     """Decode an image to grey, upright pixels.
 
     `at_least` (pixels) allows a JPEG to be decoded at 1/2, 1/4 or 1/8 of its scale as long as its longer side
     keeps that many: the decoder then averages for us at a fraction of the cost. A truncated file is decoded as
     far as it goes and reported. More than eight bits are mapped to 0..255 between the darkest and the brightest
-    pixel. Raises ImageError as `inspect` does, and `undecodable`.
+    pixel. `header` is what `inspect` found, where it was asked before. Raises ImageError as `inspect` does, and
+    `undecodable`.
     """
-    header = inspect(content, max_pixels)
+    header = header or inspect(content, max_pixels)
     if header.format == "DICOM":
         return Decoded(dicom.decode(content), header, truncated=False)
     truncated = is_truncated(content, header)
@@ -330,13 +333,13 @@ def decode_scale(preprocessing: Preprocessing) -> int:
 
 
 def prepare(
-    content: bytes, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS
+    content: bytes, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS, header: Header | None = None
 ) -> tuple[Pixels, Letterbox, Decoded]:
     """The whole path from a file's bytes to the model's input, uint8 (image_size, image_size).
 
-    Raises ImageError as `decode` does.
+    `header` and errors as in `decode`.
     """
-    decoded = decode(content, decode_scale(preprocessing), max_pixels)
+    decoded = decode(content, decode_scale(preprocessing), max_pixels, header)
     pixels, box = fit(decoded, preprocessing)
     return pixels, box, decoded
 

@@ -13,8 +13,8 @@ from serving.bundle import Bundle
 from serving.decision import STATEMENTS, Suspicion
 from serving.heatmap import Map
 from serving.imaging import Decoded, Letterbox, Pixels
-from serving.network import FEATURES, MAP, SCORES, Network
-from serving.statistics import INPUTS, input_statistics
+from serving.network import MAP, SCORES, Network
+from serving.statistics import INPUTS, input_statistics, texture
 
 RESPONSE_SCHEMA = 1
 """Version of the answer's form."""
@@ -115,12 +115,11 @@ class Predictor:
         header = imaging.inspect(content, self._limits.max_pixels)
         guard.check_header(header, self._limits.max_frames)
         guard.check_colours(content, header)
-        pixels, place, decoded = imaging.prepare(content, self.bundle.preprocessing, self._limits.max_pixels)
+        pixels, place, decoded = imaging.prepare(content, self.bundle.preprocessing, header=header)
         guard.check_contrast(decoded)
-        outputs = self._network(pixels)
-        inputs = input_statistics(pixels)
-        distance = float(self.bundle.reference.distance(outputs[FEATURES].astype(np.float64), inputs[np.newaxis])[0])
+        distance = float(self.bundle.reference.distance(texture(pixels)[np.newaxis])[0])
         guard.check_distance(distance, self.bundle.manifest.guard.limit)
+        outputs = self._network(pixels)
         manifest, decision = self.bundle.manifest, self.bundle.decision
         probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]
         fracture = float(1 - probabilities[0])
@@ -136,7 +135,7 @@ class Predictor:
             height=header.height,
             sop_instance_uid=header.sop_instance_uid,
             distance=distance,
-            inputs=inputs,
+            inputs=input_statistics(pixels),
             signed=outputs[MAP][0],
             place=place,
             pixels=decoded.pixels,

@@ -1,4 +1,4 @@
-"""What the training images looked like: input statistics, features and scores to compare later ones with."""
+"""What the training images looked like: input statistics, textures and scores to compare later ones with."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,7 +13,16 @@ Array = npt.NDArray[np.float64]
 
 QUANTILES = np.linspace(0, 1, 101)
 INPUTS = ("mean", "contrast", "dark", "bright", "sharpness", "content")
+
+_SCALES = 5
+_STEEPNESS = np.array([0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.995])
+TEXTURE = _SCALES * len(_STEEPNESS)
+"""Length of a texture."""
+_SMALLEST_LEVEL = 8
 _SHRINKAGE = 0.1
+_SMALLEST_DEVIATION = 0.02
+"""In doublings: what is nearly constant in training may differ by this much at no great distance."""
+_FOLDS = 20
 
 
 def input_statistics(canvas: Pixels) -> Array:
@@ -37,18 +46,49 @@ def input_statistics(canvas: Pixels) -> Array:
     )
 
 
+def texture(canvas: Pixels) -> Array:
+    """How steep one model input, uint8 (size, size), is at five scales; float64 (TEXTURE,), 0 to 8.
+
+    Black padding is cut off, so that neither aspect nor place counts. At each scale, half as large as the one
+    before, seven quantiles of the larger of the differences to the right and to the lower neighbour, as the
+    binary logarithm of one plus grey levels. Radiographs are smooth with few edges, and alike in how
+    that changes with scale; drawings, text and most photographs are not.
+    """
+    content = _without_padding(canvas)
+    height, width = content.shape
+    found = []
+    for scale in range(_SCALES):
+        size = max(_SMALLEST_LEVEL, width >> scale), max(_SMALLEST_LEVEL, height >> scale)
+        level = content if size == (width, height) else cv2.resize(content, size, interpolation=cv2.INTER_AREA)
+        corner = level[:-1, :-1]
+        steepness = cv2.max(cv2.absdiff(level[:-1, 1:], corner), cv2.absdiff(level[1:, :-1], corner))
+        counts = cv2.calcHist([steepness], [0], None, [256], [0, 256]).ravel()
+        shares = np.concatenate([[0], np.cumsum(counts, dtype=np.float64) / steepness.size])
+        found.append(np.log2(1 + np.interp(_STEEPNESS, shares, np.arange(257))))
+    return np.concatenate(found)
+
+
+def _without_padding(canvas: Pixels) -> Pixels:
+    rows, columns = np.flatnonzero(canvas.any(axis=1)), np.flatnonzero(canvas.any(axis=0))
+    if not len(rows):
+        return canvas
+    return canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
 @dataclass(frozen=True)
 class Reference:
-    """Statistics of the training part.
+    """What the images of training looked like, without any of them.
 
     `inputs`: quantiles (6, 101) of each of INPUTS; `scores`: quantiles (101,) of the calibrated probability of a
-    fracture; `mean` and `scale` (k + 6,), `precision` (k + 6, k + 6): centre, standard deviation and, of what they
-    standardise, inverse covariance of features and inputs; `distances` (101,): quantiles of `distance` over the
-    validation part, whose images fitted nothing here.
+    fracture; `features` (2, k): mean and standard deviation of each feature of the network, all of the training part;
+    `mean` and `scale` (TEXTURE,), `precision` (TEXTURE, TEXTURE): centre, standard deviation and, of what they
+    standardise, inverse covariance of the textures of the training and validation parts; `distances` (101,):
+    quantiles of the distances of these images, each from the others.
     """
 
     inputs: Array
     scores: Array
+    features: Array
     mean: Array
     scale: Array
     precision: Array
@@ -56,51 +96,57 @@ class Reference:
 
     def save(self, path: Path) -> None:
         """Write reference.npz."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         with path.open("wb") as file:
-            np.savez_compressed(
-                file, allow_pickle=False, inputs=self.inputs, scores=self.scores, mean=self.mean, scale=self.scale,
-                precision=self.precision.astype(np.float32), distances=self.distances,
-            )  # fmt: skip
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> "Reference":
-        """Read reference.npz; KeyError, ValueError or OSError for a broken file."""
+        """Read reference.npz; KeyError, ValueError or OSError for a broken file or one of another version."""
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name.name: archive[name.name].astype(np.float64) for name in fields(cls)}
+            arrays = {field.name: archive[field.name].astype(np.float64) for field in fields(cls)}
+        if arrays["mean"].shape != (TEXTURE,):
+            raise ValueError(f"{path.name} does not hold the {TEXTURE} statistics of texture that this version uses")
         return cls(**arrays)
 
-    def distance(self, features: Array, inputs: Array) -> Array:
-        """Mahalanobis distance of features (n, k) and input statistics (n, 6) from training; float64 (n,)."""
-        return _distance(np.concatenate([features, inputs], axis=1), self.mean, self.scale, self.precision)
+    def distance(self, textures: Array) -> Array:
+        """Mahalanobis distance of textures (n, TEXTURE) from those of training; float64 (n,).
+
+        Divided by the square root of TEXTURE: about 1 for images like those of training.
+        """
+        centred = (textures - self.mean) / self.scale
+        squared = ((centred @ self.precision) * centred).sum(axis=1)
+        return np.asarray(np.sqrt(np.maximum(squared, 0) / centred.shape[1]), np.float64)
 
 
-def _distance(both: Array, mean: Array, scale: Array, precision: Array) -> Array:
-    """Divided by the square root of the number of columns: about 1 for images like those of training."""
-    centred = (both - mean) / scale
-    squared = np.einsum("ij,jk,ik->i", centred, precision, centred, optimize=True)
-    return np.asarray(np.sqrt(np.maximum(squared, 0) / centred.shape[1]), np.float64)
+def reference_of(
+    inputs: Array, probabilities: Array, features: Array, textures: Array, groups: npt.NDArray[np.str_]
+) -> Reference:
+    """Build the reference from what was measured of the images.
 
-
-def reference_of(inputs: Array, features: Array, probabilities: Array, validation: tuple[Array, Array]) -> Reference:
-    """Build the reference from input statistics (n, 6), features (n, k) and probabilities (n,) of the training part.
-
-    `validation` holds features (m, k) and input statistics (m, 6) of the validation part. The covariance is pulled
-    a tenth of the way to its mean diagonal, so that it can be inverted with fewer images than features.
+    Of the training part input statistics (n, 6), probabilities (n,) and features (n, k); of the training and
+    validation parts textures (m, TEXTURE) and groups (m,), at least two different ones. Images of one group are so
+    alike that none of them is measured by a reference that holds another.
     """
-    both = np.concatenate([features, inputs], axis=1)
-    mean, deviation = both.mean(axis=0), both.std(axis=0)
-    scale = np.maximum(deviation, 1e-3 * max(float(deviation.max()), 1e-9))
-    covariance = np.cov((both - mean) / scale, rowvar=False)
-    shrunk = (1 - _SHRINKAGE) * covariance + _SHRINKAGE * np.eye(len(covariance)) * np.trace(covariance) / len(
-        covariance
-    )
-    precision = np.asarray(np.linalg.inv(shrunk), np.float64)
-    held_out = _distance(np.concatenate(validation, axis=1), mean, scale, precision)
-    return Reference(
-        inputs=np.quantile(inputs, QUANTILES, axis=0).T,
-        scores=np.quantile(probabilities, QUANTILES),
-        mean=mean,
-        scale=scale,
-        precision=precision,
-        distances=np.quantile(held_out, QUANTILES),
-    )
+    quantiles = {
+        "inputs": np.quantile(inputs, QUANTILES, axis=0).T,
+        "scores": np.quantile(probabilities, QUANTILES),
+        "features": np.stack([features.mean(axis=0), features.std(axis=0)]),
+    }
+    nothing = np.zeros(len(QUANTILES))
+    fold = np.unique(groups, return_inverse=True)[1] % _FOLDS
+    distances = np.zeros(len(textures))
+    for number in np.unique(fold):
+        own = fold == number
+        others = Reference(**quantiles, **_centre(textures[~own]), distances=nothing)
+        distances[own] = others.distance(textures[own])
+    return Reference(**quantiles, **_centre(textures), distances=np.quantile(distances, QUANTILES))
+
+
+def _centre(textures: Array) -> dict[str, Array]:
+    """Mean, scale and precision; the correlations are a tenth weaker than measured, so that few images do."""
+    mean, scale = textures.mean(axis=0), np.maximum(textures.std(axis=0), _SMALLEST_DEVIATION)
+    centred = (textures - mean) / scale
+    correlation = centred.T @ centred / len(centred)
+    shrunk = (1 - _SHRINKAGE) * correlation + _SHRINKAGE * np.eye(len(correlation))
+    return {"mean": mean, "scale": scale, "precision": np.asarray(np.linalg.inv(shrunk), np.float64)}

@@ -1,5 +1,8 @@
 """The `fracture` command: one module per group of subcommands."""
 
+import importlib
+import sys
+
 import typer
 
 from pipeline.errors import exit_with_line
@@ -13,19 +16,34 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_COMMANDS = {
+    "import-model": ("import_model", "import_model"),
+    "promote": ("promote", "promote"),
+    "rollback": ("promote", "rollback"),
+    "package": ("package", "package"),
+    "export": ("export", "export"),
+    "serve": ("serve", "serve"),
+    "predict": ("predict", "predict"),
+    "recalibrate": ("recalibrate", "recalibrate"),
+    "mlflow": ("mlflow_ui", "mlflow_ui"),
+    "doctor": ("doctor", "doctor"),
+}
+"""Name of each command -> its module here and its function; listed in this order."""
 
-def _assemble() -> None:
-    from pipeline.cli import data, doctor, mlflow_ui, package, promote  # noqa: PLC0415  only a run of the command needs them
 
-    app.add_typer(data.app, name="data", help="Fill data/ from a source.")
-    app.command("promote")(promote.promote)
-    app.command("rollback")(promote.rollback)
-    app.command("package")(package.package)
-    app.command("mlflow")(mlflow_ui.mlflow_ui)
-    app.command("doctor")(doctor.doctor)
+def _assemble(asked: str) -> None:
+    """Put the commands together: only the one asked for when there is such a one, as the others' imports take time."""
+    app.callback()(lambda: None)  # without it Typer would leave out the name of a single command
+    if asked not in _COMMANDS:
+        from pipeline.cli import data  # noqa: PLC0415  only a run of the command needs it
+
+        app.add_typer(data.app, name="data", help="Fill data/ from a source.")
+    for name in [asked] if asked in _COMMANDS else [] if asked == "data" else _COMMANDS:
+        module, function = _COMMANDS[name]
+        app.command(name)(getattr(importlib.import_module(f"pipeline.cli.{module}"), function))
 
 
 def main() -> None:
     """Entry point: bad input ends with one line and exit code 1, wrong usage with exit code 2."""
-    _assemble()
+    _assemble(sys.argv[1] if len(sys.argv) > 1 else "")
     exit_with_line(app)

@@ -15,6 +15,7 @@ from packaging.markers import Marker
 from pipeline import registry, tracking
 from pipeline.errors import InputError
 from pipeline.workspace import project_root
+from serving.errors import BundleError
 
 _LOCK = "locks/full.txt"
 _NEEDED_GIB = 5.0
@@ -142,6 +143,21 @@ def check_tracking(root: Path) -> Iterator[Finding]:
         yield Finding("ok", "champion", f"{name} version {champion.version}")
 
 
+def check_bundle(root: Path) -> Finding:
+    """Whether there is a whole bundle to serve."""
+    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom
+
+    try:
+        folder = bundle.find_default(root)
+        manifest = bundle.read(folder).manifest
+    except BundleError as error:
+        nothing = not any((root / name).exists() for name in ("build/bundle", "models"))
+        return Finding(
+            "ok" if nothing else "error", "bundle", "none yet; `fracture package`" if nothing else str(error)
+        )
+    return Finding("ok", "bundle", f"{folder.relative_to(root)}: {manifest.name} version {manifest.version}")
+
+
 def findings(root: Path) -> Iterator[Finding]:
     """Every check in turn."""
     yield check_python()
@@ -151,6 +167,7 @@ def findings(root: Path) -> Iterator[Finding]:
     yield check_gpu()
     yield check_data(root)
     yield from check_tracking(root)
+    yield check_bundle(root)
 
 
 def doctor() -> None:

@@ -12,8 +12,7 @@ from typing import Any
 import cv2
 import pytest
 import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from pipeline.cli import predict as command
 from pipeline.errors import InputError
@@ -132,7 +131,9 @@ def test_heatmaps_are_named_after_the_paths_in_the_folder(run: Run) -> None:
 def test_a_heatmap_is_a_colour_picture_of_the_images_size(run: Run) -> None:
     line = _lines(run("images/b.png", "--jsonl", "--heatmaps", "heat"))[0]
     assert line["heatmap"] == "heat/b.png.png"
-    assert cv2.imread("heat/b.png.png").shape == (line["input"]["height"], line["input"]["width"], 3)
+    drawn = cv2.imread("heat/b.png.png")
+    assert drawn is not None
+    assert drawn.shape == (line["input"]["height"], line["input"]["width"], 3)
 
 
 def test_heatmaps_below_the_images_are_not_scored_the_next_time(run: Run) -> None:
@@ -146,7 +147,7 @@ def test_heatmaps_do_not_go_among_the_images(run: Run) -> None:
 
 
 def test_a_file_in_place_of_the_folder_of_heatmaps_is_one_line(run: Run) -> None:
-    with pytest.raises(InputError, match="--heatmaps images/b.png: is a file"):
+    with pytest.raises(InputError, match=r"--heatmaps images/b\.png: is a file"):
         run("images", "--heatmaps", "images/b.png")
 
 
@@ -186,11 +187,20 @@ def test_heatmaps_do_not_leave_their_folder_through_a_link(tmp_path: Path) -> No
         _targets(tmp_path / "heat", "sub/a.png")
 
 
+def _fracture(loaded: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process that ends by printing which of the given modules it has loaded."""
+    code = "import sys, pipeline.cli as c\ntry: c.main()\nfinally: print(sorted({*NAMES.split()} & {*sys.modules}))"
+    program = f"NAMES = {loaded!r}\n{code}"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
 def test_a_shell_gets_only_json_and_no_word_of_the_libraries(bundle_folder: Path, images: Path) -> None:
-    # The program ends by saying which heavy libraries it has loaded.
-    code = "import sys, pipeline.cli as c\ntry: c.main()\nfinally: print(sorted({'tensorflow', 'keras', 'mlflow', 'pandas', 'bentoml'} & set(sys.modules)))"
-    command_line = [sys.executable, "-c", code, "predict", str(images), "--jsonl", "--bundle", str(bundle_folder)]
-    done = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = _fracture(
+        "tensorflow keras mlflow pandas bentoml",
+        "predict", str(images), "--jsonl", "--bundle", str(bundle_folder),
+    )  # fmt: skip
     assert done.returncode == 1
     assert [line[0] for line in done.stdout.splitlines()] == ["{"] * 3 + ["["]
     assert done.stdout.splitlines()[-1] == "[]"
@@ -206,10 +216,7 @@ def test_a_reader_that_leaves_early_is_no_defect(bundle_folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["predict", "serve"])
 def test_help_comes_without_loading_what_predicts(name: str) -> None:
-    code = "import sys, pipeline.cli as c\ntry: c.main()\nfinally: print(sorted({'numpy', 'cv2', 'pydicom', 'tensorflow', 'ai_edge_litert'} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, name, "--help"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
-    )
+    done = _fracture("numpy cv2 pydicom tensorflow ai_edge_litert", name, "--help")
     assert done.stdout.splitlines()[-1] == "[]"
 
 

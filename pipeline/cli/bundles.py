@@ -1,0 +1,29 @@
+"""What the commands that use a bundle share: the option that names it, and opening it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.workspace import project_root
+
+if TYPE_CHECKING:
+    from serving.bundle import Bundle
+
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        metavar="DIR",
+        envvar="FRACTURE_BUNDLE",
+        help="Folder of the bundle; by default the last one packaged from a model that was trained on other than "
+        "sample data, else the release in models/, else the last one packaged.",
+    ),
+]
+
+
+def open_bundle(folder: Path | None) -> "Bundle":
+    """The bundle in `folder`, or the default one of this checkout, every byte verified; BundleError or InputError."""
+    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
+
+    return bundle.read(folder or bundle.find_default(project_root()))

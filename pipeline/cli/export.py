@@ -1,0 +1,65 @@
+"""`fracture export`: the champion as a file for other systems."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import InputError
+from pipeline.workspace import project_root
+
+
+class Kind(StrEnum):
+    """Formats of files."""
+
+    keras = "keras"
+    h5 = "h5"
+    litert = "litert"
+
+
+class NumberFormat(StrEnum):
+    """Formats of a LiteRT file's weights."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+
+
+def export(
+    kind: Annotated[Kind, typer.Option("--format", help="keras: Keras 3; h5: its older format; litert: a .tflite.")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="By default a file below build/export/.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="models:/NAME@ALIAS or models:/NAME/VERSION.")
+    ] = "models:/bone-fracture@champion",
+    number_format: Annotated[
+        NumberFormat | None,
+        typer.Option("--number-format", help="Of LiteRT weights; by default the fastest one that agrees."),
+    ] = None,
+) -> None:
+    """Write a registered model to one file, once its answers are those of the registered one."""
+    if number_format and kind is not Kind.litert:
+        raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
+    from pipeline import export as work  # noqa: PLC0415  this takes seconds
+    from pipeline import packaging, prepared  # noqa: PLC0415
+
+    suffix = work.SUFFIXES[kind.value]
+    if output is not None and (output.is_dir() or output.suffix.lower() != suffix):
+        raise InputError(f"--output {output}: name a file that ends in {suffix}, as those of --format {kind} do")
+    root = project_root()
+    data = prepared.load(root / "prepared")
+    with packaging.fetched(model) as found:
+        name = f"{found.version.name}-{found.version.version}"
+        target = output or root / "build/export" / f"{name}{suffix}"
+        formats = [number_format.value] if number_format else packaging.FORMATS
+        done = work.export(found, data, kind.value, target, formats)
+    print(f"{target}: {name}, weights as {done.number_format}")
+    print(
+        f"compared with the registered model on {done.images} validation images: largest difference of a probability "
+        f"{done.max_difference:.2g} (at most {packaging.MAX_DIFFERENCE}), of AUROC {done.auroc_difference:.2g} "
+        f"(at most {packaging.MAX_AUROC_DIFFERENCE})"
+    )
+    print(work.how_to_calibrate(found.decision))

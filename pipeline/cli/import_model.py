@@ -1,0 +1,46 @@
+"""`fracture import-model`: a Keras model of another origin into the registry."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.workspace import project_root
+
+
+class Range(StrEnum):
+    """Ranges of pixels a model is trained on."""
+
+    unit = "0-1"
+    symmetric = "-1-1"
+    levels = "0-255"
+
+
+def import_model(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A whole model that Keras saved as .keras or .h5.")],
+    *,
+    scale: Annotated[
+        Range | None,
+        typer.Option("--scale", help="Range of pixels it was trained on; told by itself if it begins with Rescaling."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="A,B,...",
+            help="Classes in the order of its columns, by default that of prepared/; one sigmoid column is the "
+            "probability of the second.",
+        ),
+    ] = None,
+) -> None:
+    """Register a model that was trained elsewhere, measured on the test part of prepared/ like any other.
+
+    It takes one square grey or RGB image and gives one sigmoid column, or one softmax column a class.
+    """
+    root = project_root()
+    from pipeline import importing  # noqa: PLC0415  TensorFlow takes seconds
+
+    own = tuple(name.strip() for name in classes.split(",")) if classes else None
+    for line in importing.import_model(file, root, scale.value if scale else None, own):
+        print(line)

@@ -1,0 +1,209 @@
+"""`fracture predict`: files and folders to answers, without a server."""
+
+import functools
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.errors import InputError
+from pipeline.quiet import quiet_import
+from pipeline.workspace import atomic_file
+
+if TYPE_CHECKING:
+    from pipeline.progress import Advance
+    from serving.predictor import Prediction
+    from serving.scoring import Answer, File
+
+_LONGEST_NAME = 180  # bytes of one part of a path: file systems take 255, and a name for the time of writing is longer
+_WIDEST = 100
+
+
+def predict(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH", help="Image files, and folders whose images are taken, subfolders too."),
+    ],
+    *,
+    bundle: BundleOption = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="One JSON object a line and file, instead of a table.")
+    ] = False,
+    heatmaps: Annotated[
+        Path | None,
+        typer.Option("--heatmaps", metavar="DIR", help="Folder for a PNG of each answered image with its heatmap."),
+    ] = None,
+) -> None:
+    """Score image files on all cores; exit code 1 when any file got no answer.
+
+    Answers go to stdout, in the order of the files; progress and remarks go to stderr.
+    """
+    # The files are spread over the cores; read by numpy when it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from serving import scoring  # noqa: PLC0415  after the line above
+    from serving.predictor import Predictor  # noqa: PLC0415
+
+    opened = open_bundle(bundle)
+    files = _find(paths, heatmaps)
+    targets = heatmap_targets(files, heatmaps) if heatmaps else {}
+    predictor = Predictor(opened)
+    with quiet_import():  # LiteRT announces its first interpreter
+        predictor.warm_up()
+    facts = predictor.facts()
+    _remark(f"model {facts['name']} {facts['version']} ({opened.folder}); decision support, not a diagnosis")
+
+    def keep(file: "File", prediction: "Prediction") -> dict[str, Any]:
+        answer = prediction.answer()
+        target = targets.get(file)
+        if target is not None:
+            draw(prediction, target)
+            answer["heatmap"] = str(target)
+        return answer
+
+    out = sys.stdout  # rich puts its own in place while a bar is shown on a terminal
+    if not jsonl:
+        width = table_width(files)
+        print(row("file", "answer", "probability", "suspicion", "remarks", width=width), flush=True)
+    labels: Counter[str] = Counter()
+    with _progress(len(files), jsonl) as advance, closing(scoring.score(predictor, files, keep)) as answers:
+        for answer in answers:
+            labels[answer.kept["label"] if answer.kept else "without an answer"] += 1
+            line = json_line(answer, facts) if jsonl else table_row(answer, width)
+            # On a terminal the stand-in prints above the bar.
+            print(line, file=sys.stdout if out.isatty() else out, flush=True)
+            advance()
+    counts = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
+    _remark(f"{len(files)} file{'s' if len(files) > 1 else ''}: {counts}")
+    if labels["without an answer"]:
+        raise typer.Exit(1)
+
+
+def _find(paths: Sequence[str], heatmaps: Path | None) -> "Sequence[File]":
+    from serving import scoring  # noqa: PLC0415
+
+    for path in paths:
+        if heatmaps and Path(path).is_dir() and Path(path).resolve() == heatmaps.resolve():
+            raise InputError(f"--heatmaps {heatmaps}: is the folder of the images themselves; name another one")
+    found = scoring.find(paths, heatmaps)
+    if found.passed_over:
+        _remark(f"passed over, as their names are no images': {found.passed_over} files")
+    if not found.files:
+        raise InputError(f"{', '.join(paths)}: holds no image (JPEG, PNG, BMP, TIFF or DICOM); name another folder")
+    return found.files
+
+
+@contextmanager
+def _progress(total: int, jsonl: bool) -> "Iterator[Advance]":
+    """A bar on stderr, unless JSON lines run over the same terminal."""
+    if jsonl and sys.stdout.isatty():
+        yield lambda _=1, /: None
+        return
+    from pipeline.progress import progress_bar  # noqa: PLC0415
+
+    with progress_bar("predict", total) as advance:
+        yield advance
+
+
+def _remark(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def json_line(answer: "Answer[dict[str, Any]]", model: Mapping[str, str]) -> str:
+    """One file's answer, or its error, as a line of JSON in ASCII; `file` stands first."""
+    if answer.error is not None:
+        return json.dumps(
+            {"file": answer.file.name, "error": {"code": answer.error.code, "message": answer.error.message}}
+        )
+    return json.dumps({"file": answer.file.name, **(answer.kept or {}), "model": model})
+
+
+def table_width(files: "Sequence[File]") -> int:
+    """Of the column of file names."""
+    return max(4, min(_WIDEST, max(len(printable(file.name)) for file in files)))
+
+
+def table_row(answer: "Answer[dict[str, Any]]", width: int) -> str:
+    """One file's answer, or its error, as a row."""
+    name = printable(answer.file.name)
+    if answer.kept is None:
+        error = answer.error
+        reason = f"{error.code}: {error.message}" if error else ""
+        return row(name, "no answer", "-", "-", printable(reason), width=width)
+    found = answer.kept
+    remarks = ", ".join(note["code"] for note in found["warnings"])
+    return row(name, found["label"], f"{found['probability']:.3f}", found["suspicion"], remarks, width=width)
+
+
+def row(name: str, label: str, probability: str, suspicion: str, remarks: str, *, width: int) -> str:
+    """One row of the table."""
+    return f"{name:<{width}}  {label:<17}  {probability:>11}  {suspicion:<9}  {remarks}".rstrip()
+
+
+def printable(text: str) -> str:
+    """Without what would move a terminal's cursor or cannot be encoded; such characters are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def heatmap_targets(files: "Sequence[File]", folder: Path) -> "dict[File, Path]":
+    """Where each file's heatmap goes: below `folder`, named after its relative path with `.png` behind it.
+
+    No two of different files are alike, on file systems that ignore case too, and none is one of the files
+    themselves. Makes `folder` and its subfolders. Raises InputError when a link in it leads out of it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--heatmaps {folder}: is a file; name a folder")
+    root = folder.resolve()
+    real = functools.cache(os.path.realpath)
+    taken = {name for file in files if (name := _inside(file.path, root, real))}
+    again: Counter[str] = Counter()
+    targets: dict[File, Path] = {}
+    for file in files:
+        if file in targets:
+            continue
+        *parents, name = map(_short, PurePosixPath(file.relative).parts)
+        # A heatmap's name ends in .png and no folder's does: they never get in each other's way.
+        parents = [f"{part}_" if part.lower().endswith(".png") else part for part in parents]
+        key = wanted = "/".join([*parents, name])
+        while f"{key}.png".casefold() in taken:
+            again[wanted.casefold()] += 1
+            key = f"{wanted}-{again[wanted.casefold()] + 1}"
+        taken.add(f"{key}.png".casefold())
+        targets[file] = folder / f"{key}.png"
+    for parent in sorted({target.parent for target in targets.values()}):
+        if not parent.resolve().is_relative_to(root):
+            raise InputError(f"{parent}: is a link that leads out of --heatmaps {folder}; remove it")
+        parent.mkdir(parents=True, exist_ok=True)
+    return targets
+
+
+def _inside(path: str, root: Path, real: Callable[[str], str]) -> str | None:
+    """A file's path below `root`, as heatmaps are compared; None when it lies elsewhere. `real` follows links."""
+    folder, name = os.path.split(path)
+    place = os.path.join(real(folder), name)  # noqa: PTH118  a Path for each of many files is slow
+    return os.path.relpath(place, root).casefold() if place.startswith(f"{root}{os.sep}") else None
+
+
+def _short(part: str) -> str:
+    encoded = os.fsencode(part)
+    if len(encoded) <= _LONGEST_NAME:
+        return part
+    return f"{encoded[: _LONGEST_NAME - 20].decode('utf-8', 'ignore')}-{hashlib.sha256(encoded).hexdigest()[:16]}"
+
+
+def draw(prediction: "Prediction", target: Path) -> None:
+    """Write an image with its evidence for a fracture laid over it as a PNG, whole or not at all."""
+    import cv2  # noqa: PLC0415
+
+    from serving import heatmap  # noqa: PLC0415
+
+    _, content = cv2.imencode(".png", heatmap.overlay(prediction.pixels, prediction.evidence()))
+    with atomic_file(target) as partial:
+        partial.write_bytes(content.tobytes())

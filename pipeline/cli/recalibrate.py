@@ -1,0 +1,49 @@
+"""`fracture recalibrate`: a bundle whose probabilities and operating points fit the images of another site."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.workspace import project_root
+
+
+def recalibrate(
+    data: Annotated[
+        Path,
+        typer.Option("--data", metavar="DIR", help="Labelled images: the layout of data/, or one folder a class."),
+    ],
+    *,
+    bundle: BundleOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Folder of the new bundle; by default below build/bundle/."),
+    ] = None,
+    normal: Annotated[
+        str | None,
+        typer.Option("--normal", metavar="NAME", help="Folder of the normal images, if its name is unusual."),
+    ] = None,
+) -> None:
+    """Refit calibration and operating points on labelled images; the network stays as it is.
+
+    The new bundle says that it was recalibrated, on how many images, and how it did before and after.
+    """
+    from pipeline import params  # noqa: PLC0415  what these import takes seconds
+    from pipeline import recalibrate as work  # noqa: PLC0415
+
+    root = project_root()
+    opened = open_bundle(bundle)
+    options = params.load(root / "params.yaml").evaluate
+    version = work.recalibrated_version(opened.manifest.version)
+    target = output or root / "build/bundle" / f"{opened.manifest.name}-{version}"
+    work.check_target(target, opened)
+    site = work.read_site(data, opened.manifest.classes, normal)
+    scores = work.score_site(opened, site)
+    fitted = work.refit(scores, opened.decision, options)
+    manifest = work.write_bundle(opened, site, scores, fitted, target)
+    for line in work.summary(fitted.quality):
+        print(line)
+    print(fitted.quality["note"])
+    print(f"images: {len(scores.classes)} in {fitted.quality['groups']} groups; refused: {work.listed(scores.refused)}")
+    print(f"bundle: {target} ({manifest.name} version {manifest.version})")

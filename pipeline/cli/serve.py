@@ -1,0 +1,151 @@
+"""`fracture serve`: the prediction service of this checkout, run locally."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.errors import InputError
+from pipeline.workspace import project_root
+
+_SERVICE = "service:FractureService"
+_POLL_SECONDS = 0.1
+_GRACE_SECONDS = 20.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def serve(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 3000,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, envvar="FRACTURE_WORKERS", help="Processes that answer; by default one a core."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    bundle: BundleOption = None,
+) -> None:
+    """Answer radiographs over HTTP, with a web page, until Ctrl-C."""
+    root = project_root()
+    opened = open_bundle(bundle)
+    from serving.settings import Settings  # noqa: PLC0415  brings nothing heavy, but belongs to what is checked here
+
+    settings = Settings.from_environment()
+    check_port(host, port)
+    if host not in _LOOPBACK and not settings.api_keys:
+        print(f"warning: {host} is open to other machines; set API_KEYS to ask them for a key", file=sys.stderr)
+    count = workers or len(os.sched_getaffinity(0))
+    address = f"http://{_shown(host)}:{port}"
+    manifest = opened.manifest
+    command = [sys.executable, "-m", "bentoml", "serve", _SERVICE, "--host", host, "--port", str(port)]
+    with _told_to_end() as ending, running(command, root, environment(opened.folder, root, count, port)) as process:
+        if not wait_until_ready(process, address, ending):
+            return
+        print(f"{manifest.name} version {manifest.version} ({opened.folder}), {count} workers")
+        print(f"ready: {address} (stop with Ctrl-C)", flush=True)
+        while process.poll() is None and not ending.is_set():
+            time.sleep(_POLL_SECONDS)
+        if not ending.is_set():
+            raise InputError(f"the service ended with exit code {process.returncode}; its last lines above say why")
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise InputError when nothing can listen there."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError):
+        raise InputError(f"--host {host}: is no address of this machine; try 127.0.0.1") from None
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(place)
+        except OSError as error:
+            raise InputError(
+                f"port {port} on {host} cannot be used ({error.strerror}); give another one with --port"
+            ) from None
+
+
+def environment(bundle: Path, root: Path, workers: int, port: int) -> dict[str, str]:
+    """The variables of the service's processes."""
+    # BentoML clears the folder of its metrics when it starts: two services need two.
+    home = root / "build/bentoml" / str(port)
+    home.mkdir(parents=True, exist_ok=True)
+    return {
+        "OPENBLAS_NUM_THREADS": "1",  # the workers share the cores
+        **os.environ,
+        "FRACTURE_BUNDLE": str(bundle.resolve()),
+        "FRACTURE_WORKERS": str(workers),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "DO_NOT_TRACK": "1",
+        "BENTOML_HOME": str(home),
+    }
+
+
+@contextmanager
+def running(command: list[str], root: Path, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command while the block runs; afterwards none of its processes is left.
+
+    It gets a session of its own: a Ctrl-C reaches this process alone, which ends the others in order.
+    """
+    process = subprocess.Popen(command, cwd=root, env=environ, start_new_session=True)  # noqa: S603  fixed words
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            print("the service takes too long to end; it is stopped at once", file=sys.stderr)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # whatever is left, be the first one still there or not
+        process.wait()
+
+
+@contextmanager
+def _told_to_end() -> Iterator[Event]:
+    """An event that is set by Ctrl-C, SIGTERM and a closed terminal; what `nohup` ignores stays ignored.
+
+    A flag instead of an exception: that could come between the start of a process and the block that ends it.
+    """
+    ending = Event()
+    signals = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda *_: ending.set()) for number in signals}
+    try:
+        yield ending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], address: str, ending: Event) -> bool:
+    """True when the service answers, False when it is to end before; InputError when it has ended by itself."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy knows nothing of this machine
+    while process.poll() is None:
+        if ending.is_set():
+            return False
+        try:
+            with opener.open(f"{address}/readyz", timeout=2):
+                return True
+        except OSError:  # nobody there yet, or somebody who is not ready
+            time.sleep(_POLL_SECONDS)
+    raise InputError(f"the service ended while starting (exit code {process.returncode}); its lines above say why")
+
+
+def _shown(host: str) -> str:
+    """A host as it stands in an address that this machine can open."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  not bound
+    return f"[{reachable}]" if ":" in reachable else reachable
