@@ -183,7 +183,7 @@ def complete_run(mlflow: Any, candidate: Candidate) -> str:
 
 
 def keep_for_packaging(client: Any, candidate: Candidate, run_id: str) -> None:
-    """Log the files of PACKAGED; again for a known version, whose reference a newer evaluation may have measured anew."""
+    """Log the files of PACKAGED; again for a known version: a newer evaluation may have measured its reference anew."""
     for name in PACKAGED:
         client.log_artifact(run_id, str(candidate.root / name), package_folder(candidate.content_hash()))
 

@@ -34,7 +34,8 @@ def description(classes: Sequence[str], settings: Settings) -> Schema:
             "description": (
                 "Send a radiograph, read a calibrated probability of a fracture, a label, a suspicion and where it "
                 "comes from. An address (URL) is never fetched. Errors are RFC 9457 problem details with a stable "
-                f"`code`. At most {settings.max_body / MIB:g} MiB a request, {settings.max_pixels / 1e6:g} million pixels an image."
+                f"`code`. At most {settings.max_body / MIB:g} MiB a request, {settings.max_pixels / 1e6:g} million "
+                "pixels an image."
             ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

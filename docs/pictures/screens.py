@@ -55,7 +55,9 @@ def _photograph(browser: Browser, folder: Path) -> None:
                 page.evaluate("number => document.querySelectorAll('.sample')[number].click()", number)
             for number in range(samples):
                 page.locator("#cases li[data-state=answered]").nth(number).wait_for()
-            page.locator("#cases .case").first.click()
+            # A picture drawn with a fracture, as the page is meant to be met.
+            wanted = page.locator("#cases .case", has_text="Upper arm")
+            (wanted if wanted.count() else page.locator("#cases .case")).first.click()
             page.screenshot(path=folder / f"page-{size}-{scheme}.png")
 
 
