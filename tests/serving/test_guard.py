@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks import strangers
 from pipeline import dataset, prepared
 from pipeline.sources import sample
 from serving import bundle, guard
@@ -47,16 +48,6 @@ def predictor(bundle_folder: Path) -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def strangers() -> Iterator[Any]:
-    """Give the module of the benchmarks that makes pictures which are no radiographs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        from benchmarks import strangers
-
-        yield strangers
-
-
-@pytest.fixture(scope="module")
 def fracatlas(fracatlas_data: Path) -> Fracatlas:
     labels = dataset.read(fracatlas_data).labels
     textures = np.stack([_texture_of((fracatlas_data / file).read_bytes()) for file in labels["file"]])
@@ -87,9 +78,7 @@ def _drawn(count: int) -> list[bytes]:
     return [bytes(cv2.imencode(".png", picture.pixels)[1]) for picture in pictures]
 
 
-def test_even_a_model_of_128_images_refuses_nine_strangers_in_ten(
-    predictor: Predictor, strangers: Any, encode: Encode
-) -> None:
+def test_even_a_model_of_128_images_refuses_nine_strangers_in_ten(predictor: Predictor, encode: Encode) -> None:
     codes = Counter(
         _code(predictor, encode(stranger.pixels, "BMP")) for stranger in strangers.everyone(per_kind=10, crops=3)
     )
@@ -104,7 +93,7 @@ def test_at_most_one_in_forty_real_radiographs_is_refused(fracatlas: Fracatlas) 
 
 
 @_NEEDS_FRACATLAS
-def test_at_least_95_percent_of_strangers_are_refused(fracatlas: Fracatlas, strangers: Any, encode: Encode) -> None:
+def test_at_least_95_percent_of_strangers_are_refused(fracatlas: Fracatlas, encode: Encode) -> None:
     textures = [_texture_of(encode(stranger.pixels, "BMP")) for stranger in strangers.everyone(per_kind=20, crops=3)]
     assert len(textures) >= 400
     assert np.mean(fracatlas.reference.distance(np.stack(textures)) > fracatlas.limit) >= 0.95
@@ -118,9 +107,7 @@ def test_radiographs_of_another_origin_are_accepted(fracatlas: Fracatlas) -> Non
     assert distances.max() < fracatlas.limit
 
 
-def test_nearly_every_stranger_is_refused_for_its_distance(
-    predictor: Predictor, strangers: Any, encode: Encode
-) -> None:
+def test_nearly_every_stranger_is_refused_for_its_distance(predictor: Predictor, encode: Encode) -> None:
     codes = Counter(_code(predictor, encode(stranger.pixels, "BMP")) for stranger in strangers.generated(per_kind=6))
     assert codes["not_a_radiograph"] >= 0.9 * codes.total()
 
@@ -173,12 +160,12 @@ def test_what_is_refused_never_reaches_the_network(
     assert _code(predictor, encode(noise)) == "not_a_radiograph"
 
 
-def test_strangers_are_the_same_every_time(strangers: Any) -> None:
+def test_strangers_are_the_same_every_time() -> None:
     for kind in strangers.KINDS:
         assert np.array_equal(strangers.draw(kind, 3), strangers.draw(kind, 3)), kind
 
 
-def test_strangers_of_one_scene_are_in_one_half(strangers: Any) -> None:
+def test_strangers_of_one_scene_are_in_one_half() -> None:
     scenes: dict[str, set[str]] = {}
     for stranger in strangers.photographs(crops=1):
         scene = stranger.name.split()[0].removesuffix("_left").removesuffix("_right").lower()
@@ -187,7 +174,7 @@ def test_strangers_of_one_scene_are_in_one_half(strangers: Any) -> None:
     assert {len(halves) for halves in scenes.values()} == {1}
 
 
-def test_a_colour_photograph_is_refused_for_its_colours(predictor: Predictor, strangers: Any) -> None:
+def test_a_colour_photograph_is_refused_for_its_colours(predictor: Predictor) -> None:
     content = next(path for path in strangers.colour_files() if path.stem == "coffee").read_bytes()
     assert _code(predictor, content) == "colour_photograph"
 
