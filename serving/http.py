@@ -370,6 +370,12 @@ async def description(engine: Engine, _: Request) -> Response:
     return JSONResponse(openapi.description(engine.predictor.bundle.manifest.classes, engine.settings))
 
 
+async def metrics(engine: Engine, _: Request) -> Response:
+    """GET /metrics."""
+    content, media_type = engine.telemetry.exposition()
+    return Response(content, media_type=media_type)
+
+
 async def not_found(_: Engine, request: Request) -> Response:
     """Whatever has no route; stands last, so that BentoML's own pages stay hidden."""
     for route in request.app.routes:
@@ -492,6 +498,7 @@ def create_app() -> Starlette:
         Route("/model", _served(model), methods=["GET"]),
         Route("/samples/{name}", _served(sample, protected=False), methods=["GET"]),
         Route("/openapi.json", _served(description, protected=False), methods=["GET"]),
+        Route("/metrics", _served(metrics, protected=False), methods=["GET"]),
         Route("/docs", _served(docs, protected=False), methods=["GET"]),
         Route("/", _served(page, protected=False), methods=["GET"]),
         Mount("/web", StaticFiles(directory=WEB)),

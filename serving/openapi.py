@@ -95,7 +95,8 @@ def _paths(settings: Settings) -> Schema:
             "readyz", "The model is loaded and has answered once", settings, _plain(), (), protected=False
         )},
         "/metrics": {"get": _operation(
-            "metrics", "Figures for Prometheus", settings, _plain("Text exposition format."), (), protected=False
+            "metrics", "Figures for Prometheus", settings, _plain("Text exposition format."), ("internal",),
+            protected=False,
         )},
     }  # fmt: skip
 

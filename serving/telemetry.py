@@ -1,6 +1,7 @@
 """What the service counts and logs: figures about requests, inputs and scores, nothing about a patient."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ class Telemetry:
         import prometheus_client as prometheus  # noqa: PLC0415
 
         self._facts = facts
-        registry = registry or prometheus.REGISTRY
+        self._registry = registry = registry or prometheus.REGISTRY
         self._requests = prometheus.Counter(
             "fracture_requests", "Requests by route and status", ["route", "status"], registry=registry
         )
@@ -86,6 +87,17 @@ class Telemetry:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
         self._write(event="failure", request_id=request_id, route=route, error=type(error).__name__, where=where)
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The figures in Prometheus' text format, of all workers where they share them, and its media type."""
+        import prometheus_client as prometheus  # noqa: PLC0415
+        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
+
+        registry = self._registry
+        if registry is prometheus.REGISTRY and os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            registry = prometheus.CollectorRegistry()
+            MultiProcessCollector(registry)
+        return prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST
 
     def _write(self, **facts: Any) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -213,7 +213,7 @@ def test_the_environment_stays_below_450_megabytes_with_bytecode(served: Served)
     assert sum(files.values()) < 450e6
 
 
-def test_bentomls_figures_contain_ours(served: Served) -> None:
+def test_the_figures_are_those_of_all_workers(served: Served) -> None:
     with urllib.request.urlopen(f"{served.url}/metrics", timeout=10) as response:  # noqa: S310
         text = response.read().decode()
     assert "fracture_model_info{" in text

@@ -17,7 +17,7 @@ from serving.http import Engine, create_app
 from serving.openapi import description
 from serving.settings import Settings
 
-BENTOML_ROUTES = {"/livez", "/readyz", "/metrics"}  # answered by BentoML, which is not in front of the application here
+BENTOML_ROUTES = {"/livez", "/readyz"}  # answered by BentoML, which is not in front of the application here
 OPERATIONS = [
     (path, method)
     for path, methods in description(("normal", "fractured"), Settings())["paths"].items()

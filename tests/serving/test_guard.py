@@ -21,7 +21,6 @@ from serving.imaging import Decoded, Header, Preprocessing, decode, inspect, pre
 from serving.predictor import Predictor
 from serving.statistics import INPUTS, Reference, reference_of, texture
 
-ROOT = Path(__file__).parents[2]
 Encode = Callable[..., bytes]
 _NEEDS_FRACATLAS = pytest.mark.skipif("FRACATLAS_ARCHIVE" not in os.environ, reason="FRACATLAS_ARCHIVE names no file")
 
