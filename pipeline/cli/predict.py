@@ -20,11 +20,13 @@ from pipeline.workspace import atomic_file
 
 if TYPE_CHECKING:
     from pipeline.progress import Advance
+    from serving.errors import ImageError
     from serving.predictor import Prediction
-    from serving.scoring import Answer, File
+    from serving.scoring import File
 
 _LONGEST_NAME = 180  # bytes of one part of a path: file systems take 255, and a name for the time of writing is longer
 _WIDEST = 100
+_UNANSWERED = "without an answer"
 
 
 def predict(
@@ -59,30 +61,35 @@ def predict(
         predictor.warm_up()
     facts = predictor.facts()
     _remark(f"model {facts['name']} {facts['version']} ({opened.folder}); decision support, not a diagnosis")
+    width = 0 if jsonl else table_width(files)
 
-    def keep(file: "File", prediction: "Prediction") -> dict[str, Any]:
+    def keep(file: "File", prediction: "Prediction") -> tuple[str, str]:
+        """Label and line, made in the threads that predict: the one that prints would hold them up."""
         answer = prediction.answer()
         target = targets.get(file)
         if target is not None:
             draw(prediction, target)
             answer["heatmap"] = str(target)
-        return answer
+        return prediction.label, json_line(file, answer, facts) if jsonl else table_row(file, answer, width)
 
     out = sys.stdout  # rich puts its own in place while a bar is shown on a terminal
     if not jsonl:
-        width = table_width(files)
         print(row("file", "answer", "probability", "suspicion", "remarks", width=width), flush=True)
     labels: Counter[str] = Counter()
     with _progress(len(files), jsonl) as advance, closing(scoring.score(predictor, files, keep)) as answers:
         for answer in answers:
-            labels[answer.kept["label"] if answer.kept else "without an answer"] += 1
-            line = json_line(answer, facts) if jsonl else table_row(answer, width)
+            if answer.error is not None:
+                shown = error_line(answer.file, answer.error) if jsonl else error_row(answer.file, answer.error, width)
+                found = _UNANSWERED, shown
+            else:
+                found = answer.kept or ("", "")
+            labels[found[0]] += 1
             # On a terminal the stand-in prints above the bar.
-            print(line, file=sys.stdout if out.isatty() else out, flush=True)
+            print(found[1], file=sys.stdout if out.isatty() else out, flush=True)
             advance()
     counts = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
     _remark(f"{len(files)} file{'s' if len(files) > 1 else ''}: {counts}")
-    if labels["without an answer"]:
+    if labels[_UNANSWERED]:
         raise typer.Exit(1)
 
 
@@ -116,13 +123,14 @@ def _remark(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def json_line(answer: "Answer[dict[str, Any]]", model: Mapping[str, str]) -> str:
-    """One file's answer, or its error, as a line of JSON in ASCII; `file` stands first."""
-    if answer.error is not None:
-        return json.dumps(
-            {"file": answer.file.name, "error": {"code": answer.error.code, "message": answer.error.message}}
-        )
-    return json.dumps({"file": answer.file.name, **(answer.kept or {}), "model": model})
+def json_line(file: "File", answer: Mapping[str, Any], model: Mapping[str, str]) -> str:
+    """One file's answer as a line of JSON in ASCII; `file`, label and probability stand first."""
+    return json.dumps({"file": file.name, **answer, "model": model})
+
+
+def error_line(file: "File", error: "ImageError") -> str:
+    """Why a file got no answer, as a line of JSON in ASCII."""
+    return json.dumps({"file": file.name, "error": {"code": error.code, "message": error.message}})
 
 
 def table_width(files: "Sequence[File]") -> int:
@@ -130,16 +138,16 @@ def table_width(files: "Sequence[File]") -> int:
     return max(4, min(_WIDEST, max(len(printable(file.name)) for file in files)))
 
 
-def table_row(answer: "Answer[dict[str, Any]]", width: int) -> str:
-    """One file's answer, or its error, as a row."""
-    name = printable(answer.file.name)
-    if answer.kept is None:
-        error = answer.error
-        reason = f"{error.code}: {error.message}" if error else ""
-        return row(name, "no answer", "-", "-", printable(reason), width=width)
-    found = answer.kept
-    remarks = ", ".join(note["code"] for note in found["warnings"])
-    return row(name, found["label"], f"{found['probability']:.3f}", found["suspicion"], remarks, width=width)
+def table_row(file: "File", answer: Mapping[str, Any], width: int) -> str:
+    """One file's answer as a row."""
+    remarks = ", ".join(note["code"] for note in answer["warnings"])
+    probability = f"{answer['probability']:.3f}"
+    return row(printable(file.name), answer["label"], probability, answer["suspicion"], remarks, width=width)
+
+
+def error_row(file: "File", error: "ImageError", width: int) -> str:
+    """Why a file got no answer, as a row."""
+    return row(printable(file.name), "no answer", "-", "-", printable(f"{error.code}: {error.message}"), width=width)
 
 
 def row(name: str, label: str, probability: str, suspicion: str, remarks: str, *, width: int) -> str:
