@@ -411,4 +411,5 @@ def build_bento(root: Path, folder: Path, target: Path) -> str:
             raise InputError(f"bentoml build failed: {lines[-1] if lines else 'no message'}")
         with atomic_folder(target) as partial:
             shutil.copytree(built[0], partial, dirs_exist_ok=True)
+            partial.chmod(0o755)  # BentoML made it for its owner alone; a container's user has to read it
     return f"bone-fracture:{version}"

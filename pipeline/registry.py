@@ -178,13 +178,21 @@ def find(client: Any, name: str, version: str | None) -> Any:
     if version is None:
         challenger = version_by_alias(client, name, CHALLENGER)
         if challenger is None:
-            raise InputError(f"promote: {name} has no challenger; name a version, or run `dvc repro` to register one")
+            raise InputError(f"promote: {name} has no challenger; {_newest(client, name)}")
         return challenger
     known = [found.version for found in client.search_model_versions(f"name = '{name}'")]
     if str(version) not in {str(number) for number in known}:
         numbers = ", ".join(sorted(map(str, known), key=int)) or "none"
         raise InputError(f"{name} has no version {version}; registered versions: {numbers}")
     return client.get_model_version(name, str(version))
+
+
+def _newest(client: Any, name: str) -> str:
+    """What there is in place of a challenger, and what to do."""
+    newest = max(client.search_model_versions(f"name = '{name}'"), key=lambda v: int(v.version), default=None)
+    if newest is None:
+        return "run `dvc repro` to register a version"
+    return f"its newest version, {newest.version}, {newest.tags.get('gates', 'was never checked')}; name a version"
 
 
 def _now() -> str:

@@ -40,10 +40,20 @@ def home_root(start: Path | None = None) -> Path:
     return root
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; InputError where there is no place for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: cannot be made; check the path") from None
+    except FileExistsError:
+        raise InputError(f"{folder}: is a file where a folder is expected; name another place") from None
+
+
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a path beside `target`; what was written there replaces `target` when the block ends well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with os_errors_name(target):
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
         os.close(handle)

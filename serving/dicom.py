@@ -49,6 +49,7 @@ _PIXEL_DATA = 0x7FE00008  # and the two tags after it: float, double and integer
 _MAX_HEADER = 4 << 20  # bytes inflated for the elements around the pixels, which take a few kB in a radiograph
 _MAX_READS = 50_000  # steps of the parser, a few for each element: it is through them in less than a second
 _MAX_FRAGMENTS = 20_000  # of the pixel data: there are radiographs with one for each line
+_MAX_SEGMENTS = 256  # of a JPEG stream before its scan
 _BLOCK = 1 << 18  # pixels looked up at a time
 
 # It would log a traceback for each frame that it cannot decode, and warn of invalid values by repeating them, which may
@@ -254,8 +255,8 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Marker, payload and end of each segment of a JPEG or JPEG-LS stream up to its scan (ITU-T T.81, B.1.1)."""
     if not frame.startswith(b"\xff\xd8"):
         raise ValueError("no JPEG stream")
-    marker, end = 0, 2
-    while marker != 0xDA:
+    end = 2
+    for _ in range(_MAX_SEGMENTS):
         while frame.startswith(b"\xff\xff", end):  # fill bytes
             end += 1
         if len(frame) < end + 4:
@@ -265,6 +266,9 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
             raise ValueError("the stream has a broken marker")
         start, end = end + 4, end + 2 + length
         yield marker, frame[start:end], end
+        if marker == 0xDA:
+            return
+    raise ValueError("the stream has too many segments")
 
 
 def _check_frame(payload: bytes, rows: int, columns: int) -> int:
@@ -340,13 +344,17 @@ def _differences(frame: bytes, rows: int, columns: int, size: int) -> npt.NDArra
     parts = _RESTART.split(frame[scan.start : end.start() if end else len(frame)])
     if len(parts) != -(-rows // scan.lines):
         raise ValueError(f"{len(parts)} restart intervals")
-    pixels = np.empty((rows, columns), np.uint16)
-    for top, part in zip(range(0, rows, scan.lines), parts, strict=True):
-        band = pixels[top : top + scan.lines]
-        _read_differences(part.replace(b"\xff\x00", b"\xff"), scan.codes[scan.table], band.reshape(-1))
-        _undo_prediction(band, 1 << (scan.precision - scan.shift - 1), scan.predictor)
-    pixels <<= scan.shift
-    return pixels
+    table = scan.codes[scan.table]
+    lengths = table & 255
+    lengths[lengths == 16] = 0  # the one difference of this length, 32768, is not followed by its bits
+    steps = np.where(table == 0, 255, (table >> 8) + lengths).astype(np.uint8)
+    bands = np.zeros((len(parts), scan.lines, columns), np.uint16)  # the last may be filled in part
+    for number, (band, part) in enumerate(zip(bands, parts, strict=True)):
+        size = min(scan.lines, rows - number * scan.lines) * columns
+        _read_differences(part.replace(b"\xff\x00", b"\xff"), table, steps, band.reshape(-1)[:size])
+    _undo_prediction(bands, 1 << (scan.precision - scan.shift - 1), scan.predictor)
+    bands <<= scan.shift
+    return bands.reshape(-1, columns)[:rows]
 
 
 def _lossless_scan(frame: bytes, rows: int, columns: int) -> _Scan:
@@ -385,22 +393,21 @@ def _huffman_codes(payload: bytes) -> dict[int, npt.NDArray[np.uint16]]:
                 table[filled : filled + (1 << (16 - length))] = length << 8 | symbol
                 filled += 1 << (16 - length)
             used += count
-        if filled > 1 << 16 or used > len(symbols) or (table & 255).max() > 16:
+        if number > 3 or number in tables or filled > 1 << 16 or used > len(symbols) or (table & 255).max() > 16:
             raise ValueError("a broken Huffman table")
         tables[number] = table
         payload = symbols[used:]
     return tables
 
 
-def _read_differences(coded: bytes, table: npt.NDArray[np.uint16], differences: npt.NDArray[np.uint16]) -> None:
-    """Fill `differences`, modulo 2^16 (H.1.2.2).
+def _read_differences(
+    coded: bytes, table: npt.NDArray[np.uint16], steps: npt.NDArray[np.uint8], differences: npt.NDArray[np.uint16]
+) -> None:
+    """Fill `differences`, modulo 2^16 (H.1.2.2); `steps` tells for sixteen bits how many of them the next code is away.
 
-    Where the next code begins is looked up for every bit, so that going from one to the next is all that takes
-    the interpreter a step for each pixel.
+    This is looked up for every bit at once, so that going from one code to the next is all that takes the interpreter
+    a step for each pixel.
     """
-    lengths = table & 255
-    lengths[lengths == 16] = 0  # the one difference of this length, 32768, is not followed by its bits
-    steps = np.where(table == 0, 255, (table >> 8) + lengths).astype(np.uint8)
     padded = np.frombuffer(coded + bytes(8), np.uint8)
     done = position = 0
     for first in range(0, len(coded), _CODED_BLOCK):
@@ -432,23 +439,24 @@ def _sixteen_bits(words: npt.NDArray[np.uint32], position: npt.NDArray[np.intege
     return np.asarray(words[position >> 3] << (position & 7).astype(np.uint32) >> 16, np.uint32)
 
 
-def _undo_prediction(pixels: npt.NDArray[np.uint16], start: int, predictor: int) -> None:
-    """Turn differences into pixels, in place and modulo 2^16 (H.1.2.1)."""
-    rows, columns = pixels.shape
-    pixels[0, 0] = (int(pixels[0, 0]) + start) & 0xFFFF
-    pixels[:, 0] = np.cumsum(pixels[:, 0], dtype=np.uint16)
+def _undo_prediction(bands: npt.NDArray[np.uint16], start: int, predictor: int) -> None:
+    """Turn differences into pixels, in place and modulo 2^16 (H.1.2.1); each band begins anew."""
+    count, rows, columns = bands.shape
+    bands[:, 0, 0] += start
+    bands[:, :, 0] = np.cumsum(bands[:, :, 0], axis=1, dtype=np.uint16)
     if predictor == 1:
-        np.cumsum(pixels, axis=1, dtype=np.uint16, out=pixels)
+        np.cumsum(bands, axis=2, dtype=np.uint16, out=bands)
         return
-    pixels[0] = np.cumsum(pixels[0], dtype=np.uint16)
-    flat, step = pixels.reshape(-1), columns - 1
-    for diagonal in range(2, rows + columns - 1 if step else 0):  # its pixels depend on those of the two before it
+    bands[:, 0] = np.cumsum(bands[:, 0], axis=1, dtype=np.uint16)
+    if min(rows, columns) == 1:
+        return
+    flat, step = bands.reshape(count, -1), columns - 1
+    for diagonal in range(2, rows + step):  # its pixels depend on those of the two before it
         begin = diagonal + max(1, diagonal - step) * step
         end = diagonal + min(rows - 1, diagonal - 1) * step + 1
-        left, above, corner = (
-            flat[begin - back : end - back : step].astype(np.int32) for back in (1, columns, columns + 1)
-        )
-        flat[begin:end:step] += np.asarray(_PREDICTORS[predictor](left, above, corner)).astype(np.uint16)
+        neighbours = (flat[:, begin - back : end - back : step] for back in (1, columns, columns + 1))
+        predicted = _PREDICTORS[predictor](*(pixels.astype(np.int32) for pixels in neighbours))
+        flat[:, begin:end:step] += predicted.astype(np.uint16)
 
 
 # Display values

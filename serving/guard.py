@@ -40,11 +40,11 @@ def check_contrast(decoded: Decoded) -> None:
         raise ImageError("blank", "the image shows nothing but one shade of grey")
 
 
-def check_distance(distance: float, limit: float) -> None:
+def check_distance(distance: float, limit: float, truncated: bool = False) -> None:
     """Refuse what is unlike every image of training; ImageError `not_a_radiograph`."""
     if not distance <= limit:
         raise ImageError(
             "not_a_radiograph",
             f"the image is unlike the radiographs this model was trained on (distance {distance:.2f}, at most "
-            f"{limit:.2f}); no answer is given",
+            f"{limit:.2f}); no answer is given" + ("; the file is cut short" if truncated else ""),
         )

@@ -323,7 +323,7 @@ def _only(uploads: list[Upload]) -> Upload:
 
 
 async def _answer(engine: Engine, request: Request, upload: Upload) -> Prediction:
-    watch, route = Stopwatch(), request.url.path
+    watch, route = Stopwatch(), request.state.route
     try:
         prediction = await engine.predict(upload.content)
     except ImageError as error:
@@ -404,6 +404,7 @@ def _served(
     async def serve(request: Request) -> Response:
         engine: Engine = request.app.state.engine
         watch = Stopwatch()
+        request.state.route = route
         try:
             if protected:
                 _check_key(request, engine.settings)

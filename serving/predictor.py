@@ -118,7 +118,7 @@ class Predictor:
         pixels, place, decoded = imaging.prepare(content, self.bundle.preprocessing, header=header)
         guard.check_contrast(decoded)
         distance = float(self.bundle.reference.distance(texture(pixels)[np.newaxis])[0])
-        guard.check_distance(distance, self.bundle.manifest.guard.limit)
+        guard.check_distance(distance, self.bundle.manifest.guard.limit, decoded.truncated)
         outputs = self._network(pixels)
         manifest, decision = self.bundle.manifest, self.bundle.decision
         probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.workspace import project_root
+from pipeline.workspace import make_folder, project_root
 
 
 class Kind(StrEnum):
@@ -49,6 +49,8 @@ def export(
     suffix = work.SUFFIXES[kind.value]
     if output is not None and (output.is_dir() or output.suffix.lower() != suffix):
         raise InputError(f"--output {output}: name a file that ends in {suffix}, as those of --format {kind} do")
+    if output is not None:
+        make_folder(output.parent)
     root = project_root()
     data = prepared.load(root / "prepared")
     with packaging.fetched(model) as found:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.workspace import project_root
+from pipeline.workspace import make_folder, project_root
 from serving import bundle
 
 
@@ -20,6 +20,12 @@ def package(
     ] = None,
 ) -> None:
     """Make the bundle and the bento of a registered model, by default of the champion."""
+    if output is not None:
+        make_folder(output)
+    if not model.startswith("models:/") and not (Path(model) / bundle.MANIFEST).is_file():
+        raise InputError(
+            f"--model {model}: is no bundle's folder; write models:/NAME@ALIAS, models:/NAME/VERSION or such a folder"
+        )
     from pipeline import packaging, prepared  # noqa: PLC0415  TensorFlow takes seconds
 
     root = project_root()
@@ -32,8 +38,6 @@ def package(
         folder = Path(model)
         manifest = bundle.read(folder).manifest
         name = f"{manifest.name}-{manifest.version}"
-    if output and output.exists() and not output.is_dir():
-        raise InputError(f"--output {output}: is a file; name a folder")
     bento = output / "bento" if output else root / "build/bento" / name
     tag = packaging.build_bento(root, folder, bento)
     print(f"{manifest.name} version {manifest.version}, weights as {manifest.number_format}")

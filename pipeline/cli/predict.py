@@ -16,7 +16,7 @@ import typer
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.errors import InputError
 from pipeline.quiet import quiet_import
-from pipeline.workspace import atomic_file
+from pipeline.workspace import atomic_file, make_folder
 
 if TYPE_CHECKING:
     from pipeline.progress import Advance
@@ -188,7 +188,7 @@ def heatmap_targets(files: "Sequence[File]", folder: Path) -> "dict[File, Path]"
     for parent in sorted({target.parent for target in targets.values()}):
         if not parent.resolve().is_relative_to(root):
             raise InputError(f"{parent}: is a link that leads out of --heatmaps {folder}; remove it")
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
     return targets
 
 

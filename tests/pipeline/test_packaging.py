@@ -251,7 +251,7 @@ def test_a_champion_that_failed_its_gates_is_not_packaged_until_it_is_forced(pro
         (("--model", "models:/bone-fracture@nobody"), "no version of bone-fracture has the alias nobody"),
         (("--model", "models:/bone-fracture/9"), "bone-fracture has no version 9; registered versions: 1"),
         (("--model", "models:/bone-fracture"), "is no model address"),
-        (("--model", "nowhere"), "nowhere/model.json: not found"),
+        (("--model", "nowhere"), "--model nowhere: is no bundle's folder"),
     ],
 )
 def test_a_wrong_model_is_one_line(project: Project, arguments: tuple[str, ...], line: str) -> None:

@@ -315,7 +315,8 @@ def test_a_table_that_lacks_a_column_is_refused(data: Dataset, tmp_path: Path) -
 
 def test_what_is_prepared_was_read_from_the_data_folder(data: Dataset, tmp_path: Path) -> None:
     result = run(tmp_path / "prepared", dataset.read(data.folder))
-    assert result.dataset == {"name": "shapes", "version": "1", "source": "drawn"}
+    facts = {"name": "shapes", "version": "1", "source": "drawn", "licence": "CC0", "citation": "nobody"}
+    assert result.dataset == facts
     assert result.classes == ("normal", "fractured")
 
 

@@ -414,6 +414,8 @@ def test_the_jpeg_lossless_of_others_is_decoded(stream: str) -> None:
         ({"sof": segment(0xC3, struct.pack(">BHHBBBB", 12, 13, 17, 1, 1, 0x11, 0))}, "precision 12"),
         ({"sof": segment(0xC3, struct.pack(">BHHBBBBBBB", 8, 13, 17, 2, 1, 0x11, 0, 2, 0x11, 0))}, "do not fit"),
         ({"sof": segment(0xCB, struct.pack(">BHHBBBB", 8, 13, 17, 1, 1, 0x11, 0))}, "not JPEG Lossless"),  # arithmetic
+        ({"dht": segment(0xC4, bytes([4, 0, 1, *[0] * 14, 5]))}, "Huffman table"),  # the fifth
+        ({"dht": segment(0xFE, b"") * 300}, "too many segments"),
         ({"dri": segment(0xDD, struct.pack(">H", 34))}, "1 restart intervals"),
         ({"dri": segment(0xDD, struct.pack(">H", 18))}, "within a line"),
         ({"sos": segment(0xDA, bytes([1, 1, 0, 0, 0, 0]))}, "predictor 0"),
