@@ -140,7 +140,7 @@ def test_the_file_is_too_small_to_hold_an_image(tmp_path: Path) -> None:
 
 def test_a_reference_of_another_version_is_refused(tmp_path: Path) -> None:
     reference = _reference(_textures(100))
-    older = {name: getattr(reference, name) for name in ("inputs", "scores", "precision", "distances")}
+    older = {name: getattr(reference, name) for name in ("inputs", "scores", "features", "precision", "distances")}
     np.savez(tmp_path / "reference.npz", allow_pickle=False, mean=np.zeros(134), scale=np.ones(134), **older)
     with pytest.raises(ValueError, match="does not hold the 35 statistics"):
         Reference.load(tmp_path / "reference.npz")
