@@ -61,7 +61,8 @@ class Running:
 def _start(checkout: Path, bundle: Path, *arguments: str) -> Running:
     port = _free_port()
     process = subprocess.Popen(
-        [FRACTURE, "serve", "--port", str(port), "--bundle", str(bundle), *arguments],
+        # A shell that runs the tests in the background ignores Ctrl-C, and hands that on.
+        ["env", "--default-signal=INT", FRACTURE, "serve", "--port", str(port), "--bundle", str(bundle), *arguments],
         cwd=checkout, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     return Running(process, port)
