@@ -48,7 +48,7 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _PIXEL_DATA = 0x7FE00008  # and the two tags after it: float, double and integer pixel data
 _MAX_HEADER = 4 << 20  # bytes inflated for the elements around the pixels, which take a few kB in a radiograph
 _MAX_READS = 50_000  # steps of the parser, a few for each element: it is through them in less than a second
-_MAX_FRAGMENTS = 20_000  # of the pixel data: there are radiographs with one for each line
+_MAX_FRAGMENTS = 10_000  # of the pixel data: there are radiographs with one for each line
 _MAX_SEGMENTS = 256  # of a JPEG stream before its scan
 _BLOCK = 1 << 18  # pixels looked up at a time
 
@@ -94,7 +94,7 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
         header = _read(content)
         rows, columns = _size(header)
         _check_supported(header)
-        dataset = _read(content, max(1, rows * columns * min(int(header.get("BitsAllocated") or 0), 64) // 8))
+        dataset = _read(content, max(1, rows * columns * int(header.BitsAllocated) // 8))
     if "PixelData" not in dataset:
         raise ImageError("no_pixels", "the DICOM object holds no pixel data")
     with _faults(f"the DICOM pixels ({dataset.file_meta.TransferSyntaxUID.name}) cannot be decoded"):
@@ -124,6 +124,8 @@ def _check_supported(header: pydicom.Dataset) -> None:
         raise ImageError("unsupported_dicom", "the DICOM object has several frames; send one image at a time")
     if photometric not in _GREY:
         raise ImageError("unsupported_dicom", f"photometric interpretation {photometric or 'missing'} is no radiograph")
+    if header.get("BitsAllocated") not in {8, 16}:
+        raise ImageError("unsupported_dicom", "Bits Allocated of a radiograph is 8 or 16 (PS3.3, C.8.11.3)")
     syntax = uid.UID(str(header.file_meta.get("TransferSyntaxUID", "")))
     if syntax not in DECODERS:
         raise _unsupported(syntax, "is not supported")
@@ -201,7 +203,7 @@ def _stored(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
     syntax = dataset.file_meta.TransferSyntaxUID
     rows, columns = _size(dataset)
     if not syntax.is_encapsulated:
-        row = -(-columns * int(dataset.BitsAllocated) // 8)
+        row = columns * int(dataset.BitsAllocated) // 8
         if len(dataset.PixelData) >= rows * row + max(row, 2):  # some writers pad, by less than a row
             raise _misfit(rows, columns)
         plugin = ""
@@ -211,7 +213,7 @@ def _stored(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
             raise ValueError("too many fragments")
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
         if plugin in {"pillow", "pyjpegls"}:
-            dataset.PixelData = encapsulate([_codestream(frame, syntax, rows, columns)], has_bot=False)
+            dataset.PixelData = encapsulate([_codestream(frame, syntax, rows, columns)])
             for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):  # of the fragments as they were
                 dataset.pop(keyword, None)
         else:
@@ -220,9 +222,8 @@ def _stored(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
             dataset.PixelData = pixels.astype(f"<u{size}").tobytes()
             dataset.file_meta.TransferSyntaxUID = syntax = uid.ExplicitVRLittleEndian
             plugin = ""
-    shared = dataset.BitsAllocated == dataset.BitsStored  # else what is unused is cleared, in a copy
-    values, _ = get_decoder(syntax).as_array(dataset, decoding_plugin=plugin, view_only=shared)
-    return values
+    options: dict[str, Any] = {"decoding_plugin": plugin, "view_only": True}
+    return get_decoder(syntax).as_array(dataset, **options)[0]
 
 
 def _misfit(rows: int, columns: int) -> ImageError:
@@ -289,7 +290,7 @@ def _run_lengths(frame: bytes, rows: int, columns: int, size: int) -> npt.NDArra
     64 times as many bytes of what a stranger appends.
     """
     count, *offsets = struct.unpack_from("<16L", frame)
-    if count != size or size not in {1, 2}:
+    if count != size:
         raise ValueError(f"{count} segments for {size} bytes a pixel")
     segments = [frame[start:end] for start, end in pairwise([*offsets[:count], len(frame)])]
     with suppress(ValueError):  # which says that there is no more, but for padding
@@ -413,8 +414,8 @@ def _read_differences(
     for first in range(0, len(coded), _CODED_BLOCK):
         count = min(_CODED_BLOCK, len(coded) - first)
         data = padded[first : first + count + 8].astype(np.uint32)
-        words = np.asarray(data[:-3] << 24 | data[1:-2] << 16 | data[2:-1] << 8 | data[3:], np.uint32)
-        following = np.stack([steps[words[:count] >> (16 - bit) & 0xFFFF] for bit in range(8)], axis=1).tobytes()
+        words = np.asarray(data[:-2] << 16 | data[1:-1] << 8 | data[2:], np.uint32)
+        following = np.stack([steps[words[:count] >> (8 - bit) & 0xFFFF] for bit in range(8)], axis=1).tobytes()
         begins = bytearray(len(following))
         while position < len(following):
             begins[position] = 1
@@ -435,8 +436,8 @@ def _read_differences(
 
 
 def _sixteen_bits(words: npt.NDArray[np.uint32], position: npt.NDArray[np.integer]) -> npt.NDArray[np.uint32]:
-    """The bits from `position` on; `words` holds, for each byte, it and the three after it."""
-    return np.asarray(words[position >> 3] << (position & 7).astype(np.uint32) >> 16, np.uint32)
+    """The bits from `position` on; `words` holds, for each byte, it and the two after it."""
+    return np.asarray(words[position >> 3] >> (8 - (position & 7)).astype(np.uint32) & 0xFFFF, np.uint32)
 
 
 def _undo_prediction(bands: npt.NDArray[np.uint16], start: int, predictor: int) -> None:
@@ -463,9 +464,7 @@ def _undo_prediction(bands: npt.NDArray[np.uint16], start: int, predictor: int) 
 
 
 def _grey(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> npt.NDArray[np.uint8]:
-    """Grey levels of stored values: of up to 16 bits through a table of those that occur, which takes no memory."""
-    if stored.dtype.itemsize > 2:
-        return _levels(stored.astype(np.int64), dataset)
+    """Grey levels of stored values, through a table of those that occur: per pixel they would take much memory."""
     native = stored.dtype.newbyteorder("=")
     index = stored.view(stored.dtype.str.replace("i", "u")).reshape(-1)
     blocks = [slice(first, first + _BLOCK) for first in range(0, index.size, _BLOCK)]
