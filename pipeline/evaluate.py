@@ -29,7 +29,7 @@ from pipeline.workspace import atomic_file, atomic_folder, write_json, write_tex
 from serving import heatmap
 from serving.decision import Decision
 from serving.imaging import Letterbox, Pixels
-from serving.statistics import input_statistics, reference_of, texture
+from serving.statistics import fingerprint, input_statistics, reference_of, texture
 
 _BATCH = 32
 _SMALLEST_SLICE = 10
@@ -294,6 +294,7 @@ def _write_for_later(data: Prepared, train: Outputs, validation: Outputs, decisi
         features=train.features,
         textures=np.stack([texture(data.images[row]) for row in both]),
         groups=data.table["group"].to_numpy(str)[both],
+        known=[fingerprint(data.images[row]) for row in both],
     )
     with atomic_file(Path("build/reference.npz")) as partial:
         reference.save(partial)

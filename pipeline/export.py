@@ -85,7 +85,8 @@ def how_to_calibrate(decision: Decision) -> str:
     """What turns the file's scores into the probabilities of the service, as a line for a person."""
     calibration = decision.calibration
     if isinstance(calibration, LogisticCalibration):
-        rule = f"probability of a fracture = sigmoid({calibration.slope:.6g} * logit(score) {calibration.bias:+.6g})"
+        bias = f"{'-' if calibration.bias < 0 else '+'} {abs(calibration.bias):.6g}"
+        rule = f"probability of a fracture = sigmoid({calibration.slope:.6g} * logit(score) {bias})"
     else:
         rule = f"probabilities = softmax(log(scores) / {calibration.temperature:.6g})"
     return f"its scores are not calibrated: {rule}; fractured from {decision.threshold:g} on"

@@ -5,6 +5,7 @@ file -> load (safe mode) -> read_head (its layers from the answer back to the la
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -549,6 +550,7 @@ def import_model(path: Path, root: Path, scale: Scale | None, classes: tuple[str
 
     Everything is written in a temporary folder: build/ and reports/ of `root` stay as they are.
     """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that measuring two models takes two graphs
     data = prepared.load(root / "prepared")
     model, meaning = take_over(path, data, scale, classes or data.classes)
     with tempfile.TemporaryDirectory(prefix="fracture-import-") as name:
@@ -579,4 +581,5 @@ def import_model(path: Path, root: Path, scale: Scale | None, classes: tuple[str
         *(doubt if auroc is not None and auroc < 0.5 else []),
         "whether the model has seen these test images in its training, only its author knows",
         f"{result['model']} version {result['version']} {state}; gates {result['gates']}; {result['comparison']}",
+        register.next_step(result),
     ]

@@ -175,7 +175,8 @@ def decide(
     return Decision(
         calibration=calibration,
         threshold=threshold,
-        high_sensitivity=threshold_for_sensitivity(y, p, target_sensitivity),
+        # Not above the threshold: an image answered as a fracture is not one to be ruled out.
+        high_sensitivity=min(threshold_for_sensitivity(y, p, target_sensitivity), threshold),
         high_specificity=threshold_for_specificity(y, p, target_specificity),
         best_accuracy=best_accuracy_threshold(y, p),
     )

@@ -26,12 +26,14 @@ from pipeline.workspace import atomic_folder
 from serving import bundle, scoring
 from serving.bundle import Bundle, Manifest
 from serving.decision import Calibration, Decision, LogisticCalibration, TemperatureCalibration, logit
-from serving.predictor import Predictor
+from serving.predictor import Prediction, Predictor
 from serving.scoring import File
-from serving.statistics import Reference
+from serving.statistics import Reference, fingerprint
 
 SMALLEST_CLASS = 10
 """Images of a class below which nothing is fitted."""
+TRAINED_ON = "trained_on"
+"""Reason for leaving out an image that the model was trained on or chosen with."""
 _MOST_FOLDS = 5
 _POINTS = ("threshold", "high_sensitivity", "high_specificity")
 _MARK = re.compile(r"\+site(\d*)$")
@@ -142,6 +144,7 @@ def _check_counts(classes: Labels, names: Sequence[str], what: str) -> None:
 def score_site(opened: Bundle, site: Site) -> Scores:
     """Pass the images through the bundle's guard and network, with progress.
 
+    Images that the model was trained on or chosen with are left out: on them every model looks better than it is.
     Images of one patient or study, and identical files, are one group. Raises InputError when too few images of a
     class are left, and for identical files of two classes.
     """
@@ -152,18 +155,25 @@ def score_site(opened: Bundle, site: Site) -> Scores:
     hashes: list[str] = []
     rows: list[int] = []
     refused: Counter[str] = Counter()
-    answers = scoring.score(predictor, site.files, lambda _, found: (list(found.probabilities.values()), found.sha256))
+    known = set(opened.reference.known.tolist())
+
+    def keep(_: File, found: Prediction) -> tuple[list[float], str, bool]:
+        return list(found.probabilities.values()), found.sha256, fingerprint(found.canvas) in known
+
+    answers = scoring.score(predictor, site.files, keep)
     with progress_bar("recalibrate: scoring", len(site.files)) as advance:
         for row, answer in enumerate(answers):
             if answer.kept is None:
                 refused[answer.error.code if answer.error else "internal"] += 1
+            elif answer.kept[2]:
+                refused[TRAINED_ON] += 1
             else:
                 raw.append(answer.kept[0])
                 hashes.append(answer.kept[1])
                 rows.append(row)
             advance()
     classes = site.classes[rows]
-    left = f"--data: {len(rows)} of {len(site.files)} images get an answer (refused: {listed(refused)})"
+    left = f"--data: {len(rows)} of {len(site.files)} images are left (left out: {listed(refused)})"
     _check_counts(classes, opened.manifest.classes, f"{left}; these are")
     _check_contradictions(pd.Series(hashes), classes, [site.files[row].name for row in rows])
     binary = len(opened.manifest.classes) == 2
@@ -182,7 +192,7 @@ def _without_calibration(decision: Decision) -> Decision:
 
 
 def listed(refused: Mapping[str, int]) -> str:
-    """How many images got no answer, by reason, for a person."""
+    """How many images were left out, by reason, for a person."""
     return ", ".join(f"{count} {code}" for code, count in sorted(refused.items())) or "none"
 
 

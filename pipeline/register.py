@@ -271,8 +271,17 @@ def main() -> None:
     write_json(Path("reports/registration.json"), result)
     state = "registered" if result["new"] else "already registered"
     print(f"{result['model']} version {result['version']} {state}; gates {result['gates']}; {result['comparison']}")
+    print(next_step(result))
+
+
+def next_step(result: Mapping[str, Any]) -> str:
+    """What a person can do with a version that was registered, as a line."""
     if result["gates"] == registry.PASSED:
-        print("it is the challenger; promote it with `fracture promote` or in the MLflow UI (`make mlflow`)")
+        return "it is the challenger; promote it with `fracture promote` or in the MLflow UI (`make mlflow`)"
+    return (
+        "improve it (params.yaml, docs/training.md), or promote it in spite of its gates: "
+        f"fracture promote {result['version']} --force --reason '...'"
+    )
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ STATEMENTS: Mapping[tuple[str, Suspicion], str] = {
     (NORMAL, "none"): "No sign of a fracture was found.",
     (NORMAL, "possible"): "A fracture is unlikely, but cannot be excluded. Look closely.",
     (NORMAL, "high"): "Findings are suspicious of a fracture, though below the threshold of the answer. Look closely.",
-    (FRACTURED, "none"): "A fracture is reported because the threshold is set low; the suspicion is weak.",
     (FRACTURED, "possible"): "A fracture is possible.",
     (FRACTURED, "high"): "A fracture is likely.",
 }
-"""What a reader is told, for every combination of label and suspicion."""
+"""What a reader is told, for every combination of label and suspicion that occurs (`Decision.suspicion`)."""
 
 _EPS = 1e-7
 
@@ -87,9 +86,12 @@ class Decision:
         return FRACTURED if probability >= self.threshold else NORMAL
 
     def suspicion(self, probability: float) -> Suspicion:
-        """None below the high-sensitivity point, high from the high-specificity point on; sorted if they cross."""
+        """None below the high-sensitivity point, high from the high-specificity point on; sorted if they cross.
+
+        What is answered as a fracture is never `none`, whatever the points of a bundle are.
+        """
         low, high = sorted((self.high_sensitivity, self.high_specificity))
-        if probability < low:
+        if probability < min(low, self.threshold):
             return "none"
         return "high" if probability >= high else "possible"
 

@@ -54,6 +54,7 @@ class Prediction:
     inputs: npt.NDArray[np.float64]
     signed: Map
     place: Letterbox
+    canvas: Pixels
     pixels: Pixels
 
     def evidence(self) -> Map:
@@ -90,6 +91,18 @@ class Prediction:
         return {**named, "distance": round(self.distance, 4)}
 
 
+@dataclass(frozen=True)
+class Looked:
+    """An image that may be answered: the network's input, uint8 (size, size), and what was found on the way to it."""
+
+    pixels: Pixels
+    place: Letterbox
+    decoded: Decoded
+    distance: float
+    inputs: npt.NDArray[np.float64]
+    sha256: str
+
+
 class Predictor:
     """A verified bundle, ready to answer from any number of threads."""
 
@@ -112,6 +125,14 @@ class Predictor:
         Raises ImageError: whatever `imaging.decode` raises, and `too_small`, `too_many_frames`,
         `colour_photograph`, `blank` or `not_a_radiograph` for what is no radiograph.
         """
+        return self.conclude(self.look(content))
+
+    def look(self, content: bytes) -> Looked:
+        """Everything before the network: decode an image file's bytes, and refuse what is no radiograph.
+
+        Raises ImageError as `predict` does. Looking at a few images and then concluding on them keeps code and tables
+        in the processor's caches, which a network's weights drive out.
+        """
         header = imaging.inspect(content, self._limits.max_pixels)
         guard.check_header(header, self._limits.max_frames)
         guard.check_colours(content, header)
@@ -119,26 +140,32 @@ class Predictor:
         guard.check_contrast(decoded)
         distance = float(self.bundle.reference.distance(texture(pixels)[np.newaxis])[0])
         guard.check_distance(distance, self.bundle.manifest.guard.limit, decoded.truncated)
-        outputs = self._network(pixels)
+        return Looked(pixels, place, decoded, distance, input_statistics(pixels), hashlib.sha256(content).hexdigest())
+
+    def conclude(self, looked: Looked) -> Prediction:
+        """Run the network on what was looked at, and say what follows."""
+        outputs = self._network(looked.pixels)
         manifest, decision = self.bundle.manifest, self.bundle.decision
         probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]
         fracture = float(1 - probabilities[0])
+        header = looked.decoded.header
         return Prediction(
             label=decision.label(fracture),
             probability=fracture,
             threshold=decision.threshold,
             suspicion=decision.suspicion(fracture),
             probabilities=dict(zip(manifest.classes, map(float, probabilities), strict=True)),
-            warnings=tuple(self._notes(decoded, distance)),
-            sha256=hashlib.sha256(content).hexdigest(),
+            warnings=tuple(self._notes(looked.decoded, looked.distance)),
+            sha256=looked.sha256,
             width=header.width,
             height=header.height,
             sop_instance_uid=header.sop_instance_uid,
-            distance=distance,
-            inputs=input_statistics(pixels),
+            distance=looked.distance,
+            inputs=looked.inputs,
             signed=outputs[MAP][0],
-            place=place,
-            pixels=decoded.pixels,
+            place=looked.place,
+            canvas=looked.pixels,
+            pixels=looked.decoded.pixels,
         )
 
     def warm_up(self) -> None:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import cv2
 
 from serving.errors import ImageError
-from serving.predictor import Prediction, Predictor
+from serving.predictor import Looked, Prediction, Predictor
 
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom", ".dic",
@@ -26,7 +26,12 @@ _CHUNK = 8
 _AHEAD = 2
 """Chunks a thread that are under way: enough that one large file does not hold up the others."""
 
+_MOST_PIXELS = 16_000_000
+"""Of decoded images that wait for the network in one thread, but for the last one."""
+
 T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +151,35 @@ def score(
 
 
 def _score_chunk(predictor: Predictor, files: Sequence[File], keep: Callable[[File, Prediction], T]) -> list[Answer[T]]:
-    return [_score(predictor, file, keep) for file in files]
+    """Look at all files first and conclude on them then (`Predictor.look`), a few large images at a time."""
+    answers: list[Answer[T]] = []
+    held: list[tuple[File, Looked | ImageError]] = []
+    pixels = 0
+    for file in files:
+        looked = _tried(lambda path: predictor.look(read(path)), file.path)
+        held.append((file, looked))
+        pixels += 0 if isinstance(looked, ImageError) else looked.decoded.pixels.size
+        if pixels > _MOST_PIXELS:
+            answers += _concluded(predictor, held, keep)
+            held, pixels = [], 0
+    return answers + _concluded(predictor, held, keep)
 
 
-def _score(predictor: Predictor, file: File, keep: Callable[[File, Prediction], T]) -> Answer[T]:
+def _concluded(
+    predictor: Predictor, held: Sequence[tuple[File, Looked | ImageError]], keep: Callable[[File, Prediction], T]
+) -> list[Answer[T]]:
+    found = [seen if isinstance(seen, ImageError) else _tried(predictor.conclude, seen) for _, seen in held]
+    return [
+        Answer(file, None, one) if isinstance(one, ImageError) else Answer(file, keep(file, one), None)
+        for (file, _), one in zip(held, found, strict=True)
+    ]
+
+
+def _tried(action: Callable[[A], R], given: A) -> R | ImageError:
+    """What `action` makes of what is given, or why it does not: one file's fault is not that of the others."""
     try:
-        prediction = predictor.predict(read(file.path))
+        return action(given)
     except ImageError as error:
-        return Answer(file, None, error)
-    except Exception as error:  # noqa: BLE001  whatever one file leads to, the others get their answers
-        return Answer(file, None, ImageError("internal", f"the file cannot be handled ({type(error).__name__})"))
-    return Answer(file, keep(file, prediction), None)
+        return error
+    except Exception as error:  # noqa: BLE001
+        return ImageError("internal", f"the file cannot be handled ({type(error).__name__})")

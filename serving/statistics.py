@@ -1,5 +1,6 @@
 """What the training images looked like: input statistics, textures and scores to compare later ones with."""
 
+import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -75,6 +76,11 @@ def _without_padding(canvas: Pixels) -> Pixels:
     return canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
+def fingerprint(canvas: Pixels) -> int:
+    """64 bits of the BLAKE2b hash of one model input, uint8 (size, size): tells whether it is one seen before."""
+    return int.from_bytes(hashlib.blake2b(canvas.tobytes(), digest_size=8).digest(), "little")
+
+
 @dataclass(frozen=True)
 class Reference:
     """What the images of training looked like, without any of them.
@@ -83,7 +89,7 @@ class Reference:
     fracture; `features` (2, k): mean and standard deviation of each feature of the network, all of the training part;
     `mean` and `scale` (TEXTURE,), `precision` (TEXTURE, TEXTURE): centre, standard deviation and, of what they
     standardise, inverse covariance of the textures of the training and validation parts; `distances` (101,):
-    quantiles of the distances of these images, each from the others.
+    quantiles of the distances of these images, each from the others; `known` uint64 (m,): their fingerprints, sorted.
     """
 
     inputs: Array
@@ -93,6 +99,7 @@ class Reference:
     scale: Array
     precision: Array
     distances: Array
+    known: npt.NDArray[np.uint64]
 
     def save(self, path: Path) -> None:
         """Write reference.npz."""
@@ -104,7 +111,8 @@ class Reference:
     def load(cls, path: Path) -> "Reference":
         """Read reference.npz; KeyError, ValueError or OSError for a broken file or one of another version."""
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {field.name: archive[field.name].astype(np.float64) for field in fields(cls)}
+            arrays = {field.name: archive[field.name] for field in fields(cls)}
+        arrays = {name: array if name == "known" else array.astype(np.float64) for name, array in arrays.items()}
         if arrays["mean"].shape != (TEXTURE,):
             raise ValueError(f"{path.name} does not hold the {TEXTURE} statistics of texture that this version uses")
         return cls(**arrays)
@@ -120,27 +128,34 @@ class Reference:
 
 
 def reference_of(
-    inputs: Array, probabilities: Array, features: Array, textures: Array, groups: npt.NDArray[np.str_]
+    *,
+    inputs: Array,
+    probabilities: Array,
+    features: Array,
+    textures: Array,
+    groups: npt.NDArray[np.str_],
+    known: npt.ArrayLike,
 ) -> Reference:
     """Build the reference from what was measured of the images.
 
     Of the training part input statistics (n, 6), probabilities (n,) and features (n, k); of the training and
-    validation parts textures (m, TEXTURE) and groups (m,), at least two different ones. Images of one group are so
-    alike that none of them is measured by a reference that holds another.
+    validation parts textures (m, TEXTURE), groups (m,), at least two different ones, and fingerprints `known` (m,).
+    Images of one group are so alike that none of them is measured by a reference that holds another.
     """
     quantiles = {
         "inputs": np.quantile(inputs, QUANTILES, axis=0).T,
         "scores": np.quantile(probabilities, QUANTILES),
         "features": np.stack([features.mean(axis=0), features.std(axis=0)]),
     }
+    seen = np.unique(np.asarray(known, np.uint64))
     nothing = np.zeros(len(QUANTILES))
     fold = np.unique(groups, return_inverse=True)[1] % _FOLDS
     distances = np.zeros(len(textures))
     for number in np.unique(fold):
         own = fold == number
-        others = Reference(**quantiles, **_centre(textures[~own]), distances=nothing)
+        others = Reference(**quantiles, **_centre(textures[~own]), distances=nothing, known=seen)
         distances[own] = others.distance(textures[own])
-    return Reference(**quantiles, **_centre(textures), distances=np.quantile(distances, QUANTILES))
+    return Reference(**quantiles, **_centre(textures), distances=np.quantile(distances, QUANTILES), known=seen)
 
 
 def _centre(textures: Array) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import io
 import json
 import os
@@ -149,17 +150,43 @@ def _train_on_the_sample(root: Path) -> None:
         evaluate.evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=2), Path("reports"))
 
 
+Once = Callable[[str, Callable[[Path], None]], Path]
+
+
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of pytest-xdist's workers makes for all of them."""
+    base = factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / f"shared-{name}"
+    base.mkdir(parents=True, exist_ok=True)
+    with (shared.parent / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = shared.with_suffix(".done")
+        if not done.exists():
+            # Made in place: MLflow keeps absolute paths.
+            shutil.rmtree(shared, ignore_errors=True)
+            shared.mkdir()
+            make(shared)
+            done.touch()
+    return shared
+
+
 @pytest.fixture(scope="session")
-def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make a folder by name that the first of pytest-xdist's workers fills for all of them."""
+    return functools.partial(_once, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def trained_folder(once: Once) -> Path:
     """Make the folder of a project whose stages ran: data/, prepared/, build/ and reports/ of a small sample.
 
     Made once for all test processes; copy it before changing anything in it.
     """
-    return _once(tmp_path_factory, "trained", _train_on_the_sample)
+    return once("trained", _train_on_the_sample)
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(tmp_path_factory: pytest.TempPathFactory, trained_folder: Path) -> Path:
+def bundle_folder(once: Once, trained_folder: Path) -> Path:
     """Make the bundle of the small sample's model, with pictures; copy it before changing anything in it."""
 
     def make(root: Path) -> None:
@@ -178,20 +205,20 @@ def bundle_folder(tmp_path_factory: pytest.TempPathFactory, trained_folder: Path
         )
         packaging.write_bundle(found, prepared.load(trained_folder / "prepared"), root / "bundle")
 
-    return _once(tmp_path_factory, "bundle", make) / "bundle"
+    return once("bundle", make) / "bundle"
 
 
-def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first of pytest-xdist's workers makes for all of them."""
-    base = factory.getbasetemp()
-    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / f"shared-{name}"
-    base.mkdir(parents=True, exist_ok=True)
-    with (shared.parent / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not shared.is_dir():
-            partial = shared.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            make(partial)
-            partial.rename(shared)
-    return shared
+SLOW_FILES = (
+    "test_pipeline.py",
+    "test_packaging.py",
+    "test_interruptions.py",
+    "test_model_behaviour.py",
+    "test_web.py",
+)
+"""Minutes each: the first to begin, so that no worker is left with one while the others have nothing to do."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow files first; pytest-randomly has shuffled the others before."""
+    items.sort(key=lambda item: SLOW_FILES.index(item.path.name) if item.path.name in SLOW_FILES else len(SLOW_FILES))

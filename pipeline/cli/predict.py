@@ -101,7 +101,7 @@ def _find(paths: Sequence[str], heatmaps: Path | None) -> "Sequence[File]":
             raise InputError(f"--heatmaps {heatmaps}: is the folder of the images themselves; name another one")
     found = scoring.find(paths, heatmaps)
     if found.passed_over:
-        _remark(f"passed over, as their names are no images': {found.passed_over} files")
+        _remark(f"passed over: {found.passed_over} files that have no image's name")
     if not found.files:
         raise InputError(f"{', '.join(paths)}: holds no image (JPEG, PNG, BMP, TIFF or DICOM); name another folder")
     return found.files

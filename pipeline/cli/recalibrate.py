@@ -45,6 +45,8 @@ def recalibrate(
     for line in work.summary(fitted.quality):
         print(line)
     print(fitted.quality["note"])
-    print(f"images: {len(scores.classes)} in {fitted.quality['groups']} groups; refused: {work.listed(scores.refused)}")
+    print(
+        f"images: {len(scores.classes)} in {fitted.quality['groups']} groups; left out: {work.listed(scores.refused)}"
+    )
     print(f"bundle: {target} ({manifest.name} version {manifest.version})")
     print(f"where it is the last one packaged it is served by default; the one before: --bundle {opened.folder}")

@@ -243,8 +243,9 @@ def order_classes(labels: Iterable[str], normal: str | None, source_dir: Path) -
     """
     names = sorted(set(labels))
     if len(names) < 2:
+        found = f"{len(names)} folder{'s' if len(names) != 1 else ''}"
         raise InputError(
-            f"{source_dir}: holds images in {len(names)} folders; it must hold one folder a class, at least two, "
+            f"{source_dir}: holds images in {found}; it must hold one folder a class, at least two, "
             "for example normal/ and fractured/"
         )
     listed = ", ".join(names)

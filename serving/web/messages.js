@@ -103,7 +103,7 @@ export function explain(error) {
 
 export const SUSPICION = {
   none: { rank: 0, short: "None", words: "No suspicion" },
-  possible: { rank: 1, short: "Some", words: "Some suspicion" },
+  possible: { rank: 1, short: "Possible", words: "Fracture possible" },
   high: { rank: 2, short: "High", words: "High suspicion" },
 };
 

@@ -165,3 +165,11 @@ def test_simulated_error_of_a_perfect_model_is_not_zero() -> None:
     p = np.linspace(0.01, 0.99, 300)
     simulated = metrics.simulated_calibration_error(p, 50, seed=1)
     assert 0.01 < np.median(simulated) < 0.08
+
+
+def test_the_high_sensitivity_point_is_not_above_the_threshold() -> None:
+    raw = np.concatenate([np.full(60, 0.1), np.full(60, 0.9)])[:, np.newaxis]
+    decision = metrics.decide(
+        raw, (np.arange(120) >= 60).astype(np.int64), threshold=0.3, target_sensitivity=0.95, target_specificity=0.95
+    )
+    assert decision.high_sensitivity == 0.3

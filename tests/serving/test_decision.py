@@ -37,9 +37,18 @@ def test_crossed_operating_points_are_sorted() -> None:
     assert [crossed.suspicion(p) for p in (0.1, 0.5, 0.9)] == ["none", "possible", "high"]
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.7, 0.8), (0.8, 0.7), (0.1, 0.2), (0.2, 0.8)])
+def test_what_is_answered_as_a_fracture_is_never_without_suspicion(low: float, high: float) -> None:
+    decision = _decision(low, high)
+    found = {(decision.label(p), decision.suspicion(p)) for p in np.linspace(0, 1, 101)}
+    assert found <= set(STATEMENTS)
+    assert (FRACTURED, "none") not in found
+
+
 def test_every_combination_has_its_words() -> None:
-    assert set(STATEMENTS) == set(itertools.product((NORMAL, FRACTURED), ("none", "possible", "high")))
-    assert len(set(STATEMENTS.values())) == 6
+    combinations = set(itertools.product((NORMAL, FRACTURED), ("none", "possible", "high")))
+    assert set(STATEMENTS) == combinations - {(FRACTURED, "none")}
+    assert len(set(STATEMENTS.values())) == 5
 
 
 @pytest.mark.parametrize("calibration", [LogisticCalibration(1.7, -0.3), TemperatureCalibration(1.4)])

@@ -51,7 +51,14 @@ def fracatlas(fracatlas_data: Path) -> Fracatlas:
     labels = dataset.read(fracatlas_data).labels
     textures = np.stack([_texture_of((fracatlas_data / file).read_bytes()) for file in labels["file"]])
     names, last = labels["image_id"].to_numpy(str), np.random.default_rng(0).random(len(textures)) < 0.2
-    reference = reference_of(np.zeros((2, len(INPUTS))), np.zeros(2), np.zeros((2, 3)), textures[~last], names[~last])
+    reference = reference_of(
+        inputs=np.zeros((2, len(INPUTS))),
+        probabilities=np.zeros(2),
+        features=np.zeros((2, 3)),
+        textures=textures[~last],
+        groups=names[~last],
+        known=[],
+    )
     return Fracatlas(reference, float(reference.distances[99]), textures[last])
 
 

@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,15 +122,24 @@ def test_a_file_too_large_to_be_a_radiograph_is_not_read(tmp_path: Path) -> None
 class Double:
     """Stands for a predictor: what `answer` makes of a file's bytes is its prediction."""
 
-    def __init__(self, answer: Callable[[bytes], Any]) -> None:
+    def __init__(self, answer: Callable[[bytes], Any], pixels: int = 0) -> None:
         self.answer = answer
+        self.pixels = pixels
         self.started = 0
+        self.waiting = self.most_waiting = 0
 
     def warm_up(self) -> None: ...
 
-    def predict(self, content: bytes) -> Any:
+    def look(self, content: bytes) -> Any:
         self.started += 1
-        return self.answer(content)
+        self.waiting += 1
+        self.most_waiting = max(self.waiting, self.most_waiting)
+        pixels = SimpleNamespace(size=self.pixels)
+        return SimpleNamespace(content=content, decoded=SimpleNamespace(pixels=pixels))
+
+    def conclude(self, looked: Any) -> Any:
+        self.waiting -= 1
+        return self.answer(looked.content)
 
 
 def _files(folder: Path, count: int) -> list[File]:
@@ -206,6 +216,13 @@ def test_a_failing_keep_ends_the_scoring(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="No space"):
         list(scoring.score(Double(len), _files(tmp_path, 2), full, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("pixels", "most"), [(100, 8), (20_000_000, 1)])
+def test_only_a_few_large_images_wait_for_the_network(tmp_path: Path, pixels: int, most: int) -> None:
+    double = Double(len, pixels)
+    assert len(list(scoring.score(double, _files(tmp_path, 64), lambda *_: 1, 1))) == 64  # type: ignore[arg-type]
+    assert double.most_waiting == most
 
 
 class _Pixels:

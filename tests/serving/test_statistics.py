@@ -20,7 +20,14 @@ def _textures(count: int, seed: int = 0) -> Array:
 def _reference(textures: Array, groups: npt.NDArray[np.str_] | None = None) -> Reference:
     inputs = np.random.default_rng(0).normal(0, 1, (300, len(statistics.INPUTS)))
     names = np.arange(len(textures)).astype(str) if groups is None else groups
-    return statistics.reference_of(inputs, np.linspace(0, 1, 300), inputs, textures, names)
+    return statistics.reference_of(
+        inputs=inputs,
+        probabilities=np.linspace(0, 1, 300),
+        features=inputs,
+        textures=textures,
+        groups=names,
+        known=range(300),
+    )
 
 
 def _field(height: int = 120, width: int = 90, blur: float = 3) -> npt.NDArray[np.uint8]:
@@ -140,7 +147,9 @@ def test_the_file_is_too_small_to_hold_an_image(tmp_path: Path) -> None:
 
 def test_a_reference_of_another_version_is_refused(tmp_path: Path) -> None:
     reference = _reference(_textures(100))
-    older = {name: getattr(reference, name) for name in ("inputs", "scores", "features", "precision", "distances")}
+    older = {
+        name: getattr(reference, name) for name in ("inputs", "scores", "features", "precision", "distances", "known")
+    }
     np.savez(tmp_path / "reference.npz", allow_pickle=False, mean=np.zeros(134), scale=np.ones(134), **older)
     with pytest.raises(ValueError, match="does not hold the 35 statistics"):
         Reference.load(tmp_path / "reference.npz")
