@@ -2,15 +2,28 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import bentoml
 
-from serving import bundle
-from serving.http import Engine, create_app
+from serving import accepting
 from serving.settings import Settings
 
+accepting.share_connections()
 settings = Settings.from_environment()
-app = create_app()
+
+
+class Workers:
+    """The application, which only the workers import: the process that starts them is sooner through without it."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+here = Workers()
 
 
 @bentoml.service(
@@ -25,16 +38,20 @@ app = create_app()
     # BentoML counts by path, which strangers choose; ours at /metrics count by route.
     metrics={"enabled": False},
 )
-@bentoml.asgi_app(app, path="/")
+@bentoml.asgi_app(here, path="/")
 class FractureService:
     """Answers radiographs with the bundle that FRACTURE_BUNDLE names, or the one lying nearest."""
 
     def __init__(self) -> None:
+        from serving import bundle  # noqa: PLC0415  see Workers
+        from serving.http import Engine, create_app  # noqa: PLC0415
+
         folder = os.environ.get("FRACTURE_BUNDLE")
         chosen = Path(folder) if folder else bundle.find_default(Path(__file__).parent)
-        app.state.engine = Engine(bundle.read(chosen), settings)
+        here.app = create_app()
+        here.app.state.engine = Engine(bundle.read(chosen), settings)
 
     @bentoml.on_shutdown
     def close(self) -> None:
         """Let the running predictions end."""
-        app.state.engine.close()
+        here.app.state.engine.close()
