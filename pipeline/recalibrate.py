@@ -28,7 +28,7 @@ from serving.bundle import Bundle, Manifest
 from serving.decision import Calibration, Decision, LogisticCalibration, TemperatureCalibration, logit
 from serving.predictor import Prediction, Predictor
 from serving.scoring import File
-from serving.statistics import Reference, fingerprint
+from serving.statistics import Reference
 
 SMALLEST_CLASS = 10
 """Images of a class below which nothing is fitted."""
@@ -155,10 +155,9 @@ def score_site(opened: Bundle, site: Site) -> Scores:
     hashes: list[str] = []
     rows: list[int] = []
     refused: Counter[str] = Counter()
-    known = set(opened.reference.known.tolist())
 
     def keep(_: File, found: Prediction) -> tuple[list[float], str, bool]:
-        return list(found.probabilities.values()), found.sha256, fingerprint(found.canvas) in known
+        return list(found.probabilities.values()), found.sha256, opened.reference.knows(found.canvas)
 
     answers = scoring.score(predictor, site.files, keep)
     with progress_bar("recalibrate: scoring", len(site.files)) as advance:

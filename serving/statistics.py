@@ -117,6 +117,12 @@ class Reference:
             raise ValueError(f"{path.name} does not hold the {TEXTURE} statistics of texture that this version uses")
         return cls(**arrays)
 
+    def knows(self, canvas: Pixels) -> bool:
+        """Whether a model input, uint8 (size, size), is one that the model was trained on or chosen with."""
+        print_of = np.uint64(fingerprint(canvas))
+        place = int(np.searchsorted(self.known, print_of))
+        return place < len(self.known) and bool(self.known[place] == print_of)
+
     def distance(self, textures: Array) -> Array:
         """Mahalanobis distance of textures (n, TEXTURE) from those of training; float64 (n,).
 
@@ -165,3 +171,46 @@ def _centre(textures: Array) -> dict[str, Array]:
     correlation = centred.T @ centred / len(centred)
     shrunk = (1 - _SHRINKAGE) * correlation + _SHRINKAGE * np.eye(len(correlation))
     return {"mean": mean, "scale": scale, "precision": np.asarray(np.linalg.inv(shrunk), np.float64)}
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far one statistic of later images has moved from training.
+
+    `distance` is that of Kolmogorov and Smirnov, the largest difference of the two distribution functions, in [0, 1];
+    up to `limit` it is no news. `before` and `after` are the medians, `outside` is the share of the later values below
+    the 1st or above the 99th percentile of training (about 0.02 without drift).
+    """
+
+    images: int
+    distance: float
+    limit: float
+    before: float
+    after: float
+    outside: float
+
+    @property
+    def moved(self) -> bool:
+        """Whether the distance is more than chance and differences within one hospital explain."""
+        return self.distance > self.limit
+
+
+_LEAST_SHIFT = 0.15
+"""Distances below it mean little, however certain they are: parts of one data set differ by up to 0.1."""
+_CERTAIN = 1.95
+"""Quantile of Kolmogorov's distribution: by chance 1 in 1,000 distances of n values exceeds it over the root of n."""
+
+
+def shift(expected: Array, found: Array) -> Shift:
+    """Compare later values (n,), n > 0, with the quantiles of training (101,), which may repeat."""
+    points = np.concatenate([expected, found])
+    theirs = np.searchsorted(np.sort(expected), points, side="right") / len(expected)
+    ours = np.searchsorted(np.sort(found), points, side="right") / len(found)
+    return Shift(
+        images=len(found),
+        distance=float(np.abs(theirs - ours).max()),
+        limit=max(_LEAST_SHIFT, _CERTAIN / float(np.sqrt(len(found)))),
+        before=float(expected[50]),
+        after=float(np.median(found)),
+        outside=float(((found < expected[1]) | (found > expected[-2])).mean()),
+    )

@@ -22,9 +22,11 @@ _COMMANDS = {
     "rollback": ("promote", "rollback"),
     "package": ("package", "package"),
     "export": ("export", "export"),
+    "release": ("release", "release"),
     "serve": ("serve", "serve"),
     "predict": ("predict", "predict"),
     "recalibrate": ("recalibrate", "recalibrate"),
+    "drift": ("drift", "drift"),
     "mlflow": ("mlflow_ui", "mlflow_ui"),
     "doctor": ("doctor", "doctor"),
 }

@@ -1,4 +1,4 @@
-"""Prints a run's figures as Markdown tables: python docs/results/table.py [reports]."""
+"""A run's figures as Markdown tables: `python -m pipeline.tables [reports]` prints them."""
 
 import csv
 import json

@@ -1,0 +1,24 @@
+"""`fracture release`: the model of this checkout as a folder of models/."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import InputError
+from pipeline.workspace import project_root
+
+
+def release(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Folder below models/: <data>-<architecture>-<version>.")],
+) -> None:
+    """Write the registered model of build/ with its bundle, card, split table and checksums into models/NAME."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9.]+)*-[0-9]+", name):
+        raise InputError(f"{name}: a release is named like fracatlas-mobilenet-1, its version at the end")
+    root = project_root()
+    from pipeline import release as work  # noqa: PLC0415  TensorFlow takes seconds
+
+    target = root / "models" / name
+    manifest = work.release(root, target)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{target}: {manifest.name} version {manifest.version}, {size / 1e6:.1f} MB; look through {work.CARD}")
