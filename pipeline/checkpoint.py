@@ -61,10 +61,11 @@ class State:
 
 
 class Store:
-    """The checkpoints of one training, `folder` being checkpoints/<key>."""
+    """The checkpoints of one training, `folder` being checkpoints/<key>; of the last two epochs, or `kept` ones."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: int = 0) -> None:
         self.folder = folder
+        self._kept = max(kept, KEPT_CHECKPOINTS)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -81,7 +82,7 @@ class Store:
             _save_arrays(partial / "arrays.npz", _arrays(model))
             content = {**vars(state), "sha256": sha256_file(partial / "arrays.npz")}
             write_json(partial / "state.json", content)
-        for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
+        for old in self._checkpoints()[: -self._kept]:
             shutil.rmtree(old, ignore_errors=True)
 
     def save_best(self, state: State, model: keras.Model) -> None:
@@ -96,10 +97,23 @@ class Store:
         """Give `model` the weights of the best epoch."""
         _assign(model.variables, _load_arrays(self._best(state.best_epoch)))
 
-    def restore(self, model: keras.Model, prepare: Callable[[State], None]) -> State:
-        """Bring back the newest whole checkpoint into `model`; a fresh State when there is none.
+    def load_average(self, model: keras.Model, epochs: int) -> None:
+        """Give `model` the mean of its weights over the last `epochs` epochs, or as many as there are.
 
-        `prepare(state)` is called before the arrays are assigned, so that the optimizer of its phase exists.
+        Stochastic weight averaging (Izmailov et al., UAI 2018), which needs no choice of an epoch.
+        """
+        count = len(model.variables)
+        latest = [_load_arrays(path / "arrays.npz")[:count] for path in self._checkpoints()[-epochs:]]
+        means = [
+            np.mean(arrays, axis=0) if np.issubdtype(arrays[0].dtype, np.floating) else arrays[-1]
+            for arrays in zip(*latest, strict=True)
+        ]
+        _assign(model.variables, means)
+
+    def restore(self, prepare: Callable[[State], keras.Model]) -> State:
+        """Bring back the newest whole checkpoint; a fresh State when there is none.
+
+        `prepare(state)` gives the model that the arrays belong to, with the optimizer of its phase.
         A damaged checkpoint is named, removed, and the one before is taken.
         """
         for path in reversed(self._checkpoints()):
@@ -110,7 +124,7 @@ class Store:
                 state = State(**raw)
                 if not self._best(state.best_epoch).is_file():
                     raise ValueError("the weights of its best epoch are missing")
-                prepare(state)
+                model = prepare(state)
                 _assign([*model.variables, *model.optimizer.variables], _load_arrays(path / "arrays.npz"))
             except (InputError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
                 print(f"warning: checkpoint {path.name} is damaged ({error}); trying the one before")

@@ -33,6 +33,10 @@ from serving.statistics import fingerprint, input_statistics, reference_of, text
 
 _BATCH = 32
 _SMALLEST_SLICE = 10
+_OF_VALIDATION = (
+    "auroc", "average_precision", "sensitivity_at_specificity_0.90", "specificity_at_sensitivity_0.95", "peak_in_box",
+)  # fmt: skip
+"""What models may be compared by: calibration and thresholds were fitted to the validation part."""
 
 
 @dataclass(frozen=True)
@@ -221,10 +225,25 @@ def predictions_table(data: Prepared, decision: Decision, *outputs: Outputs) -> 
     return pd.concat(tables)
 
 
-def headline(metric_values: dict[str, Any], data: Prepared, y: Labels, training: dict[str, Any]) -> dict[str, Any]:
+def judge(
+    data: Prepared, outputs: Outputs, decision: Decision, options: EvaluateParams
+) -> tuple[Labels, Array, dict[str, Any]]:
+    """Truth (n,), calibrated probabilities (n,) and every measure of one part, with the location of true positives."""
+    y = (data.labels(outputs.rows) > 0).astype(np.int64)
+    p = decision.fracture_probability(outputs.scores)
+    values = measure(y, p, data.table["group"].to_numpy()[outputs.rows], decision, options)
+    hits, boxed = peak_hits(data, outputs, (y == 1) & (p >= decision.threshold))
+    values["peak_in_box"] = {**_wilson(hits, boxed), "images": boxed}
+    return y, p, values
+
+
+def headline(
+    on_test: dict[str, Any], on_validation: dict[str, Any], data: Prepared, y: Labels, training: dict[str, Any]
+) -> dict[str, Any]:
     """The content of metrics.json: the measures with their context."""
     return {
-        "test": metric_values,
+        "test": on_test,
+        "validation": on_validation,
         "images": {"test": len(y), "fractured": int(y.sum()), "validation": len(data.rows("validation"))},
         "always_normal_accuracy": number(1 - float(y.mean())),
         "hashes": {"data": data.data_hash, "split": data.split_hash, "test": data.test_hash},
@@ -242,16 +261,15 @@ def evaluate(
     decision = decide(parts["validation"], data.labels(parts["validation"].rows), options)
     test = parts["test"]
     table = data.table.iloc[test.rows]
-    truth, groups = data.labels(test.rows), table["group"].to_numpy()
-    y, p = (truth > 0).astype(np.int64), decision.fracture_probability(test.scores)
-    values = measure(y, p, groups, decision, options)
-    hits, boxed = peak_hits(data, test, (y == 1) & (p >= decision.threshold))
-    values["peak_in_box"] = {**_wilson(hits, boxed), "images": boxed}
+    truth = data.labels(test.rows)
+    y, p, values = judge(data, test, decision, options)
+    seen = judge(data, parts["validation"], decision, options)[2]
     simulated = metrics.simulated_calibration_error(p, options.bootstrap, options.seed)
     values["expected_calibration_error"]["perfect_model_median"] = number(float(np.median(simulated)))
     values["expected_calibration_error"]["perfect_model_95th_percentile"] = number(float(np.quantile(simulated, 0.95)))
     confusions = confusion(data.classes, truth, decision.calibration.apply(test.scores), decision.threshold)
-    write_json(reports / "metrics.json", headline(values, data, y, training))
+    chosen_on = {name: seen[name] for name in _OF_VALIDATION}
+    write_json(reports / "metrics.json", headline(values, chosen_on, data, y, training))
     write_text(reports / "slices.csv", _csv(slice_table(table, y, p, decision, options)))
     write_text(reports / "predictions.csv", _csv(predictions_table(data, decision, parts["validation"], test)))
     with atomic_folder(reports / "plots") as folder:

@@ -9,6 +9,8 @@ from keras import ops
 from pipeline import models
 
 SCORES, MAP = "scores", "map"
+LEAST_PLACE = -3.0
+"""Log odds from which on a localisation head's place counts as evidence: a probability of about 0.05."""
 
 
 def explained(model: keras.Model) -> keras.Model:
@@ -19,9 +21,16 @@ def explained(model: keras.Model) -> keras.Model:
     heads: behind global average pooling they are the dense weights over the number of positions; behind
     Flatten-Dense-ReLU they are products of the two dense layers, the first one averaged over positions
     beforehand, with the ReLU's mask taken from its output. `models` names the layers this relies on.
+
+    A model with a localisation head needs no Grad-CAM: its map is the log odds of a fracture at each place, less
+    LEAST_PLACE.
     """
     maps = model.get_layer(models.FEATURE_MAP).output
     features = model.get_layer(models.FEATURES).output
+    if says_where(model):
+        places = ops.squeeze(model.get_layer(models.LOCATION_LOGITS).output, axis=-1)
+        outputs = {SCORES: model.output, models.FEATURES: features, MAP: places - LEAST_PLACE}
+        return keras.Model(model.input, outputs, name=f"{model.name}_explained")
     logits_layer = model.get_layer(models.LOGITS)
     chosen = _weights_of_likeliest(logits_layer, model.get_layer(models.LOGITS).output)
     if isinstance(model.get_layer(models.FEATURES), keras.layers.Dense):
@@ -35,6 +44,11 @@ def explained(model: keras.Model) -> keras.Model:
     weighted = ops.multiply(maps, ops.expand_dims(ops.expand_dims(alpha, 1), 1))
     outputs = {SCORES: model.output, models.FEATURES: features, MAP: ops.sum(weighted, axis=-1)}
     return keras.Model(model.input, outputs, name=f"{model.name}_explained")
+
+
+def says_where(model: keras.Model) -> bool:
+    """Whether a model has a localisation head."""
+    return models.LOCATION_LOGITS in {layer.name for layer in model.layers}
 
 
 def _weights_of_likeliest(layer: keras.layers.Dense, logits: Any) -> Any:

@@ -1,8 +1,8 @@
 """Architectures by name. Every model maps uint8 pixels (n, size, size, 1) to class probabilities.
 
 Layer names are the interface to the rest of the pipeline: `feature_map` (the last pooled map), `features` (what
-the head sees, and the guard later), `logits`, `probability`. Two classes give one sigmoid column, the
-probability of a fracture; more give a softmax in the order of the classes. Backend-neutral Keras.
+the head sees), `logits`, `probability`, and `location_logits` where the head says where. Two classes give one sigmoid
+column, the probability of a fracture; more give a softmax in the order of the classes. Backend-neutral Keras.
 """
 
 import hashlib
@@ -17,10 +17,17 @@ from keras import layers
 
 from pipeline.errors import InputError
 from pipeline.params import TrainParams
-from pipeline.workspace import read_json, sha256_file
+from pipeline.workspace import project_root, read_json, sha256_file
 
 FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits", "probability"
+LOCATION_LOGITS, LOCATION = "location_logits", "location"
 BACKBONE = "backbone"
+RELEASE = "release"
+"""Instead of weights: those of the last model in models/."""
+LOCATION_STRIDE = 8
+"""Pixels of a side of the cells that a localisation head answers for: half of all fractures are under 30 px of 384."""
+_NECK = 96
+"""Channels of the localisation head."""
 TRAINING_KEYS = (
     "architecture", "classes", "image_size", "preprocessing", "model_sha256", "weights_sha256", "best_epoch",
     "data_hash", "split_hash", "test_hash", "dataset", "regions", "views", "run_id",
@@ -56,12 +63,50 @@ def build(options: TrainParams, image_size: int, classes: int, weights: str | No
     activation = "sigmoid" if classes == 2 else "softmax"
     # float32 whatever the policy: probabilities near 0 and 1 need its resolution.
     probability = layers.Activation(activation, dtype="float32", name=PROBABILITY)(logits)
-    return keras.Model(pixels, probability, name=options.architecture)
+    model = keras.Model(pixels, probability, name=options.architecture)
+    if chosen == RELEASE:
+        _begin_from_release(model, newest_release(project_root()))
+    return model
+
+
+def newest_release(root: Path) -> Path:
+    """The Keras file of the last model released in models/; InputError when there is none."""
+    found = sorted((root / "models").glob("*/model.keras"), key=lambda path: _release_order(path.parent.name))
+    if not found:
+        raise InputError(
+            "params.yaml: train.weights: release: models/ holds no released model; choose none or imagenet"
+        )
+    return found[-1]
+
+
+def _release_order(name: str) -> tuple[int, str]:
+    """Releases are named <data>-<architecture>-<version>."""
+    version = name.rpartition("-")[2]
+    return (int(version) if version.isdigit() else 0, name)
+
+
+def _begin_from_release(model: keras.Model, path: Path) -> None:
+    """Take over every weight of a released model but those of the last layer, which belong to its classes.
+
+    Raises InputError where the two are not built alike; the size of the image may differ.
+    """
+    released = keras.models.load_model(path, safe_mode=True, compile=False)
+    theirs = {layer.name: layer.get_weights() for layer in released.layers if layer.name != LOGITS}
+    for layer in model.layers:
+        if layer.name == LOGITS or not layer.weights:
+            continue
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        if [weight.shape for weight in theirs.get(layer.name, [])] != shapes:
+            raise InputError(
+                f"params.yaml: train.weights: release: {path.parent.name} is built otherwise (layer {layer.name!r}); "
+                "set train.architecture, architecture_options and head to those of its params.yaml"
+            )
+        layer.set_weights(theirs[layer.name])
 
 
 def _classic(pixels: Any, options: TrainParams, weights: str) -> Any:
     """Twice convolution and max-pooling, flatten, one dense layer: the network of the original idea."""
-    if weights != "none":
+    if weights not in {"none", RELEASE}:
         raise InputError(
             f"params.yaml: train.weights: the architecture cnn starts from none, not from {weights!r}; set it to none"
         )
@@ -80,19 +125,73 @@ def _classic(pixels: Any, options: TrainParams, weights: str) -> Any:
 def _with_backbone(pixels: Any, options: TrainParams, image_size: int, weights: str) -> Any:
     x = scaling(options.architecture)(layers.Concatenate(name="grey_to_rgb")([pixels, pixels, pixels]))
     backbone = _backbone(options, image_size, weights)
-    maps = layers.Activation("linear", name=FEATURE_MAP)(backbone(x))
-    features = layers.GlobalAveragePooling2D(name=FEATURES)(maps)
+    if options.head == "location":
+        features = _with_location(x, backbone, image_size)
+    else:
+        maps = layers.Activation("linear", name=FEATURE_MAP)(backbone(x))
+        features = layers.GlobalAveragePooling2D(name=FEATURES)(maps)
     return layers.Dropout(options.dropout, seed=options.seed, name="dropout")(features)
 
 
-def set_trainable(model: keras.Model, trainable: bool, pretrained: bool) -> None:
+def _with_location(x: Any, backbone: keras.Model, image_size: int) -> Any:
+    """Features (n, k) of the image, among them how strongly its likeliest places speak for a fracture.
+
+    Feature maps of three depths, a 32nd, a 16th and an 8th of the image's side, are joined on the finest grid (as in
+    feature pyramids: Lin et al., CVPR 2017); each of its cells answers for itself, and boxes supervise it.
+    """
+    if image_size % 32:
+        raise InputError(
+            f"params.yaml: preprocess.image_size: {image_size} is no multiple of 32, as train.head: location needs"
+        )
+    last = {layer.output.shape[1]: layer.output for layer in backbone.layers}  # of each side the last map
+    outputs = [backbone.output, *(last[image_size // stride] for stride in (16, LOCATION_STRIDE))]
+    deep, *finer = keras.Model(backbone.input, outputs, name=BACKBONE)(x)
+    joined = layers.Conv2D(_NECK, 1, name="neck_32")(deep)
+    for stride, maps in zip((16, LOCATION_STRIDE), finer, strict=True):
+        joined = layers.Add(name=f"neck_sum_{stride}")([
+            layers.Conv2D(_NECK, 1, name=f"neck_{stride}")(maps),
+            layers.UpSampling2D(2, interpolation="bilinear", name=f"neck_up_{stride}")(joined),
+        ])  # fmt: skip
+    joined = layers.Activation("relu", name="neck_relu")(joined)
+    maps = layers.SeparableConv2D(_NECK, 3, padding="same", activation="relu", name=FEATURE_MAP)(joined)
+    # Fractures are rare: begun at a probability of 0.02, the first steps are not spent on learning that.
+    rare = keras.initializers.Constant(-4.0)
+    places = layers.Conv2D(1, 1, bias_initializer=rare, dtype="float32", name=LOCATION_LOGITS)(maps)
+    pooled = layers.Concatenate(name="pooled")([
+        layers.GlobalAveragePooling2D(name="pool_mean")(deep),
+        layers.GlobalMaxPooling2D(name="pool_max")(deep),
+        layers.GlobalMaxPooling2D(name="neck_max")(maps),
+        layers.GlobalMaxPooling2D(name="likeliest_place")(places),
+        layers.GlobalAveragePooling2D(name="mean_place")(layers.Activation("sigmoid", name="place_odds")(places)),
+    ])  # fmt: skip
+    # Means and maxima differ tenfold in scale; one learning rate has to do for all of them.
+    return layers.BatchNormalization(momentum=0.95, name=FEATURES)(pooled)
+
+
+def located(model: keras.Model) -> keras.Model:
+    """The model with its localisation as second output, {probability, location}; the model itself where it has none."""
+    if LOCATION_LOGITS not in {layer.name for layer in model.layers}:
+        return model
+    places = model.get_layer(LOCATION_LOGITS).output
+    location = layers.Activation("sigmoid", dtype="float32", name=LOCATION)(places)
+    return keras.Model(model.input, {PROBABILITY: model.output, LOCATION: location}, name=model.name)
+
+
+def set_trainable(model: keras.Model, trainable: bool, pretrained: bool, first: str = "") -> None:
     """Freeze or release the backbone; a pretrained one's batch normalisation stays frozen, statistics included.
 
-    Batches of a few dozen images are too small to move what millions of images gave. `training=False` at the call
-    would not do: Keras 3 replaces it with the mode of the whole model.
+    Released, it moves from the layer `first` on, which saves the passes back through those before. Batches of a few
+    dozen images are too small to move what millions of images gave. `training=False` at the call would not do: Keras 3
+    replaces it with the mode of the whole model. Raises InputError for an unknown layer.
     """
     backbone = model.get_layer(BACKBONE)
     backbone.trainable = trainable
+    names = [layer.name for layer in backbone.layers]
+    if first and first not in names:
+        shown = ", ".join(name for name in names if name.endswith(("_relu", "_out", "_add")))
+        raise InputError(f"params.yaml: train.trainable_from: the backbone has no layer {first!r}; some are {shown}")
+    for layer in backbone.layers[: names.index(first)] if first else ():
+        layer.trainable = False
     for layer in backbone.layers if pretrained else ():
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
@@ -147,10 +246,12 @@ def _backbone(options: TrainParams, image_size: int, weights: str) -> keras.Mode
 
 
 def _weights_argument(weights: str) -> str | None:
-    if weights in {"none", "imagenet"}:
-        return None if weights == "none" else weights
+    if weights in {"none", "imagenet", RELEASE}:
+        return weights if weights == "imagenet" else None
     if not Path(weights).is_file():
-        raise InputError(f"params.yaml: train.weights: {weights}: no such file; give none, imagenet or a .weights.h5")
+        raise InputError(
+            f"params.yaml: train.weights: {weights}: no such file; give none, imagenet, release or a .weights.h5"
+        )
     return weights
 
 

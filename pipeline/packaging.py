@@ -312,6 +312,8 @@ def write_bundle(found: Registered, data: Prepared, target: Path) -> Manifest:
 
 def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
     """What model.json says of a registered version, but for its number format."""
+    from pipeline.explain import says_where  # noqa: PLC0415  TensorFlow takes seconds
+
     training, tags = found.training, found.version.tags
     forced = None
     if tags.get("promotion_forced") == "True" and tags.get("gates") != registry.PASSED:
@@ -328,7 +330,7 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
             "unusual": float(np.interp(1 - UNUSUAL_SHARE, QUANTILES, reference.distances)),
             "limit": float(np.interp(1 - REJECTED_SHARE, QUANTILES, reference.distances)),
         },
-        "map": "grad-cam",
+        "map": "localisation" if says_where(found.model) else "grad-cam",
         "intended": {
             "use": INTENDED_USE, "not_for": NOT_FOR, "regions": training["regions"], "views": training["views"],
         },

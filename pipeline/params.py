@@ -89,6 +89,8 @@ class Augmentation(_Section):
     rotation: Annotated[float, Field(ge=0, le=180)] = 0
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0
     zoom: Annotated[float, Field(ge=0, le=0.9)] = 0
+    crop: Annotated[float, Field(ge=0, le=1)] = 0
+    crop_zoom: Annotated[float, Field(ge=1, le=4)] = 2
     contrast: Annotated[float, Field(ge=0, le=0.9)] = 0
     noise: Annotated[float, Field(ge=0, le=64)] = 0
 
@@ -101,6 +103,11 @@ class TrainParams(_Section):
     weights: Annotated[str, Field(min_length=1)] = "none"
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 12
     frozen_epochs: Annotated[int, Field(ge=0)] = 0
+    trainable_from: str = ""
+    head: Literal["pooled", "location"] = "pooled"
+    location_weight: Annotated[float, Field(ge=0, le=1000)] = 1
+    patch_epochs: Annotated[int, Field(ge=0)] = 0
+    patch_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 192
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
@@ -109,13 +116,21 @@ class TrainParams(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     class_weights: Literal["none", "balanced"] = "balanced"
     early_stopping_patience: Annotated[int, Field(ge=0)] = 5
+    average_epochs: Annotated[int, Field(ge=0, le=100)] = 0
     seed: Seed = 7
     augmentation: Augmentation = Augmentation()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.frozen_epochs >= self.epochs:
-            raise ValueError(f"frozen_epochs ({self.frozen_epochs}) must be fewer than epochs ({self.epochs})")
+        first = self.frozen_epochs + self.patch_epochs
+        if first >= self.epochs:
+            raise ValueError(f"frozen_epochs and patch_epochs ({first}) must be fewer than epochs ({self.epochs})")
+        if self.patch_epochs and self.head != "location":
+            raise ValueError("patch_epochs belong to head: location, which takes images of any size")
+        if self.average_epochs and self.early_stopping_patience:
+            raise ValueError("average_epochs takes the last epochs: set early_stopping_patience to 0")
+        if self.architecture == "cnn" and (self.head != "pooled" or self.trainable_from):
+            raise ValueError("head and trainable_from belong to a backbone of keras.applications, not to cnn")
         return self
 
 

@@ -90,7 +90,7 @@ class Candidate:
 
     def flat_metrics(self) -> dict[str, float]:
         """Test figures under names MLflow takes: test_auroc, test_auroc_low, test_at_threshold_f1, ..."""
-        return _flatten("test", self.metrics["test"])
+        return {**_flatten("test", self.metrics["test"]), **_flatten("validation", self.metrics.get("validation", {}))}
 
     def flat_params(self) -> dict[str, Any]:
         """params.yaml as section.key pairs."""

@@ -23,46 +23,64 @@ from pipeline import checkpoint, models, params, prepared
 from pipeline.augment import Batches, FollowEpoch
 from pipeline.checkpoint import Keep, State, Store
 from pipeline.errors import InputError, exit_with_line
-from pipeline.params import TrainParams
+from pipeline.locations import Locations
+from pipeline.models import LOCATION, PROBABILITY
+from pipeline.params import Augmentation, TrainParams
 from pipeline.prepared import Prepared
 from pipeline.tracking import Mirror
 from pipeline.workspace import atomic_folder, home_root, project_root, sha256_file, write_json, write_text
 
 KILLED = 143
 _WATCH_SECONDS = 1.0
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh"})
+_POSITIVE_WEIGHT = 10.0
+"""Of places with a fracture in the loss of the localisation: they are about a hundredth of all."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs [start, stop) with one set of trainable layers and one optimizer."""
+    """Epochs [start, stop) with one set of trainable layers and one optimizer, on patches of a size or whole images."""
 
     start: int
     stop: int
     learning_rate: float
     frozen: bool
+    patch: int = 0
 
 
 def phases(options: TrainParams) -> list[Phase]:
-    """Frozen-then-fine-tuned for a pretrained backbone, one phase otherwise."""
-    if options.weights == "none" or options.frozen_epochs == 0:
-        rate = options.learning_rate if options.weights == "none" else options.fine_tune_learning_rate
-        return [Phase(0, options.epochs, rate, frozen=False)]
-    return [
-        Phase(0, options.frozen_epochs, options.learning_rate, frozen=True),
-        Phase(options.frozen_epochs, options.epochs, options.fine_tune_learning_rate, frozen=False),
+    """Frozen, then patches, then whole images: those of them that take any epochs."""
+    pretrained = options.weights != "none"
+    rate = options.fine_tune_learning_rate if pretrained else options.learning_rate
+    frozen = options.frozen_epochs if pretrained else 0
+    patches = frozen + options.patch_epochs
+    patch = options.patch_size if options.patch_epochs else 0
+    plan = [
+        Phase(0, frozen, options.learning_rate, frozen=True, patch=patch),
+        Phase(frozen, patches, rate, frozen=False, patch=patch),
+        Phase(patches, options.epochs, rate, frozen=False),
     ]
+    return [phase for phase in plan if phase.stop > phase.start]
 
 
 def compile_for(model: keras.Model, phase: Phase, options: TrainParams, classes: int) -> None:
     """Give `model` the optimizer, loss and metrics of a phase; the optimizer's variables exist afterwards."""
     if models.BACKBONE in {layer.name for layer in model.layers}:
-        models.set_trainable(model, not phase.frozen, pretrained=options.weights != "none")
+        first = options.trainable_from
+        models.set_trainable(model, not phase.frozen, pretrained=options.weights != "none", first=first)
     optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
     binary = classes == 2
+    loss: Any = "binary_crossentropy" if binary else "sparse_categorical_crossentropy"
+    measured: Any = ["accuracy", keras.metrics.AUC(name="auroc")] if binary else ["accuracy"]
+    weights = None
+    if isinstance(model.output, dict):
+        loss, measured = {PROBABILITY: loss, LOCATION: "binary_crossentropy"}, {PROBABILITY: measured}
+        weights = {PROBABILITY: 1.0, LOCATION: options.location_weight}
     model.compile(
         optimizer=optimizer[options.optimizer](phase.learning_rate),
-        loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
-        weighted_metrics=["accuracy", keras.metrics.AUC(name="auroc")] if binary else ["accuracy"],
+        loss=loss,
+        loss_weights=weights,
+        weighted_metrics=measured,
         jit_compile=False,  # compiling for the CPU takes minutes and ends up slower
     )
     model.optimizer.build(model.trainable_variables)
@@ -76,20 +94,44 @@ def class_weights(labels: npt.NDArray[np.int64], kind: str, classes: int) -> npt
     return np.asarray((len(labels) / (classes * np.maximum(counts, 1)))[labels], np.float32)
 
 
-def batches_of(data: Prepared, part: str, options: TrainParams) -> Batches:
-    """Shuffled and augmented for the training part, in order and as they are for any other."""
+def batches_of(data: Prepared, part: str, options: TrainParams, patch: int = 0) -> Batches:
+    """Shuffled and augmented for the training part, in order and as they are for any other.
+
+    With `patch` they are windows of that size, as many with a fracture as without; those of other parts are always
+    the same.
+    """
     rows = data.rows(part)
+    if patch:
+        rows = _balanced(rows, data)
     labels = data.labels(rows)
-    training = part == "train"
+    augmentation = options.augmentation if part == "train" else Augmentation(flip=False) if patch else None
+    located = options.head == "location"
     return Batches(
         data.images,
         rows,
         labels.astype(np.float32 if len(data.classes) == 2 else np.int64),
-        batch_size=options.batch_size,
+        batch_size=options.batch_size * (2 if patch else 1),
         seed=options.seed,
-        augmentation=options.augmentation if training else None,
+        augmentation=augmentation,
         weights=class_weights(labels, options.class_weights, len(data.classes)),
+        locations=_locations(data, rows, labels > 0, patch or data.preprocessing.image_size) if located else None,
+        patch=patch,
     )
+
+
+def _balanced(rows: npt.NDArray[np.int64], data: Prepared) -> npt.NDArray[np.int64]:
+    """Rows of normal images, and those of fractured ones with boxes again and again until they are as many."""
+    labels = data.labels(rows)
+    boxed = [int(row) for row in rows[labels > 0] if len(data.boxes_of(int(row)))]
+    if not boxed:
+        raise InputError("prepared/boxes.csv: no training image has a box; set train.patch_epochs to 0")
+    normal = rows[labels == 0]
+    return np.sort(np.concatenate([normal, np.resize(boxed, max(len(normal), len(boxed)))]))
+
+
+def _locations(data: Prepared, rows: npt.NDArray[np.int64], fractured: npt.NDArray[np.bool_], side: int) -> Locations:
+    boxes = [data.boxes_of(int(row)) for row in rows]
+    return Locations(boxes, fractured, side // models.LOCATION_STRIDE, _POSITIVE_WEIGHT)
 
 
 def schedule(options: TrainParams, phase: Phase) -> list[keras.callbacks.Callback]:
@@ -123,33 +165,71 @@ class Report(keras.callbacks.Callback):
         self._mirror.log_metrics(figures, epoch + 1)
 
 
+class Sizes:
+    """One network, built for each size of its input that training needs; the weights go along."""
+
+    def __init__(self, options: TrainParams, classes: int) -> None:
+        self._options, self._classes = options, classes
+        self._built: dict[int, tuple[keras.Model, keras.Model]] = {}
+        self._latest = 0
+
+    def answering(self, size: int) -> keras.Model:
+        """The network for images of a size, with the latest weights."""
+        self.trained(size)
+        return self._built[size][0]
+
+    def trained(self, size: int) -> keras.Model:
+        """The same with every output that training looks at."""
+        if size not in self._built:
+            with warnings.catch_warnings():
+                # Keras looks for a second copy of each layer that older weight files do not have; all are loaded.
+                warnings.filterwarnings("ignore", message="Skipping nested container")
+                weights = "none" if self._built else None
+                answering = models.build(self._options, size, self._classes, weights)
+            self._built[size] = answering, models.located(answering)
+        if self._latest and size != self._latest:
+            self._built[size][1].set_weights(self._built[self._latest][1].get_weights())
+        self._latest = size
+        return self._built[size][1]
+
+
 def fit(data: Prepared, options: TrainParams, store: Store, mirror_of: Any = Mirror) -> tuple[keras.Model, State]:
     """Train from the last checkpoint, or from the start, to the end; returns the best model and what was seen.
 
     `mirror_of(run_id)` gives the live copy in MLflow. Raises InputError for parameters that do not fit.
     """
-    classes = len(data.classes)
+    classes, whole = len(data.classes), data.preprocessing.image_size
     plan = phases(options)
     with strategy().scope():
-        with warnings.catch_warnings():
-            # Keras looks for a second copy of each layer that older weight files do not have; all are loaded.
-            warnings.filterwarnings("ignore", message="Skipping nested container")
-            model = models.build(options, data.preprocessing.image_size, classes)
-        state = store.restore(model, lambda s: compile_for(model, plan[s.phase], options, classes))
+        sizes = Sizes(options, classes)
+
+        def prepare(state: State) -> keras.Model:
+            phase = plan[state.phase]
+            model = sizes.trained(phase.patch or whole)
+            compile_for(model, phase, options, classes)
+            return model
+
+        state = store.restore(prepare)
         if state.epoch:
             print(f"going on after epoch {state.epoch} of {options.epochs}")
         mirror = mirror_of(state.run_id)
         state.run_id = mirror.run_id
-        training, validation = batches_of(data, "train", options), batches_of(data, "validation", options)
         for number, phase in enumerate(plan):
             if number < state.phase or (number == state.phase and _finished(state, phase)):
                 continue
             if number > state.phase or state.epoch == 0:
-                compile_for(model, phase, options, classes)
+                if plan[state.phase].patch != phase.patch:
+                    state.best_loss = float("inf")  # losses of patches and of whole images do not compare
                 state.phase, state.counters = number, {}
-            _fit_phase(model, phase, state, store, options, mirror, training, validation)
-        store.load_best(state, model)
-        return model, state
+                prepare(state)
+            _fit_phase(sizes.trained(phase.patch or whole), phase, state, store, options, mirror, data)
+        model = sizes.trained(whole)
+        if options.average_epochs:
+            state.best_epoch = state.epoch
+            store.load_average(model, options.average_epochs)
+        else:
+            store.load_best(state, model)
+        return sizes.answering(whole), state
 
 
 def _finished(state: State, phase: Phase) -> bool:
@@ -164,9 +244,9 @@ def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
     store: Store,
     options: TrainParams,
     mirror: Mirror,
-    training: Batches,
-    validation: Batches,
+    data: Prepared,
 ) -> None:
+    training, validation = (batches_of(data, part, options, phase.patch) for part in ("train", "validation"))
     counting = schedule(options, phase)
     if options.early_stopping_patience:
         counting.append(keras.callbacks.EarlyStopping("val_loss", patience=options.early_stopping_patience))
@@ -200,10 +280,14 @@ def watch_dvc() -> None:
     if "DVC_STAGE" not in os.environ:
         return
     ancestors = []
+    found = False
     for process in psutil.Process().parents():
         ancestors.append(process)
-        if any("dvc" in Path(word).name for word in process.cmdline()[:4]) and process.name() not in {"sh", "bash"}:
+        found = any("dvc" in Path(word).name for word in process.cmdline()[:4]) and process.name() not in _SHELLS
+        if found:
             break
+    if not found and all(process.pid == 1 or process.name() in _SHELLS for process in ancestors):
+        os._exit(KILLED)  # it went while this process was still importing
 
     def watch() -> None:
         while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in ancestors):
@@ -262,6 +346,11 @@ def train(data: Prepared, options: TrainParams, store: Store, target: Path, hist
     return state
 
 
+def _begun_from(options: TrainParams) -> str:
+    """Hash of the starting weights that lie in this checkout; another release is another training."""
+    return sha256_file(models.newest_release(project_root())) if options.weights == models.RELEASE else ""
+
+
 def main() -> None:
     """Read prepared/, write build/model/ and reports/history.csv."""
     watch_dvc()
@@ -271,10 +360,10 @@ def main() -> None:
         raise InputError("prepared/split.csv: the training part lacks a class; add images or change preprocess")
     key = checkpoint.key_of(
         options.model_dump(mode="json"),
-        [data.data_hash, data.split_hash, json.dumps(data.preprocessing.to_dict())],
+        [data.data_hash, data.split_hash, json.dumps(data.preprocessing.to_dict()), _begun_from(options)],
         checkpoint.modules_of_stage(project_root(), "train"),
     )
-    store = Store(home_root() / "checkpoints" / key)
+    store = Store(home_root() / "checkpoints" / key, kept=options.average_epochs)
     with store.locked():
         state = train(data, options, store, Path("build/model"), Path("reports/history.csv"))
     print(f"trained {state.epoch} epochs; the best was {state.best_epoch} with validation loss {state.best_loss:.4f}")

@@ -51,3 +51,15 @@ def test_scores_are_those_of_the_model_itself() -> None:
     found = explain.explained(model).predict_on_batch(pixels)
     assert np.allclose(found[explain.SCORES], model.predict_on_batch(pixels))
     assert found[models.FEATURES].shape == (2, 128)
+
+
+def test_a_localisation_head_is_its_own_map() -> None:
+    options = TrainParams(architecture="MobileNet", architecture_options={"alpha": 0.25}, head="location")
+    model = models.build(options, 64, 2)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1), dtype=np.uint8)
+    found = explain.explained(model).predict_on_batch(pixels)
+    located = models.located(model).predict_on_batch(pixels)
+    odds = np.log(located[models.LOCATION] / (1 - located[models.LOCATION]))[..., 0]
+    assert np.asarray(found[explain.MAP]).shape == (2, 8, 8)
+    assert np.allclose(found[explain.MAP], odds - explain.LEAST_PLACE, atol=1e-3)
+    assert np.allclose(found[explain.SCORES], located[models.PROBABILITY])

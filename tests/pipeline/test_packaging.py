@@ -286,3 +286,56 @@ def test_formats_are_compared_by_raw_and_calibrated_probabilities() -> None:
     difference, auroc = packaging.compare(ours, theirs, np.array([0, 1]), steep)
     assert difference > 0.05
     assert auroc == pytest.approx(0.5)
+
+
+@pytest.fixture(scope="module")
+def released(project: Project) -> Path:
+    """Give the folder of the sample's model as a release."""
+    printed = project.run("fracture", "release", "sample-cnn-1")
+    assert "models/sample-cnn-1: bone-fracture version 1" in printed
+    return project.root / "models/sample-cnn-1"
+
+
+def test_a_release_holds_what_serves_trains_on_and_explains_it(released: Path) -> None:
+    assert {path.name for path in released.iterdir()} == {
+        "bundle", "model.keras", "training.json", "params.yaml", "metrics.json", "slices.csv", "history.csv",
+        "split.csv", "MODEL_CARD.md", "sha256sums",
+    }  # fmt: skip
+    done = subprocess.run(["sha256sum", "--check", "--quiet", "sha256sums"], cwd=released, check=False)
+    assert done.returncode == 0
+    assert bundle.read(released / "bundle").manifest.origin.registry_version == "1"
+    assert bundle.find_default(released.parents[1]).parent in {released, released.parents[1] / "build/bundle"}
+
+
+def test_the_card_has_every_section_and_the_figures_of_the_test_part(released: Path) -> None:
+    card = (released / "MODEL_CARD.md").read_text()
+    for section in ("For", "Not for", "Data", "Figures", "Shortcuts", "Known failures", "Make it again"):
+        assert f"## {section}\n" in card, section
+    figures = json.loads((released / "metrics.json").read_text())["test"]
+    assert f"| auroc | {figures['auroc']['value']:.3f} (" in card
+    assert f"| this model | {figures['auroc']['value']:.3f} |" in card
+    assert "nan" not in card
+    split = (released / "split.csv").read_text()
+    missed = re.search(r"^- missed: (\S+) \(", card, re.MULTILINE)
+    assert missed is not None
+    assert f"\n{missed[1]},fractured,test," in split
+
+
+def test_training_can_begin_from_a_release(released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import models
+    from pipeline.errors import InputError
+    from pipeline.params import TrainParams
+
+    monkeypatch.chdir(released.parents[1])
+    theirs, _ = models.load_trained(released)
+    ours = models.build(TrainParams(weights="release", seed=99), 96, 2)
+    for name in ("convolution_1", "convolution_2", "features"):
+        for mine, his in zip(ours.get_layer(name).get_weights(), theirs.get_layer(name).get_weights(), strict=True):
+            assert np.array_equal(mine, his)
+    assert not np.array_equal(ours.get_layer("logits").get_weights()[0], theirs.get_layer("logits").get_weights()[0])
+    with pytest.raises(InputError, match="sample-cnn-1 is built otherwise"):
+        models.build(TrainParams(weights="release"), 128, 2)
+
+
+def test_a_release_is_named_after_data_architecture_and_version(project: Project) -> None:
+    assert "its version at the end" in project.run("fracture", "release", "Best Model", code=1)

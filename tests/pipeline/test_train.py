@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.checkpoint import State, Store
 from pipeline.errors import InputError
 from pipeline.params import Augmentation, TrainParams
 from pipeline.prepared import Prepared
+from serving.imaging import Preprocessing
 
 Squares = Callable[..., Prepared]
 
@@ -206,6 +208,104 @@ def test_a_stop_in_either_phase_or_between_them_changes_nothing(
     assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
 
 
+def test_the_first_layers_of_a_backbone_can_stay_frozen(squares: Squares, backbone_weights: str) -> None:
+    options = _backbone(backbone_weights).model_copy(update={"trainable_from": "conv_pw_6"})
+    model = models.build(options, 32, 2)
+    train.compile_for(model, train.phases(options)[1], options, 2)
+    layers = [layer for layer in model.get_layer(models.BACKBONE).layers if layer.name.startswith("conv_pw_")]
+    moving = {layer.name for layer in layers if layer.trainable_variables}
+    assert {"conv_pw_6", "conv_pw_13"} <= moving
+    assert not moving & {f"conv_pw_{number}" for number in range(1, 6)}
+    with pytest.raises(InputError, match=r"train\.trainable_from: the backbone has no layer 'conv_99'"):
+        models.set_trainable(model, True, pretrained=True, first="conv_99")
+
+
+def _with_location(weights: str) -> TrainParams:
+    return _backbone(weights).model_copy(
+        update={"head": "location", "augmentation": Augmentation(crop=0.5, rotation=5, noise=2)}
+    )
+
+
+def test_a_localisation_head_learns_from_boxes_and_a_stop_changes_nothing(
+    squares: Squares, tmp_path: Path, backbone_weights: str
+) -> None:
+    options = _with_location(backbone_weights)
+    model, unbroken = _fit(squares(), tmp_path / "a", options)
+    assert {"location_loss", "val_location_loss", "probability_auroc"} <= set(unbroken.history[-1])
+    with pytest.raises(KeyboardInterrupt):
+        _fit(squares(), tmp_path / "b", options, stop_after=3)
+    resumed_model, resumed = _fit(squares(), tmp_path / "b", options)
+    assert _same_history(unbroken, resumed)
+    assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
+    assert model.output_shape == (None, 1)
+
+
+def _large(data: Prepared) -> Prepared:
+    """The same at 64 px."""
+    images = data.images.repeat(2, axis=1).repeat(2, axis=2)
+    return replace(data, images=images, preprocessing=Preprocessing(64))
+
+
+def test_patches_come_before_whole_images_and_a_stop_between_them_changes_nothing(
+    squares: Squares, tmp_path: Path, backbone_weights: str
+) -> None:
+    change = {"frozen_epochs": 1, "patch_epochs": 1, "patch_size": 32, "epochs": 3}
+    options = _with_location(backbone_weights).model_copy(update=change)
+    data = _large(squares())
+    model, unbroken = _fit(data, tmp_path / "a", options)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(data, tmp_path / "b", options, stop_after=2)
+    resumed_model, resumed = _fit(data, tmp_path / "b", options)
+    assert _same_history(unbroken, resumed)
+    assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
+    assert model.input_shape == (None, 64, 64, 1)
+    assert unbroken.best_epoch == 3
+
+
+def test_phases_follow_the_epochs() -> None:
+    options = OPTIONS.model_copy(update={"weights": "w", "frozen_epochs": 2, "patch_epochs": 3, "epochs": 9})
+    plan = [(phase.start, phase.stop, phase.frozen, phase.patch) for phase in train.phases(options)]
+    assert plan == [(0, 2, True, 192), (2, 5, False, 192), (5, 9, False, 0)]
+    assert [(phase.start, phase.stop) for phase in train.phases(OPTIONS)] == [(0, 4)]
+
+
+def test_half_of_the_patches_hold_a_fracture(squares: Squares, backbone_weights: str) -> None:
+    data = _large(squares())
+    batches = train.batches_of(data, "train", _with_location(backbone_weights), patch=32)
+    pixels, labels, _ = batches[0]
+    assert pixels.shape[1:] == (32, 32, 1)
+    seen = np.concatenate([batches[i][1][models.PROBABILITY] for i in range(len(batches))])
+    assert seen.mean() == pytest.approx(0.5, abs=0.05)
+    assert (labels[models.LOCATION].max(axis=(1, 2, 3)) > 0).tolist() == (labels[models.PROBABILITY] == 1).tolist()
+
+
+def test_patches_need_boxes(squares: Squares, backbone_weights: str) -> None:
+    data = _large(squares())
+    with pytest.raises(InputError, match=r"boxes\.csv: no training image has a box"):
+        train.batches_of(replace(data, boxes=data.boxes.iloc[:0]), "train", _with_location(backbone_weights), patch=32)
+
+
+def test_a_localisation_head_needs_whole_cells(backbone_weights: str) -> None:
+    with pytest.raises(InputError, match="40 is no multiple of 32"):
+        models.build(_with_location(backbone_weights), 40, 2)
+
+
+def test_the_last_epochs_are_averaged(squares: Squares, tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"average_epochs": 3})
+    after = []
+    for epochs in (2, 3, 4):
+        folder = tmp_path / str(epochs)
+        train.fit(squares(), options.model_copy(update={"epochs": epochs}), Store(folder, kept=3), lambda _: Silent(-5))
+        with np.load(folder / f"epoch-{epochs:04d}/arrays.npz") as arrays:
+            after.append([arrays[name] for name in sorted(arrays.files)])
+    model, state = train.fit(squares(), options, Store(tmp_path / "all", kept=3), lambda _: Silent(-5))
+    expected = [np.mean(arrays, axis=0) for arrays in zip(*after, strict=True)]
+    found = [np.asarray(variable) for variable in model.trainable_variables]
+    for array in found:
+        assert any(array.shape == mean.shape and np.allclose(array, mean, atol=1e-6) for mean in expected)
+    assert state.best_epoch == 4
+
+
 def test_several_classes_give_a_softmax(squares: Squares, tmp_path: Path) -> None:
     data = squares(90, classes=("normal", "transverse", "spiral"))
     model, _ = _fit(data, tmp_path / "a")
@@ -276,19 +376,21 @@ def test_an_epoch_holds_every_training_image_once(squares: Squares) -> None:
 
 def test_augmentation_switched_off_changes_no_pixel() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
-    assert np.array_equal(augment.augment(pixels, Augmentation(flip=False), np.random.default_rng(1)), pixels)
+    found, moved = augment.augment(pixels, Augmentation(flip=False), np.random.default_rng(1))
+    assert np.array_equal(found, pixels)
+    assert np.array_equal(moved, np.eye(3))
 
 
 def test_a_flip_mirrors_the_image() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
-    flipped = [augment.augment(pixels, Augmentation(flip=True), np.random.default_rng(seed)) for seed in range(8)]
+    flipped = [augment.augment(pixels, Augmentation(flip=True), np.random.default_rng(seed))[0] for seed in range(8)]
     assert any(np.array_equal(image, pixels[:, ::-1]) for image in flipped)
 
 
 def test_augmented_noise_keeps_black_padding_black() -> None:
     pixels = np.zeros((32, 32), np.uint8)
     pixels[:, 10:20] = 100
-    changed = augment.augment(pixels, Augmentation(flip=False, contrast=0.3, noise=20), np.random.default_rng(1))
+    changed, _ = augment.augment(pixels, Augmentation(flip=False, contrast=0.3, noise=20), np.random.default_rng(1))
     assert (changed[:, :10] == 0).all()
     assert len(np.unique(changed[:, 10:20])) > 10
 
