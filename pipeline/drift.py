@@ -170,7 +170,9 @@ def compare(seen: Seen, opened: Bundle, name: str) -> Report:
     shifts = {}
     if seen.images:
         expected = expectations(opened)
-        shifts = {key: shift(expected[key], np.array(seen.values[key])) for key in NAMES}
+        reference = opened.reference
+        behind = dict.fromkeys(NAMES, float(len(reference.known))) | {PROBABILITY: float(reference.scored)}
+        shifts = {key: shift(expected[key], behind[key], np.array(seen.values[key])) for key in NAMES}
     return Report(
         shifts=shifts, refused=dict(sorted(seen.refused.items())), refused_by_guard=share,
         guard_moved=share > 2 * _EXPECTED_REFUSALS + chance, known=seen.known, other_models=seen.other_models,

@@ -308,7 +308,7 @@ def _write_for_later(data: Prepared, train: Outputs, validation: Outputs, decisi
     both = np.concatenate([train.rows, validation.rows])
     reference = reference_of(
         inputs=np.stack([input_statistics(data.images[row]) for row in train.rows]),
-        probabilities=decision.fracture_probability(train.scores),
+        probabilities=decision.fracture_probability(validation.scores),
         features=train.features,
         textures=np.stack([texture(data.images[row]) for row in both]),
         groups=data.table["group"].to_numpy(str)[both],

@@ -177,12 +177,12 @@ def located(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, {PROBABILITY: model.output, LOCATION: location}, name=model.name)
 
 
-def set_trainable(model: keras.Model, trainable: bool, pretrained: bool, first: str = "") -> None:
-    """Freeze or release the backbone; a pretrained one's batch normalisation stays frozen, statistics included.
+def set_trainable(model: keras.Model, trainable: bool, keep_statistics: bool, first: str = "") -> None:
+    """Freeze or release the backbone; with `keep_statistics` its batch normalisation stays frozen in any case.
 
     Released, it moves from the layer `first` on, which saves the passes back through those before. Batches of a few
-    dozen images are too small to move what millions of images gave. `training=False` at the call would not do: Keras 3
-    replaces it with the mode of the whole model. Raises InputError for an unknown layer.
+    images are too small to measure statistics by. `training=False` at the call would not freeze them: Keras 3 replaces
+    it with the mode of the whole model. Raises InputError for an unknown layer.
     """
     backbone = model.get_layer(BACKBONE)
     backbone.trainable = trainable
@@ -192,7 +192,7 @@ def set_trainable(model: keras.Model, trainable: bool, pretrained: bool, first: 
         raise InputError(f"params.yaml: train.trainable_from: the backbone has no layer {first!r}; some are {shown}")
     for layer in backbone.layers[: names.index(first)] if first else ():
         layer.trainable = False
-    for layer in backbone.layers if pretrained else ():
+    for layer in backbone.layers if keep_statistics else ():
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
 

@@ -104,6 +104,7 @@ class TrainParams(_Section):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 12
     frozen_epochs: Annotated[int, Field(ge=0)] = 0
     trainable_from: str = ""
+    batch_statistics: Literal["frozen", "adapted"] = "frozen"
     head: Literal["pooled", "location"] = "pooled"
     location_weight: Annotated[float, Field(ge=0, le=1000)] = 1
     patch_epochs: Annotated[int, Field(ge=0)] = 0
@@ -122,9 +123,11 @@ class TrainParams(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        first = self.frozen_epochs + self.patch_epochs
-        if first >= self.epochs:
-            raise ValueError(f"frozen_epochs and patch_epochs ({first}) must be fewer than epochs ({self.epochs})")
+        if self.frozen_epochs >= self.epochs:
+            raise ValueError(f"frozen_epochs ({self.frozen_epochs}) must be fewer than epochs ({self.epochs})")
+        if self.frozen_epochs + self.patch_epochs >= self.epochs:
+            first = f"frozen_epochs ({self.frozen_epochs}) and patch_epochs ({self.patch_epochs})"
+            raise ValueError(f"{first} together must be fewer than epochs ({self.epochs})")
         if self.patch_epochs and self.head != "location":
             raise ValueError("patch_epochs belong to head: location, which takes images of any size")
         if self.average_epochs and self.early_stopping_patience:

@@ -66,8 +66,8 @@ def phases(options: TrainParams) -> list[Phase]:
 def compile_for(model: keras.Model, phase: Phase, options: TrainParams, classes: int) -> None:
     """Give `model` the optimizer, loss and metrics of a phase; the optimizer's variables exist afterwards."""
     if models.BACKBONE in {layer.name for layer in model.layers}:
-        first = options.trainable_from
-        models.set_trainable(model, not phase.frozen, pretrained=options.weights != "none", first=first)
+        keep = options.weights != "none" and options.batch_statistics == "frozen"
+        models.set_trainable(model, not phase.frozen, keep_statistics=keep, first=options.trainable_from)
     optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
     binary = classes == 2
     loss: Any = "binary_crossentropy" if binary else "sparse_categorical_crossentropy"

@@ -85,8 +85,9 @@ def fingerprint(canvas: Pixels) -> int:
 class Reference:
     """What the images of training looked like, without any of them.
 
-    `inputs`: quantiles (6, 101) of each of INPUTS; `scores`: quantiles (101,) of the calibrated probability of a
-    fracture; `features` (2, k): mean and standard deviation of each feature of the network, all of the training part;
+    `inputs`: quantiles (6, 101) of each of INPUTS; `features` (2, k): mean and standard deviation of each feature of
+    the network, both of the training part; `scores`: quantiles (101,) of the calibrated probability of a fracture on
+    the validation part, as a network is surer of images it was trained on, and `scored` (), how many these are;
     `mean` and `scale` (TEXTURE,), `precision` (TEXTURE, TEXTURE): centre, standard deviation and, of what they
     standardise, inverse covariance of the textures of the training and validation parts; `distances` (101,):
     quantiles of the distances of these images, each from the others; `known` uint64 (m,): their fingerprints, sorted.
@@ -94,6 +95,7 @@ class Reference:
 
     inputs: Array
     scores: Array
+    scored: Array
     features: Array
     mean: Array
     scale: Array
@@ -144,13 +146,14 @@ def reference_of(
 ) -> Reference:
     """Build the reference from what was measured of the images.
 
-    Of the training part input statistics (n, 6), probabilities (n,) and features (n, k); of the training and
-    validation parts textures (m, TEXTURE), groups (m,), at least two different ones, and fingerprints `known` (m,).
+    Of the training part input statistics (n, 6) and features (n, k); of the validation part probabilities (v,); of both
+    textures (m, TEXTURE), groups (m,), at least two different ones, and fingerprints `known` (m,).
     Images of one group are so alike that none of them is measured by a reference that holds another.
     """
     quantiles = {
         "inputs": np.quantile(inputs, QUANTILES, axis=0).T,
         "scores": np.quantile(probabilities, QUANTILES),
+        "scored": np.array(float(len(probabilities))),
         "features": np.stack([features.mean(axis=0), features.std(axis=0)]),
     }
     seen = np.unique(np.asarray(known, np.uint64))
@@ -198,18 +201,19 @@ class Shift:
 _LEAST_SHIFT = 0.15
 """Distances below it mean little, however certain they are: parts of one data set differ by up to 0.1."""
 _CERTAIN = 1.95
-"""Quantile of Kolmogorov's distribution: by chance 1 in 1,000 distances of n values exceeds it over the root of n."""
+"""Quantile of Kolmogorov's distribution: by chance 1 in 1,000 distances of n from m values exceed it times
+sqrt(1/n + 1/m)."""
 
 
-def shift(expected: Array, found: Array) -> Shift:
-    """Compare later values (n,), n > 0, with the quantiles of training (101,), which may repeat."""
+def shift(expected: Array, behind: float, found: Array) -> Shift:
+    """Compare later values (n,), n > 0, with the quantiles (101,), which may repeat, of `behind` earlier ones."""
     points = np.concatenate([expected, found])
     theirs = np.searchsorted(np.sort(expected), points, side="right") / len(expected)
     ours = np.searchsorted(np.sort(found), points, side="right") / len(found)
     return Shift(
         images=len(found),
         distance=float(np.abs(theirs - ours).max()),
-        limit=max(_LEAST_SHIFT, _CERTAIN / float(np.sqrt(len(found)))),
+        limit=max(_LEAST_SHIFT, _CERTAIN * float(np.sqrt(1 / len(found) + 1 / behind))),
         before=float(expected[50]),
         after=float(np.median(found)),
         outside=float(((found < expected[1]) | (found > expected[-2])).mean()),

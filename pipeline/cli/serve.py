@@ -41,7 +41,6 @@ def serve(
 ) -> None:
     """Answer radiographs over HTTP, with a web page, until Ctrl-C."""
     root = project_root()
-    opened = open_bundle(bundle)
     from serving.settings import Settings  # noqa: PLC0415  brings nothing heavy, but belongs to what is checked here
 
     settings = Settings.from_environment()
@@ -50,9 +49,10 @@ def serve(
         print(f"warning: {host} is open to other machines; set API_KEYS to ask them for a key", file=sys.stderr)
     count = workers or len(os.sched_getaffinity(0))
     address = f"http://{_shown(host)}:{port}"
-    manifest = opened.manifest
     command = [sys.executable, "-m", "bentoml", "serve", _SERVICE, "--host", host, "--port", str(port)]
-    with _told_to_end() as ending, running(command, root, environment(opened.folder, root, count, port)) as process:
+    with _told_to_end() as ending, running(command, root, environment(bundle, root, count, port)) as process:
+        opened = open_bundle(bundle)  # every byte is verified while the service starts, which takes longer
+        manifest = opened.manifest
         if not wait_until_ready(process, address, ending):
             return
         print(f"{manifest.name} version {manifest.version} ({opened.folder}), {count} workers")
@@ -79,15 +79,15 @@ def check_port(host: str, port: int) -> None:
             ) from None
 
 
-def environment(bundle: Path, root: Path, workers: int, port: int) -> dict[str, str]:
-    """The variables of the service's processes."""
+def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dict[str, str]:
+    """The variables of the service's processes; without a bundle they take the default one of `root`."""
     # BentoML clears the folder of its metrics when it starts: two services need two.
     home = root / "build/bentoml" / str(port)
     home.mkdir(parents=True, exist_ok=True)
     return {
         "OPENBLAS_NUM_THREADS": "1",  # the workers share the cores
         **os.environ,
-        "FRACTURE_BUNDLE": str(bundle.resolve()),
+        **({"FRACTURE_BUNDLE": str(bundle.resolve())} if bundle else {}),
         "FRACTURE_WORKERS": str(workers),
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "1",

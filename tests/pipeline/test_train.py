@@ -181,10 +181,11 @@ def _backbone(weights: str) -> TrainParams:
 
 
 @pytest.mark.parametrize("phase", [0, 1])
-def test_only_fine_tuning_moves_the_backbone_and_never_its_batch_statistics(
-    squares: Squares, backbone_weights: str, phase: int
+@pytest.mark.parametrize("statistics", ["frozen", "adapted"])
+def test_only_fine_tuning_moves_the_backbone_and_its_batch_statistics_only_if_asked(
+    squares: Squares, backbone_weights: str, phase: int, statistics: str
 ) -> None:
-    options = _backbone(backbone_weights)
+    options = _backbone(backbone_weights).model_copy(update={"batch_statistics": statistics})
     model = models.build(options, 32, 2)
     train.compile_for(model, train.phases(options)[phase], options, 2)
     backbone = model.get_layer(models.BACKBONE)
@@ -192,7 +193,7 @@ def test_only_fine_tuning_moves_the_backbone_and_never_its_batch_statistics(
     model.train_on_batch(*train.batches_of(squares(), "train", options)[0])
     moved = {v.path for v in backbone.variables if not np.array_equal(before[v.path], v.numpy())}
     assert any("kernel" in path for path in moved) == (phase == 1)
-    assert not any("moving" in path for path in moved)
+    assert any("moving" in path for path in moved) == (phase == 1 and statistics == "adapted")
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
@@ -217,7 +218,7 @@ def test_the_first_layers_of_a_backbone_can_stay_frozen(squares: Squares, backbo
     assert {"conv_pw_6", "conv_pw_13"} <= moving
     assert not moving & {f"conv_pw_{number}" for number in range(1, 6)}
     with pytest.raises(InputError, match=r"train\.trainable_from: the backbone has no layer 'conv_99'"):
-        models.set_trainable(model, True, pretrained=True, first="conv_99")
+        models.set_trainable(model, True, keep_statistics=True, first="conv_99")
 
 
 def _with_location(weights: str) -> TrainParams:

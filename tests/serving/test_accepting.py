@@ -1,67 +1,56 @@
-"""Connections that come together are shared by the workers."""
+"""Connections that come together are left to be shared by the workers."""
 
-import signal
+import asyncio
+import itertools
 import socket
-import subprocess
-import sys
-from pathlib import Path
+from asyncio import selector_events
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-_WORKER = """
-import asyncio, os, socket, sys
 from serving.accepting import share_connections
 
-if sys.argv[2] == "shared":
-    share_connections()
-
-async def main():
-    async def answer(reader, writer):
-        await reader.readline()
-        writer.write(f"{os.getpid()}\\n".encode())
-        await writer.drain()
-    server = await asyncio.start_server(answer, sock=socket.socket(fileno=int(sys.argv[1])), backlog=2048)
-    print("ready", flush=True)
-    await server.serve_forever()
-
-asyncio.run(main())
-"""
+CLIENTS = 8
 
 
-def _largest_share(how: str, connections: int = 32) -> float:
-    """The share of connections, opened together, that the busier one of two workers got."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    listening.setblocking(False)
-    port, number = listening.getsockname()[1], listening.fileno()
-    command = [sys.executable, "-c", _WORKER, str(number), how]
-    workers = [
-        subprocess.Popen(command, cwd=ROOT, pass_fds=[number], stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+def _accepted_by_round() -> list[int]:
+    """How many of waiting connections an event loop has accepted after each of its first rounds."""
+    listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+    clients = [socket.create_connection(listening.getsockname()) for _ in range(CLIENTS)]
+    made: list[object] = []
+
+    class Counting(asyncio.Protocol):
+        def __init__(self) -> None:
+            made.append(self)
+
+    async def serve() -> list[int]:
+        server = await asyncio.get_running_loop().create_server(Counting, sock=listening, backlog=100)
+        rounds = []
+        for _ in range(5 * CLIENTS):
+            await asyncio.sleep(0)
+            rounds.append(len(made))
+        server.close()
+        return rounds
+
     try:
-        for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "ready\n"
-        # Stopped, so that all connections wait when the workers look.
-        for worker in workers:
-            worker.send_signal(signal.SIGSTOP)
-        clients = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(connections)]
-        for worker in workers:
-            worker.send_signal(signal.SIGCONT)
-        for client in clients:
-            client.sendall(b"who\n")
-        answers = [client.makefile().readline() for client in clients]
+        return asyncio.run(serve())
+    finally:
         for client in clients:
             client.close()
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-        listening.close()
-    return max(answers.count(answer) for answer in set(answers)) / connections
 
 
-@pytest.mark.timeout(120)
-def test_connections_that_come_together_are_shared() -> None:
-    shares = sorted(_largest_share("shared") for _ in range(5))
-    assert shares[2] < 0.9, shares
+def test_a_loop_takes_few_connections_a_round_and_all_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = selector_events.BaseSelectorEventLoop
+    monkeypatch.setattr(loop, "_accept_connection", loop._accept_connection)  # type: ignore[attr-defined]
+    share_connections()
+    share_connections()  # twice is as good as once
+    rounds = [0, *_accepted_by_round()]
+    assert max(after - before for before, after in itertools.pairwise(rounds)) <= 2
+    assert rounds[-1] == CLIENTS
+
+
+def test_without_it_the_first_worker_takes_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = selector_events.BaseSelectorEventLoop
+    accept = loop._accept_connection  # type: ignore[attr-defined]
+    monkeypatch.setattr(loop, "_accept_connection", getattr(accept, "__wrapped__", accept))
+    rounds = [0, *_accepted_by_round()]
+    assert max(after - before for before, after in itertools.pairwise(rounds)) == CLIENTS

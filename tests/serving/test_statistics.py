@@ -148,7 +148,8 @@ def test_the_file_is_too_small_to_hold_an_image(tmp_path: Path) -> None:
 def test_a_reference_of_another_version_is_refused(tmp_path: Path) -> None:
     reference = _reference(_textures(100))
     older = {
-        name: getattr(reference, name) for name in ("inputs", "scores", "features", "precision", "distances", "known")
+        name: getattr(reference, name)
+        for name in ("inputs", "scores", "scored", "features", "precision", "distances", "known")
     }
     np.savez(tmp_path / "reference.npz", allow_pickle=False, mean=np.zeros(134), scale=np.ones(134), **older)
     with pytest.raises(ValueError, match="does not hold the 35 statistics"):

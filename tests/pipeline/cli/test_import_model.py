@@ -385,7 +385,7 @@ def test_it_carries_no_parameters_of_a_training_here(imported: dict[str, Any]) -
 
 def test_the_same_file_makes_no_second_version(imported: dict[str, Any]) -> None:
     assert len(imported["versions"]) == 1
-    assert "already registered" in imported["lines"][1][-1]
+    assert "already registered" in imported["lines"][1][-2]
 
 
 def test_packaging_finds_it_and_it_answers_the_same(imported: dict[str, Any]) -> None:
