@@ -137,7 +137,7 @@ class Batches(keras.utils.PyDataset):
         labels, weights = self._labels[order], self._weights[order]
         if self._locations is None:
             return pixels[..., np.newaxis], labels, weights
-        maps, trust = self._locations.batch(order, moved, self._images.shape[1])
+        maps, trust = self._locations.batch(order, moved, self._images.shape[1], pixels.shape[1])
         trust *= weights[:, np.newaxis, np.newaxis]
         return (
             pixels[..., np.newaxis],

@@ -30,17 +30,23 @@ class Locations:
     grid: int
     positive_weight: float
 
-    def batch(self, rows: npt.NDArray[np.int64], moved: Array, side: int) -> tuple[Maps, Maps]:
-        """Maps in [0, 1] and weights, both float32 (b, grid, grid), of images moved by matrices (b, 3, 3)."""
+    def batch(self, rows: npt.NDArray[np.int64], moved: Array, side: int, size: int) -> tuple[Maps, Maps]:
+        """Maps in [0, 1] and weights, both float32 (b, grid, grid), of images moved by matrices (b, 3, 3).
+
+        `side` and `size` are pixels of a side before and after the move.
+        """
         maps = np.stack(
-            [location_map(self.boxes[row], matrix, side, self.grid) for row, matrix in zip(rows, moved, strict=True)]
+            [
+                location_map(self.boxes[row], matrix, side, size, self.grid)
+                for row, matrix in zip(rows, moved, strict=True)
+            ]
         )
         known = np.array([len(self.boxes[row]) > 0 or not self.fractured[row] for row in rows], np.float32)
         weights = (1 + (self.positive_weight - 1) * maps) * known[:, np.newaxis, np.newaxis]
         return maps, np.asarray(weights, np.float32)
 
 
-def location_map(boxes: Array, moved: Array, side: int, grid: int) -> Maps:
+def location_map(boxes: Array, moved: Array, side: int, size: int, grid: int) -> Maps:
     """How much of each cell the ellipses inside the boxes cover, float32 (grid, grid) in [0, 1].
 
     An ellipse, because the corners of a box around a slanted fracture show none.
@@ -50,6 +56,6 @@ def location_map(boxes: Array, moved: Array, side: int, grid: int) -> Maps:
         x = (x0 + x1) / 2 + (x1 - x0) / 2 * np.cos(_ANGLES)
         y = (y0 + y1) / 2 + (y1 - y0) / 2 * np.sin(_ANGLES)
         points = moved[:2] @ np.stack([x - 0.5, y - 0.5, np.ones_like(x)]) + 0.5
-        cv2.fillPoly(fine, [np.asarray(np.floor(points.T * (grid * _FINE / side)), np.int32)], 255)
+        cv2.fillPoly(fine, [np.asarray(np.floor(points.T * (grid * _FINE / size)), np.int32)], 255)
     covered = cv2.resize(fine, (grid, grid), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     return np.asarray(np.minimum(covered / _FULL, 1), np.float32)

@@ -130,6 +130,8 @@ class TrainParams(_Section):
             raise ValueError(f"{first} together must be fewer than epochs ({self.epochs})")
         if self.patch_epochs and self.head != "location":
             raise ValueError("patch_epochs belong to head: location, which takes images of any size")
+        if self.average_epochs > self.epochs - self.frozen_epochs - self.patch_epochs:
+            raise ValueError(f"average_epochs ({self.average_epochs}) must not reach into frozen or patch epochs")
         if self.average_epochs and self.early_stopping_patience:
             raise ValueError("average_epochs takes the last epochs: set early_stopping_patience to 0")
         if self.architecture == "cnn" and (self.head != "pooled" or self.trainable_from):

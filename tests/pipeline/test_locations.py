@@ -22,7 +22,7 @@ def _picture(boxes: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(20))
 def test_the_map_follows_the_pixels(seed: int) -> None:
     changed, moved = augment(_picture(BOX), EVERYTHING, np.random.default_rng(seed), BOX)
-    found = location_map(BOX, moved, SIDE, GRID)
+    found = location_map(BOX, moved, SIDE, SIDE, GRID)
     cells = changed.reshape(GRID, SIDE // GRID, GRID, SIDE // GRID).mean(axis=(1, 3))
     assert found.max() == 1
     assert cells[found == 1].min() > 100
@@ -44,18 +44,29 @@ def test_a_crop_of_a_fractured_image_shows_a_fracture(seed: int) -> None:
 
 def test_a_fracture_smaller_than_a_cell_is_seen() -> None:
     tiny = np.array([[0.5, 0.5, 0.53, 0.53]])
-    assert 0.1 < location_map(tiny, np.eye(3), SIDE, GRID).max() <= 1
+    assert 0.1 < location_map(tiny, np.eye(3), SIDE, SIDE, GRID).max() <= 1
 
 
 def test_an_image_without_boxes_has_an_empty_map() -> None:
-    assert not location_map(np.zeros((0, 4)), np.eye(3), SIDE, GRID).any()
+    assert not location_map(np.zeros((0, 4)), np.eye(3), SIDE, SIDE, GRID).any()
 
 
 def test_a_fracture_nobody_boxed_teaches_nothing_about_places() -> None:
     boxes = [np.zeros((0, 4)), BOX, np.zeros((0, 4))]
     locations = Locations(boxes, np.array([False, True, True]), GRID, 10)
-    maps, weights = locations.batch(np.arange(3), np.tile(np.eye(3), (3, 1, 1)), SIDE)
+    maps, weights = locations.batch(np.arange(3), np.tile(np.eye(3), (3, 1, 1)), SIDE, SIDE)
     assert np.array_equal(weights[0], np.ones((GRID, GRID)))
     assert weights[1].max() == 10
     assert not weights[2].any()
     assert maps[1].any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_map_of_a_patch_follows_its_pixels(seed: int) -> None:
+    patch, grid = 64, 8
+    changed, moved = augment(_picture(BOX), EVERYTHING, np.random.default_rng(seed), BOX, patch)
+    found = location_map(BOX, moved, SIDE, patch, grid)
+    cells = changed.reshape(grid, patch // grid, grid, patch // grid).mean(axis=(1, 3))
+    assert found.max() == 1
+    assert cells[found == 1].min() > 100
+    assert cells[found == 0].mean() < 70
