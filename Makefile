@@ -47,7 +47,7 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve
 
-test: setup ## the quick tests, as CI runs them
+test: setup cloud-setup ## the quick tests, as CI runs them
 	@tests/run
 
 lint: setup ## ruff (lint and format) and mypy
