@@ -1,34 +1,25 @@
 """A bento to AWS: registry, image, the stack of deploy/aws/service.yaml, and a look whether it answers."""
 
 import base64
-import json
 import re
 import shlex
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.deploying import push
+from pipeline.deploying import push, stacks
 from pipeline.deploying.client import Client, Reason, RefusedError
 from pipeline.deploying.probe import Endpoint
 from pipeline.deploying.push import Login
+from pipeline.deploying.stacks import Stack, Wish
 from pipeline.errors import InputError
 
 RIGHTS = "docs/cloud.md lists the rights it needs"
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-\d+")
 _NAME = re.compile(r"[a-z](-?[a-z0-9]){0,40}")
 _SIZES = {"small": 1, "medium": 2, "large": 4}  # vCPUs; deploy/aws/service.yaml says the same
-_LONGEST_WAIT = 3600.0
 _REGISTRY_USER = "AWS"
-
-# US dollars an hour at list price, us-east-1, of what costs by the hour: docs/cloud.md says where from and when.
-HOURLY = {
-    "LoadBalancer": 0.0225 + 2 * 0.005,  # with a public address in each of two zones
-    "RegistryEndpoint": 2 * 0.01, "ImageEndpoint": 2 * 0.01, "SecretEndpoint": 2 * 0.01, "LogEndpoint": 2 * 0.01,
-    "Service": 2 * (0.04048 + 2 * 0.004445),  # two small tasks
-}  # fmt: skip
 
 # service-quotas: code, what it counts.
 _VPCS, _BALANCERS, _FARGATE = ("vpc", "L-F678F1CE"), ("elasticloadbalancing", "L-53DA6B97"), ("fargate", "L-3032A538")
@@ -75,17 +66,6 @@ class Hands:
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A stack as CloudFormation describes it."""
-
-    name: str
-    id: str
-    status: str
-    outputs: Mapping[str, str]
-    parameters: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Account:
     """What the preflight found."""
 
@@ -94,15 +74,6 @@ class Account:
     service: Stack | None
     registry: Stack | None
     parameters: Mapping[str, str]  # of the service's stack, all but the image
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """A stack as it is to be."""
-
-    name: str
-    template: Path
-    parameters: Mapping[str, str]
 
 
 def make_client(region: str, dry: bool = False, show: Callable[[str], None] = print) -> Client:
@@ -158,7 +129,7 @@ def deploy(request: Request, client: Client, hands: Hands) -> None:
     release = hands.prepare()
     digest = _published(request, client, account, hands, release)
     wish = _service(request, account, digest)
-    stack = _apply(client, account.service, wish, hands.pause)
+    stack = stacks.apply(client, account.service, wish, hands.pause)
     if stack is None:
         raise InputError(f"{request.name}: is gone; somebody else deleted it")
     _look(client, stack, account, hands, release)
@@ -175,9 +146,10 @@ def preflight(request: Request, client: Client) -> Account:
     known = client.read("ec2", "describe-regions", "--region-names", request.region)["Regions"]
     if not known:
         raise InputError(f"--region {request.region}: AWS knows no such region, or it is not switched on here")
-    service, registry = find(client, request.name), find(client, request.registry)
+    service, registry = stacks.find(client, request.name), stacks.find(client, request.registry)
+    remedy = f"fracture deploy aws --region {request.region} --name {request.name} --delete"
     for stack in (service, registry):
-        _require_settled(client, stack, request)
+        stacks.require_settled(client, stack, request.region, remedy)
     parameters = _wanted(request, client, service)
     domain = _domain(request, client, parameters)
     _check_network(parameters)
@@ -191,41 +163,23 @@ def preflight(request: Request, client: Client) -> Account:
     return Account(host, domain, service, registry, parameters)
 
 
-def find(client: Client, name: str) -> Stack | None:
-    """The stack of that name or id, None when there is none."""
-    try:
-        answer = client.read("cloudformation", "describe-stacks", "--stack-name", name)
-    except RefusedError as error:
-        if "does not exist" in error.said:
-            return None
-        raise
-    found = answer["Stacks"][0]
-    return Stack(
-        name=found["StackName"],
-        id=found["StackId"],
-        status=found["StackStatus"],
-        outputs={entry["OutputKey"]: entry.get("OutputValue", "") for entry in found.get("Outputs", ())},
-        parameters={entry["ParameterKey"]: entry["ParameterValue"] for entry in found.get("Parameters", ())},
-    )
-
-
 def delete(request: Request, client: Client, pause: float = 10.0) -> bool:
     """Delete the service's stack and the registry's, and say what is left; False when there was nothing.
 
     Raises InputError with what could not be deleted and costs.
     """
     client.require()
-    found = [stack for stack in (find(client, request.name), find(client, request.registry)) if stack]
+    found = [stack for stack in (stacks.find(client, request.name), stacks.find(client, request.registry)) if stack]
     for stack in found:
         client.change("cloudformation", "delete-stack", "--stack-name", stack.name)
         if client.dry:
             continue
         client.show(f"deleting {stack.name}")
-        status = _settle(client, stack.id, pause)
+        status = stacks.settle(client, stack.id, pause)
         if status != "DELETE_COMPLETE":
             raise InputError(
-                f"{stack.name}: cannot be deleted whole ({_first_failure(client, stack.id)}); "
-                f"{_left(client, stack)}; try again, or delete it in the CloudFormation console"
+                f"{stack.name}: cannot be deleted whole ({stacks.first_failure(client, stack.id)}); "
+                f"{stacks.left_of(client, stack)}; try again, or delete it in the CloudFormation console"
             )
     return bool(found)
 
@@ -234,7 +188,8 @@ def left_running(request: Request) -> str:
     """What a command that was cut off may have left, for a person."""
     return (
         f"CloudFormation finishes by itself what it has begun with {request.name} in {request.region} "
-        f"(about {24 * sum(HOURLY.values()):.2f} USD a day once it stands); run the command again, or with --delete"
+        f"(about {24 * sum(stacks.HOURLY.values()):.2f} USD a day once it stands); run the command again, or with "
+        "--delete"
     )
 
 
@@ -270,24 +225,6 @@ def _wanted(request: Request, client: Client, service: Stack | None) -> dict[str
     if request.plain_http:
         parameters["AllowPlainHttp"] = "true"
     return {name: value for name, value in parameters.items() if name != "Image" and value != known.get(name, value)}
-
-
-def _require_settled(client: Client, stack: Stack | None, request: Request) -> None:
-    if stack is None or stack.status in {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}:
-        return
-    if stack.status == "ROLLBACK_COMPLETE":  # nothing of it is left but the name; it makes room for the next
-        return
-    if stack.status.endswith("_IN_PROGRESS"):
-        raise InputError(f"{stack.name}: is being changed just now ({stack.status}); wait until that is over")
-    if stack.status == "UPDATE_ROLLBACK_FAILED":
-        raise InputError(
-            f"{stack.name}: an update could not be taken back ({_first_failure(client, stack.id)}); mend that and run "
-            f"`aws cloudformation continue-update-rollback --stack-name {stack.name} --region {request.region}`"
-        )
-    raise InputError(
-        f"{stack.name}: is half made ({stack.status}), {_left(client, stack)}; take it down with "
-        f"`fracture deploy aws --region {request.region} --name {request.name} --delete`"
-    )
 
 
 def _domain(request: Request, client: Client, parameters: Mapping[str, str]) -> str:
@@ -387,7 +324,7 @@ def _published(request: Request, client: Client, account: Account, hands: Hands,
         return found
     client.show(f"building {address}")
     hands.build(release.bento, address)
-    _apply(client, account.registry, _registry(request), hands.pause)
+    stacks.apply(client, account.registry, _registry(request), hands.pause)
     client.show(f"pushing {address}")
     hands.push(address, Login(account.host, _REGISTRY_USER, _password(client)))
     found = _digest(client, request.name, release.tag)
@@ -404,109 +341,21 @@ def _rehearse(request: Request, client: Client, account: Account, tool: str) -> 
         client.show(f"$ {shlex.join(words)}    # not run")
 
     show(["fracture", "image", "--tag", address])
-    _apply(client, account.registry, _registry(request), 0)
+    stacks.apply(client, account.registry, _registry(request), 0)
     for words in push.commands(tool, address, Login(account.host, _REGISTRY_USER, "")):
         show(words)
-    _apply(client, account.service, _service(request, account, "DIGEST"), 0)
+    stacks.apply(client, account.service, _service(request, account, "DIGEST"), 0)
     client.show("# then: wait for /readyz, score a sample radiograph, print the address")
     client.show("nothing was changed")
 
 
-def _service(request: Request, account: Account, digest: str) -> _Wish:
+def _service(request: Request, account: Account, digest: str) -> Wish:
     image = f"{account.host}/{request.name}@{digest}"
-    return _Wish(request.name, request.folder / "service.yaml", {**account.parameters, "Image": image})
+    return Wish(request.name, request.folder / "service.yaml", {**account.parameters, "Image": image})
 
 
-def _registry(request: Request) -> _Wish:
-    return _Wish(request.registry, request.folder / "registry.yaml", {"Repository": request.name})
-
-
-def _apply(client: Client, stack: Stack | None, wish: _Wish, pause: float) -> Stack | None:
-    """Create or update a stack and wait; None in a dry run. InputError names what went wrong and what is left."""
-    name = wish.name
-    if stack and stack.status == "ROLLBACK_COMPLETE":
-        client.show(f"{name}: what an earlier try left of it is removed")
-        client.change("cloudformation", "delete-stack", "--stack-name", name)
-        if not client.dry:
-            _settle(client, stack.id, pause)
-        stack = None
-    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in sorted(wish.parameters.items())]
-    words = ["--stack-name", name, "--template-body", f"file://{wish.template}", "--parameters", json.dumps(given),
-             "--capabilities", "CAPABILITY_IAM", "--tags", "Key=project,Value=bone-fracture"]  # fmt: skip
-    if stack is None:
-        made = client.change("cloudformation", "create-stack", *words, "--on-failure", "DELETE")
-        return None if made is None else _created(client, name, made["StackId"], pause)
-    try:
-        if client.change("cloudformation", "update-stack", *words) is None:
-            return None
-    except RefusedError as error:
-        if "No updates are to be performed" not in error.said:
-            raise
-        client.show(f"{name}: is as it should be")
-        return stack
-    client.show(f"updating {name}")
-    status = _settle(client, stack.id, pause)
-    if status != "UPDATE_COMPLETE":
-        raise InputError(
-            f"{name}: the update was taken back and what was there before serves on ({status}): "
-            f"{_first_failure(client, stack.id)}"
-        )
-    return find(client, stack.id)
-
-
-def _created(client: Client, name: str, stack_id: str, pause: float) -> Stack | None:
-    client.show(f"making {name}")
-    status = _settle(client, stack_id, pause)
-    if status == "CREATE_COMPLETE":
-        return find(client, stack_id)
-    reason = _first_failure(client, stack_id)
-    if status == "DELETE_COMPLETE":
-        raise InputError(f"{name}: could not be made and was taken back, nothing of it is left: {reason}")
-    stack = Stack(name, stack_id, status, {}, {})
-    raise InputError(f"{name}: could not be made ({reason}) nor taken back ({status}); {_left(client, stack)}")
-
-
-def _settle(client: Client, stack_id: str, pause: float) -> str:
-    """Wait while a stack changes; its last status. A deleted stack is still found by its id."""
-    end = time.monotonic() + _LONGEST_WAIT
-    shown = ""
-    while True:
-        stack = find(client, stack_id)
-        status = stack.status if stack else "DELETE_COMPLETE"
-        if not status.endswith("_IN_PROGRESS"):
-            return status
-        if status != shown:
-            client.show(f"  {status.replace('_', ' ').lower()} ...")
-            shown = status
-        if time.monotonic() > end:
-            raise InputError(f"{stack_id}: still {status} after {_LONGEST_WAIT / 60:g} min; look at its events")
-        time.sleep(pause)
-
-
-def _first_failure(client: Client, stack_id: str) -> str:
-    """Why the last change of a stack failed: the first resource that did, in CloudFormation's own words."""
-    events = client.read("cloudformation", "describe-stack-events", "--stack-name", stack_id)["StackEvents"]
-    first = ""
-    for event in events:  # the latest first
-        if event["ResourceStatus"].endswith("_FAILED") and "cancelled" not in event.get("ResourceStatusReason", ""):
-            first = f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
-        if event.get("PhysicalResourceId") == stack_id and event.get("ResourceStatusReason") == "User Initiated":
-            break
-    return first or "CloudFormation gives no reason"
-
-
-def _left(client: Client, stack: Stack) -> str:
-    """What is left of a stack and what that costs."""
-    resources = client.read("cloudformation", "describe-stack-resources", "--stack-name", stack.id)["StackResources"]
-    names = [
-        str(entry["LogicalResourceId"])
-        for entry in resources
-        if entry["ResourceStatus"] not in {"DELETE_COMPLETE", "CREATE_FAILED", "DELETE_SKIPPED"}
-    ]
-    if not names:
-        return "nothing of it is left"
-    daily = 24 * sum(HOURLY.get(name, 0) for name in names)
-    return f"left are {', '.join(names)}: about {daily:.2f} USD a day at list price"
+def _registry(request: Request) -> Wish:
+    return Wish(request.registry, request.folder / "registry.yaml", {"Repository": request.name})
 
 
 def _look(client: Client, stack: Stack, account: Account, hands: Hands, release: Release) -> None:

@@ -17,9 +17,10 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import typer
 
 from pipeline.cli import deploy as command
-from pipeline.deploying import aws, push
+from pipeline.deploying import aws, push, stacks
 from pipeline.deploying.aws import Hands, Release, Request
 from pipeline.deploying.probe import Endpoint
 from pipeline.errors import InputError
@@ -379,10 +380,10 @@ def test_a_task_has_longer_to_end_than_the_balancer_waits_for_it(properties: dic
 
 
 def test_what_costs_by_the_hour_is_in_the_template(template: dict[str, Any]) -> None:
-    assert set(aws.HOURLY) <= set(template["Resources"])
+    assert set(stacks.HOURLY) <= set(template["Resources"])
     charged = {"AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::EC2::VPCEndpoint", "AWS::ECS::Service"}
     named = {name for name, resource in template["Resources"].items() if resource["Type"] in charged}
-    assert named - set(aws.HOURLY) == {"LayersEndpoint"}  # one for S3 costs nothing
+    assert named - set(stacks.HOURLY) == {"LayersEndpoint"}  # one for S3 costs nothing
 
 
 # Again, away, and as a rehearsal
@@ -393,7 +394,7 @@ def test_run_again_it_updates_and_keeps_what_was_asked_before(deployed: Deployed
     again.release = Release(tmp_path / "bento", "2-bbbb", MODEL, tmp_path / "sample.png")
     again.deploy(deployed.environment, parameters={"MinTasks": "3"})
     with using(deployed.environment):
-        stack = aws.find(aws.make_client(REGION), "bone-fracture")
+        stack = stacks.find(aws.make_client(REGION), "bone-fracture")
     assert stack is not None
     assert stack.status == "UPDATE_COMPLETE"
     images = ask(deployed.environment, "ecr", "describe-images", "--repository-name", "bone-fracture",
@@ -453,7 +454,7 @@ def test_a_rehearsal_shows_every_command_and_makes_nothing(cloud: Environment, t
 def test_the_smoke_tests_key_is_the_secrets_first_and_never_shown(cloud: Environment) -> None:
     made = ask(cloud, "secretsmanager", "create-secret", "--name", "keys", "--secret-string", "first-key,second-key")
     lines: list[str] = []
-    stack = aws.Stack("s", "id", "CREATE_COMPLETE", {"ApiKeys": made["ARN"]}, {})
+    stack = stacks.Stack("s", "id", "CREATE_COMPLETE", {"ApiKeys": made["ARN"]}, {})
     with using(cloud):
         assert aws._key(aws.make_client(REGION, show=lines.append), stack) == "first-key"
     assert lines == []
@@ -671,9 +672,9 @@ def _making(tmp_path: Path, *states: str) -> None:
             {"out": {"StackResources": [{"LogicalResourceId": "Network", "ResourceStatus": "DELETE_FAILED"}]}}
         ],
     )
-    wish = aws._Wish("bone-fracture", TEMPLATES / "service.yaml", {})
+    wish = stacks.Wish("bone-fracture", TEMPLATES / "service.yaml", {})
     with using(environment):
-        aws._apply(aws.make_client(REGION, show=lambda _: None), None, wish, 0)
+        stacks.apply(aws.make_client(REGION, show=lambda _: None), None, wish, 0)
 
 
 def test_a_stack_that_cannot_be_made_is_taken_back_and_says_why(tmp_path: Path) -> None:
@@ -694,10 +695,10 @@ def test_an_update_that_fails_says_that_the_former_version_serves_on(tmp_path: P
         cloudformation_update_stack=[{"out": {"StackId": "arn:stack"}}],
         cloudformation_describe_stack_events=[{"out": EVENTS}],
     )
-    wish = aws._Wish("bone-fracture", TEMPLATES / "service.yaml", {})
-    stack = aws.Stack("bone-fracture", "arn:stack", "CREATE_COMPLETE", {}, {})
+    wish = stacks.Wish("bone-fracture", TEMPLATES / "service.yaml", {})
+    stack = stacks.Stack("bone-fracture", "arn:stack", "CREATE_COMPLETE", {}, {})
     with using(environment), pytest.raises(InputError, match="what was there before serves on"):
-        aws._apply(aws.make_client(REGION, show=lambda _: None), stack, wish, 0)
+        stacks.apply(aws.make_client(REGION, show=lambda _: None), stack, wish, 0)
 
 
 def test_a_service_that_does_not_answer_is_named_with_its_log(tmp_path: Path) -> None:
@@ -705,7 +706,7 @@ def test_a_service_that_does_not_answer_is_named_with_its_log(tmp_path: Path) ->
         raise InputError("not ready within 600 s")
 
     recorder = Recorder(tmp_path)
-    stack = aws.Stack("bone-fracture", "arn", "", {"BalancerAddress": "b.example", "LogGroup": "group"}, {})
+    stack = stacks.Stack("bone-fracture", "arn", "", {"BalancerAddress": "b.example", "LogGroup": "group"}, {})
     account = aws.Account("host", "", None, None, {})
     hands = Hands("docker", lambda: recorder.release, recorder.build, lambda *_: None, silent, 0)
     with pytest.raises(InputError, match=r"stands and costs.*aws logs tail group"):
@@ -725,6 +726,16 @@ def test_deleting_has_to_be_agreed_to(tmp_path: Path) -> None:
 
 def test_a_setting_without_a_value_is_one_line(tmp_path: Path) -> None:
     assert "--set MinTasks: write KEY=VALUE" in refused(stand_in(tmp_path), "--region", REGION, "--set", "MinTasks")
+
+
+def test_interrupted_it_says_what_goes_on_and_costs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(aws, "deploy", mock.Mock(side_effect=KeyboardInterrupt))
+    with using(stand_in(tmp_path)), pytest.raises(typer.Exit) as ended:
+        command.aws(REGION, dry_run=True)
+    assert ended.value.exit_code == 130
+    assert "CloudFormation finishes by itself" in capsys.readouterr().err
 
 
 def test_the_tag_of_an_image_follows_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
