@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLOUD := .venv-cloud
 EXTRA ?=
 DEMO_SERVE ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -13,10 +14,10 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint format mlflow lock benchmark clean
+.PHONY: help setup cloud-setup demo serve test lint format mlflow lock benchmark clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make the environment in .venv from the hashed lock (EXTRA=gpu, s3 or azure adds one)
 
@@ -29,6 +30,13 @@ $(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
 	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi
 	@touch $@
 
+cloud-setup: $(CLOUD)/.installed ## make .venv-cloud, with the clouds' client and what checks their templates (docs/cloud.md)
+
+$(CLOUD)/.installed: locks/cloud.txt | $(VENV)/.installed
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(CLOUD)
+	$(BIN)/uv pip sync --quiet --python $(CLOUD)/bin/python --require-hashes locks/cloud.txt
+	@touch $@
+
 demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:3000 (DEMO_SERVE=0 ends before it)
 	fracture data sample
 	dvc repro
@@ -39,7 +47,7 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve
 
-test: setup ## the quick tests, as CI runs them
+test: setup cloud-setup ## the quick tests, as CI runs them
 	@tests/run
 
 lint: setup ## ruff (lint and format) and mypy
@@ -57,6 +65,7 @@ mlflow: setup ## the MLflow UI on 127.0.0.1:5000
 lock: ## write the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra dev --output-file locks/full.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
+	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
 	awk '/^[a-z]/ {keep = /^uv==/} keep' locks/full.txt | sed '/^ *# via/d' | sed '$$ s/ *\\$$//' > locks/uv.txt
 
 benchmark: setup ## the benchmarks of speed, figures on the terminal (benchmarks/README.md says what each shows)

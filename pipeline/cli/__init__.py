@@ -32,15 +32,20 @@ _COMMANDS = {
 }
 """Name of each command -> its module here and its function; listed in this order."""
 
+_GROUPS = {
+    "data": "Fill data/ from a source.",
+    "deploy": "Serve a registered model in a cloud.",
+}
+"""Name of each group of commands, which is also its module here -> its line of help."""
+
 
 def _assemble(asked: str) -> None:
     """Put the commands together: only the one asked for when there is such a one, as the others' imports take time."""
     app.callback()(lambda: None)  # without it Typer would leave out the name of a single command
-    if asked not in _COMMANDS:
-        from pipeline.cli import data  # noqa: PLC0415  only a run of the command needs it
-
-        app.add_typer(data.app, name="data", help="Fill data/ from a source.")
-    for name in [asked] if asked in _COMMANDS else [] if asked == "data" else _COMMANDS:
+    for group, line in _GROUPS.items():
+        if asked == group or asked not in {**_COMMANDS, **_GROUPS}:
+            app.add_typer(importlib.import_module(f"pipeline.cli.{group}").app, name=group, help=line)
+    for name in [asked] if asked in _COMMANDS else [] if asked in _GROUPS else _COMMANDS:
         module, function = _COMMANDS[name]
         app.command(name)(getattr(importlib.import_module(f"pipeline.cli.{module}"), function))
 

@@ -1,20 +1,35 @@
 """`fracture package`: the champion, or a bundle, to a bento."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import InputError
 from pipeline.workspace import make_folder, project_root
-from serving import bundle
+
+if TYPE_CHECKING:
+    from serving.bundle import Manifest
+
+CHAMPION = "models:/bone-fracture@champion"
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """What was made of a model."""
+
+    manifest: "Manifest"
+    folder: Path  # of the bundle
+    bento: Path
+    tag: str  # of the bento
 
 
 def package(
     model: Annotated[
         str,
         typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle."),
-    ] = "models:/bone-fracture@champion",
+    ] = CHAMPION,
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for bundle/ and bento/; by default both below build/.")
     ] = None,
@@ -22,13 +37,31 @@ def package(
     """Make the bundle and the bento of a registered model, by default of the champion."""
     if output is not None:
         make_folder(output)
-    if not model.startswith("models:/") and not (Path(model) / bundle.MANIFEST).is_file():
+    made = make(project_root(), model, output)
+    print(f"{made.manifest.name} version {made.manifest.version}, weights as {made.manifest.number_format}")
+    print(f"bundle: {made.folder}")
+    print(f"bento:  {made.bento} ({made.tag})")
+    print(f"serve it: fracture serve --bundle {made.folder}   or   bentoml serve {made.bento}")
+
+
+def require_model(model: str) -> None:
+    """Raise InputError for what is neither a model's address nor the folder of a bundle."""
+    if model.startswith("models:/"):
+        return
+    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
+
+    if not (Path(model) / bundle.MANIFEST).is_file():
         raise InputError(
             f"--model {model}: is no bundle's folder; write models:/NAME@ALIAS, models:/NAME/VERSION or such a folder"
         )
-    from pipeline import packaging, prepared  # noqa: PLC0415  TensorFlow takes seconds
 
-    root = project_root()
+
+def make(root: Path, model: str, output: Path | None) -> Packaged:
+    """Bundle and bento of a model, below `output` or build/; InputError, BundleError."""
+    require_model(model)
+    from pipeline import packaging, prepared  # noqa: PLC0415  TensorFlow takes seconds
+    from serving import bundle  # noqa: PLC0415
+
     if model.startswith("models:/"):
         with packaging.fetched(model) as found:
             name = f"{found.version.name}-{found.version.version}"
@@ -39,8 +72,4 @@ def package(
         manifest = bundle.read(folder).manifest
         name = f"{manifest.name}-{manifest.version}"
     bento = output / "bento" if output else root / "build/bento" / name
-    tag = packaging.build_bento(root, folder, bento)
-    print(f"{manifest.name} version {manifest.version}, weights as {manifest.number_format}")
-    print(f"bundle: {folder}")
-    print(f"bento:  {bento} ({tag})")
-    print(f"serve it: fracture serve --bundle {folder}   or   bentoml serve {bento}")
+    return Packaged(manifest, folder, bento, packaging.build_bento(root, folder, bento))

@@ -1,0 +1,149 @@
+"""`fracture deploy`: a registered model, served in a cloud."""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.package import CHAMPION, make, require_model
+from pipeline.deploying import aws as cloud
+from pipeline.deploying import probe, push
+from pipeline.deploying.probe import Endpoint
+from pipeline.errors import InputError
+from pipeline.workspace import project_root, sha256_files
+
+app = typer.Typer(
+    help="Serve a registered model in a cloud; the cloud's own command line client does the work.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_INTERRUPTED = 130
+
+
+@app.command()
+def aws(
+    region: Annotated[str, typer.Option("--region", help="Region of AWS, for example eu-central-1.")],
+    *,
+    model: Annotated[
+        str,
+        typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle."),
+    ] = CHAMPION,
+    name: Annotated[str, typer.Option("--name", help="Of the stack and of the image's repository.")] = "bone-fracture",
+    certificate: Annotated[
+        str, typer.Option("--certificate", metavar="ARN", help="Certificate of that region's Certificate Manager.")
+    ] = "",
+    domain: Annotated[
+        str, typer.Option("--domain", help="The service's name, where the certificate is for several.")
+    ] = "",
+    allow_plain_http: Annotated[
+        bool, typer.Option("--allow-plain-http", help="Serve without encryption when there is no certificate.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of deploy/aws/service.yaml; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show every command and change nothing.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the service down, images and all.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Serve the champion on Fargate; run again it updates what is there."""
+    root = project_root()
+    request = cloud.Request(
+        region, root / "deploy/aws", name, certificate, domain, allow_plain_http, _parameters(settings or [])
+    )
+    client = cloud.make_client(region, dry_run, typer.echo)
+    try:
+        if delete:
+            _ask(f"delete {name} in {region}, with its images, keys and logs?", yes or dry_run)
+            found = cloud.delete(request, client)
+            typer.echo("deleted" if found and not dry_run else "nothing was changed" if found else "there was nothing")
+            return
+        client.require()
+        require_model(model)
+        if model != CHAMPION:
+            _ask(f"--model {model} is not the champion. Deploy it?", yes or dry_run)
+        if dry_run:
+            typer.echo(f"$ fracture package --model {model}    # not run")
+        cloud.deploy(request, client, _hands(root, model, dry_run))
+    except KeyboardInterrupt:
+        print(f"interrupted; {cloud.left_running(request)}", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _ask(question: str, yes: bool) -> None:
+    """Return when a person agrees; InputError when they do not, or when nobody is there to be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InputError(f"{question} There is nobody to ask; add --yes")
+    if not typer.confirm(question):
+        raise InputError("nothing was changed")
+
+
+def _parameters(settings: list[str]) -> dict[str, str]:
+    found = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (equals and re.fullmatch(r"[A-Za-z0-9]+", key)):
+            raise InputError(f"--set {setting}: write KEY=VALUE, with a parameter of deploy/aws/service.yaml")
+        found[key] = value
+    return found
+
+
+def _hands(root: Path, model: str, dry: bool) -> cloud.Hands:
+    tool = push.find_tool()
+    build = _unbuilt if dry else _builder()
+    return cloud.Hands(
+        tool=tool,
+        prepare=lambda: release(root, model),
+        build=build,
+        push=lambda address, login: push.push(tool, address, login),
+        check=_check,
+    )
+
+
+def _unbuilt(bento: Path, address: str) -> str:
+    raise AssertionError(f"a dry run builds nothing: {bento}, {address}")
+
+
+def _builder() -> Callable[[Path, str], str]:
+    """`build` of pipeline/deploying/image.py; InputError in a checkout that has none."""
+    try:
+        found: Callable[[Path, str], str] = importlib.import_module("pipeline.deploying.image").build
+    except ModuleNotFoundError:
+        raise InputError(
+            "pipeline/deploying/image.py: is not part of this checkout, so no image can be built"
+        ) from None
+    return found
+
+
+def release(root: Path, model: str) -> cloud.Release:
+    """Package a model; the tag of its image tells every content apart. InputError, BundleError."""
+    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
+
+    made = make(root, model, None)
+    opened = bundle.read(made.folder)
+    if not opened.manifest.samples:
+        raise InputError(f"{made.folder}: holds no sample radiograph to try the service with; package the model again")
+    source = made.bento / "src"
+    files = [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    version = re.sub(r"[^A-Za-z0-9._-]", ".", made.manifest.version)
+    return cloud.Release(
+        bento=made.bento,
+        tag=f"{version}-{sha256_files(source, files)[:16]}",
+        model=opened.sha256,
+        picture=made.folder / opened.manifest.samples[0],
+    )
+
+
+def _check(endpoint: Endpoint, served: cloud.Release, key: str) -> None:
+    typer.echo(f"waiting for {endpoint.url}/readyz")
+    probe.wait_until_ready(endpoint)
+    answer = probe.smoke_test(endpoint, served.picture.read_bytes(), key, served.model)
+    typer.echo(f"a sample radiograph: {answer['label']}, probability {answer['probability']}")

@@ -1,0 +1,116 @@
+"""Another program's commands: run as argument lists, answers parsed, failures turned into one line."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import InputError
+
+_SECONDS = 900.0
+_LONGEST = 400
+_QUIET = {"AWS_PAGER": "", "AWS_CLI_AUTO_PROMPT": "off", "PYTHONWARNINGS": "ignore"}
+
+
+class RefusedError(InputError):
+    """A command ended with an error; `said` is what it printed, for those who expect some of them."""
+
+    def __init__(self, line: str, said: str) -> None:
+        super().__init__(line)
+        self.said = said
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What a client prints for one kind of failure, and the line shown for it ({said} is its last line)."""
+
+    pattern: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Client:
+    """A cloud's official command line client.
+
+    With `dry` commands that change something are shown and not run; those that only read are shown and run.
+    """
+
+    program: str
+    install: str  # what to do when there is no such program
+    options: tuple[str, ...] = ()  # behind every command
+    reasons: tuple[Reason, ...] = ()  # the first one that fits is shown
+    dry: bool = False
+    show: Callable[[str], None] = print
+
+    def read(self, *arguments: str) -> Any:
+        """The parsed JSON answer of a command that changes nothing; RefusedError."""
+        if self.dry:
+            self.show(f"$ {shlex.join([self.program, *arguments, *self.options])}")
+        return self._run(arguments)
+
+    def change(self, *arguments: str) -> Any:
+        """The parsed JSON answer of a command that changes something, None in a dry run; RefusedError."""
+        if self.dry:
+            self.show(f"$ {shlex.join([self.program, *arguments, *self.options])}    # not run")
+            return None
+        return self._run(arguments)
+
+    def require(self) -> None:
+        """Raise InputError when the program is not there."""
+        if shutil.which(self.program) is None:
+            raise InputError(f"{self.program}: not found; {self.install}")
+
+    def _run(self, arguments: Sequence[str]) -> Any:
+        self.require()
+        done = run([self.program, *arguments, *self.options], environment=_QUIET)
+        if done.returncode:
+            raise RefusedError(self._explain(arguments, done.stderr or done.stdout), done.stderr or done.stdout)
+        if not done.stdout.strip():
+            return None
+        try:
+            return json.loads(done.stdout)
+        except json.JSONDecodeError:
+            raise InputError(
+                f"{self.program} {' '.join(arguments[:2])}: answered with something else than JSON: "
+                f"{last_line(done.stdout)}"
+            ) from None
+
+    def _explain(self, arguments: Sequence[str], printed: str) -> str:
+        said = last_line(printed)
+        for reason in self.reasons:
+            if re.search(reason.pattern, printed):
+                return reason.line.format(said=said)
+        return f"{self.program} {' '.join(arguments[:2])}: {said}"
+
+
+def run(
+    command: Sequence[str],
+    stdin: str = "",
+    environment: Mapping[str, str] | None = None,
+    seconds: float = _SECONDS,
+) -> subprocess.CompletedProcess[str]:
+    """Run an argument list, never a shell, with nothing to answer its questions but `stdin`.
+
+    Raises InputError when the program is not there or takes longer than `seconds`.
+    """
+    try:
+        return subprocess.run(  # noqa: S603  an argument list; its words come from this package
+            list(command), input=stdin, env={**os.environ, **(environment or {})},
+            capture_output=True, text=True, check=False, timeout=seconds,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise InputError(f"{command[0]}: not found; install it, or put it on the PATH") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{' '.join(command[:3])}: no answer within {seconds:g} s; try again") from None
+
+
+def last_line(printed: str) -> str:
+    """The last line that says something, shortened."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    text = lines[-1] if lines else "no message"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
