@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+CLOUD_VENV ?= .venv-cloud
 BIN := $(VENV)/bin
 EXTRA ?=
 DEMO_SERVE ?= 1
@@ -13,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint format mlflow lock benchmark clean
+.PHONY: help setup checkers demo serve test lint format mlflow lock benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +28,13 @@ $(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/full.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi
+	@touch $@
+
+checkers: $(CLOUD_VENV)/.installed ## what the tests of deploy/ call: policies and schemas, in .venv-cloud from a lock of its own
+
+$(CLOUD_VENV)/.installed: locks/checkers.txt | $(VENV)/.installed
+	@test -x $(CLOUD_VENV)/bin/python || $(PYTHON) -m venv --without-pip $(CLOUD_VENV)
+	$(BIN)/uv pip sync --quiet --python $(CLOUD_VENV)/bin/python --require-hashes locks/checkers.txt
 	@touch $@
 
 demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:3000 (DEMO_SERVE=0 ends before it)
@@ -57,6 +65,7 @@ mlflow: setup ## the MLflow UI on 127.0.0.1:5000
 lock: ## write the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra dev --output-file locks/full.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
+	uv pip compile locks/checkers.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/checkers.txt
 	awk '/^[a-z]/ {keep = /^uv==/} keep' locks/full.txt | sed '/^ *# via/d' | sed '$$ s/ *\\$$//' > locks/uv.txt
 
 benchmark: setup ## the benchmarks of speed, figures on the terminal (benchmarks/README.md says what each shows)
