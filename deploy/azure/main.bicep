@@ -403,9 +403,10 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = if (withApp) {
                 path: '/readyz'
                 port: port
               }
-              periodSeconds: 5
+              // A minute; the platform allows no more than ten failures.
+              periodSeconds: 6
               timeoutSeconds: 2
-              failureThreshold: 30
+              failureThreshold: 10
             }
             {
               type: 'Readiness'

@@ -219,6 +219,18 @@ def test_probes_ask_the_service(container: dict[str, Any], kind: str, path: str)
     assert probe["httpGet"] == {"path": path, "port": "port"}
 
 
+def test_probes_keep_within_what_the_platform_allows(container: dict[str, Any]) -> None:
+    for probe in container["probes"]:
+        assert 1 <= probe["failureThreshold"] <= 10
+        assert 1 <= probe["timeoutSeconds"] < probe["periodSeconds"] <= 240
+
+
+def test_a_start_and_a_busy_worker_have_a_minute(container: dict[str, Any]) -> None:
+    patience = {probe["type"]: probe["periodSeconds"] * probe["failureThreshold"] for probe in container["probes"]}
+    assert patience["Startup"] >= 60
+    assert patience["Liveness"] >= 60
+
+
 def test_a_replica_is_one_worker_with_a_core(container: dict[str, Any]) -> None:
     assert container["resources"] == {"cpu": "json(1.0)", "memory": "2Gi"}
     environment = {entry["name"]: entry.get("value") for entry in container["env"]}
