@@ -21,6 +21,7 @@ _COMMANDS = {
     "promote": ("promote", "promote"),
     "rollback": ("promote", "rollback"),
     "package": ("package", "package"),
+    "image": ("image", "image"),
     "export": ("export", "export"),
     "release": ("release", "release"),
     "serve": ("serve", "serve"),

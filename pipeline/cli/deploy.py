@@ -1,9 +1,7 @@
 """`fracture deploy`: a registered model, served in a cloud."""
 
-import importlib
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +9,7 @@ import typer
 
 from pipeline.cli.package import CHAMPION, make, require_model
 from pipeline.deploying import aws as cloud
-from pipeline.deploying import probe, push
+from pipeline.deploying import image, probe, push
 from pipeline.deploying.probe import Endpoint
 from pipeline.errors import InputError
 from pipeline.workspace import project_root, sha256_files
@@ -98,11 +96,10 @@ def _parameters(settings: list[str]) -> dict[str, str]:
 
 def _hands(root: Path, model: str, dry: bool) -> cloud.Hands:
     tool = push.find_tool()
-    build = _unbuilt if dry else _builder()
     return cloud.Hands(
         tool=tool,
         prepare=lambda: release(root, model),
-        build=build,
+        build=_unbuilt if dry else lambda bento, address: image.build(bento, address, tool=tool),
         push=lambda address, login: push.push(tool, address, login),
         check=_check,
     )
@@ -110,17 +107,6 @@ def _hands(root: Path, model: str, dry: bool) -> cloud.Hands:
 
 def _unbuilt(bento: Path, address: str) -> str:
     raise AssertionError(f"a dry run builds nothing: {bento}, {address}")
-
-
-def _builder() -> Callable[[Path, str], str]:
-    """`build` of pipeline/deploying/image.py; InputError in a checkout that has none."""
-    try:
-        found: Callable[[Path, str], str] = importlib.import_module("pipeline.deploying.image").build
-    except ModuleNotFoundError:
-        raise InputError(
-            "pipeline/deploying/image.py: is not part of this checkout, so no image can be built"
-        ) from None
-    return found
 
 
 def release(root: Path, model: str) -> cloud.Release:

@@ -8,14 +8,20 @@ from pipeline.errors import InputError
 
 TOOLS = ("docker", "podman", "buildah")
 _PUSH_SECONDS = 3600.0
+_INFO_SECONDS = 60.0
 
 
 def find_tool() -> str:
-    """The first of docker, podman and buildah on the PATH; InputError when there is none."""
+    """The first of docker, podman and buildah that is there and works; InputError when there is none."""
+    said = []
     for name in TOOLS:
         if shutil.which(name):
-            return name
-    raise InputError(f"none of {', '.join(TOOLS)} is found; one of them is needed to build and push the image")
+            done = run([name, "info"], seconds=_INFO_SECONDS)
+            if done.returncode == 0:
+                return name
+            said.append(f"{name}: {last_line(done.stderr or done.stdout)}")
+    reason = f" ({'; '.join(said)})" if said else ""
+    raise InputError(f"none of {', '.join(TOOLS)} works here{reason}; one of them has to build and push the image")
 
 
 @dataclass(frozen=True)

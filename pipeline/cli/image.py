@@ -1,0 +1,44 @@
+"""`fracture image`: a bento to a container image."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import InputError
+from pipeline.workspace import project_root
+
+
+def image(
+    bento: Annotated[
+        Path | None, typer.Argument(metavar="[BENTO]", help="Folder of the bento; by default the last one packaged.")
+    ] = None,
+    tag: Annotated[str, typer.Option("--tag", help="Name of the image; by default that of the bento.")] = "",
+    base: Annotated[
+        str,
+        typer.Option("--base", metavar="IMAGE", help="Image with Python 3.11, or a tar file of its root file system."),
+    ] = "",
+) -> None:
+    """Build the container image of a bento with docker, podman or buildah, whichever works here."""
+    from pipeline.deploying import image as images  # noqa: PLC0415  brings packages that --help can do without
+    from pipeline.deploying import push  # noqa: PLC0415
+
+    chosen = bento or newest_bento(project_root())
+    labels = images.labels_of(chosen)
+    version = labels["org.opencontainers.image.version"].replace("+", "-")
+    name = tag or f"{labels['org.opencontainers.image.title']}:{version}"
+    tool = push.find_tool()
+    print(f"building {name} from {chosen} with {tool}; this takes a minute or two", flush=True)
+    images.build(chosen, name, base or images.BASE, tool)
+    print(f"image: {name}")
+    print(f"parts: {images.sbom_path(name)} (CycloneDX)")
+    if tool != "buildah":
+        print(f"try it: {tool} run --rm --read-only --tmpfs /tmp --publish 127.0.0.1:3000:3000 {name}")
+
+
+def newest_bento(root: Path) -> Path:
+    """The bento below build/bento/ that was made last; InputError when there is none."""
+    found = sorted((root / "build/bento").glob("*/bento.yaml"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise InputError("build/bento: there is no bento yet; make one: fracture package")
+    return found[-1].parent
