@@ -28,6 +28,10 @@ LOCATION_STRIDE = 8
 """Pixels of a side of the cells that a localisation head answers for: half of all fractures are under 30 px of 384."""
 _NECK = 96
 """Channels of the localisation head."""
+_WINDOW, _EVIDENCE = 192, 8
+"""Pixels of a side of the windows that are judged one by one, and the channels of what is kept of each."""
+_PLACE = 5
+"""Cells of a side over which the likeliest place is averaged: 40 pixels, about a fracture."""
 TRAINING_KEYS = (
     "architecture", "classes", "image_size", "preprocessing", "model_sha256", "weights_sha256", "best_epoch",
     "data_hash", "split_hash", "test_hash", "dataset", "regions", "views", "run_id",
@@ -126,15 +130,14 @@ def _with_backbone(pixels: Any, options: TrainParams, image_size: int, weights: 
     x = scaling(options.architecture)(layers.Concatenate(name="grey_to_rgb")([pixels, pixels, pixels]))
     backbone = _backbone(options, image_size, weights)
     if options.head == "location":
-        features = _with_location(x, backbone, image_size)
-    else:
-        maps = layers.Activation("linear", name=FEATURE_MAP)(backbone(x))
-        features = layers.GlobalAveragePooling2D(name=FEATURES)(maps)
+        return _with_location(x, backbone, image_size, options)
+    maps = layers.Activation("linear", name=FEATURE_MAP)(backbone(x))
+    features = layers.GlobalAveragePooling2D(name=FEATURES)(maps)
     return layers.Dropout(options.dropout, seed=options.seed, name="dropout")(features)
 
 
-def _with_location(x: Any, backbone: keras.Model, image_size: int) -> Any:
-    """Features (n, k) of the image, among them how strongly its likeliest places speak for a fracture.
+def _with_location(x: Any, backbone: keras.Model, image_size: int, options: TrainParams) -> Any:
+    """Features (n, k) of the image: how strongly its likeliest places and windows speak for a fracture.
 
     Feature maps of three depths, a 32nd, a 16th and an 8th of the image's side, are joined on the finest grid (as in
     feature pyramids: Lin et al., CVPR 2017); each of its cells answers for itself, and boxes supervise it.
@@ -157,15 +160,35 @@ def _with_location(x: Any, backbone: keras.Model, image_size: int) -> Any:
     # Fractures are rare: begun at a probability of 0.02, the first steps are not spent on learning that.
     rare = keras.initializers.Constant(-4.0)
     places = layers.Conv2D(1, 1, bias_initializer=rare, dtype="float32", name=LOCATION_LOGITS)(maps)
+    evidence = _windows(deep, maps, places, options)
+    smooth = layers.AveragePooling2D(_PLACE, strides=1, padding="same", name="place_mean")(places)
     pooled = layers.Concatenate(name="pooled")([
-        layers.GlobalAveragePooling2D(name="pool_mean")(deep),
-        layers.GlobalMaxPooling2D(name="pool_max")(deep),
-        layers.GlobalMaxPooling2D(name="neck_max")(maps),
-        layers.GlobalMaxPooling2D(name="likeliest_place")(places),
-        layers.GlobalAveragePooling2D(name="mean_place")(layers.Activation("sigmoid", name="place_odds")(places)),
+        layers.GlobalMaxPooling2D(name="likeliest_window")(evidence),
+        layers.GlobalMaxPooling2D(name="likeliest_place")(smooth),
+        layers.GlobalMaxPooling2D(name="likeliest_cell")(places),
+    ])  # fmt: skip
+    return layers.BatchNormalization(momentum=0.95, name=FEATURES)(pooled)
+
+
+def _windows(deep: Any, maps: Any, places: Any, options: TrainParams) -> Any:
+    """Evidence (n, k, k, channels) of every window of the image as large as the patches that training begins with.
+
+    What is learned of a patch thus holds for an image: of any size, it is as suspicious as its most suspicious window
+    (multiple instance learning). Pooling over the whole image would drown a fracture in normal bone.
+    """
+    side = min(_WINDOW // 32, deep.shape[1])
+    fine = side * 32 // LOCATION_STRIDE
+    step = 32 // LOCATION_STRIDE
+    seen = layers.Concatenate(name="window_features")([
+        layers.AveragePooling2D(side, strides=1, name="window_mean")(deep),
+        layers.MaxPooling2D(side, strides=1, name="window_max")(deep),
+        layers.MaxPooling2D(fine, strides=step, name="window_neck")(maps),
+        layers.MaxPooling2D(fine, strides=step, name="window_place")(places),
     ])  # fmt: skip
     # Means and maxima differ tenfold in scale; one learning rate has to do for all of them.
-    return layers.BatchNormalization(momentum=0.95, name=FEATURES)(pooled)
+    scaled = layers.BatchNormalization(momentum=0.95, name="window_scale")(seen)
+    dropped = layers.SpatialDropout2D(options.dropout, seed=options.seed, name="dropout")(scaled)
+    return layers.Conv2D(_EVIDENCE, 1, name="window_evidence")(dropped)
 
 
 def located(model: keras.Model) -> keras.Model:
