@@ -22,6 +22,7 @@ mount --bind "$1" "$1"
 mount --rbind /dev "$1/dev"
 mount --rbind /proc "$1/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
+echo "127.0.0.1 localhost" >"$1/etc/hosts"  # every runtime gives one
 mount -o remount,bind,ro "$1"
 shift
 exec "$@"
