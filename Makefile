@@ -14,7 +14,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup demo serve test lint format mlflow lock benchmark clean
+.PHONY: help setup cloud-setup demo serve test test-slow lint format mlflow lock benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 
 test: setup cloud-setup ## the quick tests, as CI runs them
 	@tests/run
+
+test-slow: setup ## the tests that take minutes: killed trainings, experiments, how a trained model behaves
+	@TEST_PART=slow tests/run
 
 lint: setup ## ruff (lint and format) and mypy
 	ruff check .

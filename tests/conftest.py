@@ -209,11 +209,13 @@ def bundle_folder(once: Once, trained_folder: Path) -> Path:
 
 
 SLOW_FILES = (
+    "test_image.py",
     "test_pipeline.py",
     "test_packaging.py",
+    "test_web.py",
+    "test_aws.py",
     "test_interruptions.py",
     "test_model_behaviour.py",
-    "test_web.py",
 )
 """Minutes each: the first to begin, so that no worker is left with one while the others have nothing to do."""
 

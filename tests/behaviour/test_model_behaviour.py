@@ -21,6 +21,8 @@ from pipeline.prepared import load
 from pipeline.sources import sample
 from serving.imaging import Preprocessing, prepare
 
+pytestmark = pytest.mark.slow
+
 SIZE = 112
 Score = Callable[[list[npt.NDArray[np.uint8]]], npt.NDArray[np.float64]]
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.pipeline.project import Project, ran
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 def test_a_wrong_parameter_stops_before_anything_is_lost(tiny: Project) -> None:

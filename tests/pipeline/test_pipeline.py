@@ -74,6 +74,7 @@ def test_promote_and_doctor_name_the_champion(tiny: Project) -> None:
     assert "sample 1 (normal, fractured), 90 images" in printed
 
 
+@pytest.mark.slow
 def test_another_learning_rate_repeats_train_and_what_follows_only(tiny: Project) -> None:
     tiny.change("train", learning_rate=0.002)
     printed = tiny.run("dvc", "repro")
@@ -84,6 +85,7 @@ def test_another_learning_rate_repeats_train_and_what_follows_only(tiny: Project
     assert (tiny.root / "dvc_plots/index.html").is_file()
 
 
+@pytest.mark.slow
 def test_experiments_run_in_place_and_in_a_copy_and_register_in_the_same_database(tiny: Project) -> None:
     tiny.run("dvc", "exp", "run", "-S", "train.learning_rate=0.0005", "-n", "slower")
     tiny.run("dvc", "exp", "run", "--temp", "-S", "train.learning_rate=0.0007", "-n", "elsewhere")

@@ -196,6 +196,7 @@ def test_only_fine_tuning_moves_the_backbone_and_its_batch_statistics_only_if_as
     assert any("moving" in path for path in moved) == (phase == 1 and statistics == "adapted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_stop_in_either_phase_or_between_them_changes_nothing(
     squares: Squares, tmp_path: Path, backbone_weights: str, stop_after: int
@@ -425,6 +426,7 @@ print(json.dumps(state.history))
 """
 
 
+@pytest.mark.slow
 def test_two_mirrored_devices_learn_what_one_learns(squares: Squares, tmp_path: Path) -> None:
     import pickle
 
