@@ -1,5 +1,6 @@
 """`fracture deploy`: a registered model, served in a cloud."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import typer
 
 from pipeline.cli.package import CHAMPION, make, require_model
 from pipeline.deploying import aws as cloud
+from pipeline.deploying import azure as other
 from pipeline.deploying import image, probe, push
 from pipeline.deploying.probe import Endpoint
 from pipeline.errors import InputError
@@ -53,7 +55,13 @@ def aws(
     """Serve the champion on Fargate; run again it updates what is there."""
     root = project_root()
     request = cloud.Request(
-        region, root / "deploy/aws", name, certificate, domain, allow_plain_http, _parameters(settings or [])
+        region,
+        root / "deploy/aws",
+        name,
+        certificate,
+        domain,
+        allow_plain_http,
+        _parameters(settings or [], "deploy/aws/service.yaml"),
     )
     client = cloud.make_client(region, dry_run, typer.echo)
     try:
@@ -74,6 +82,46 @@ def aws(
         raise typer.Exit(_INTERRUPTED) from None
 
 
+@app.command()
+def azure(
+    group: Annotated[str, typer.Option("--resource-group", help="An existing resource group of your own for it.")],
+    *,
+    model: Annotated[
+        str,
+        typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle."),
+    ] = CHAMPION,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of deploy/azure/main.bicep; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show every command and change nothing.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the resource group with everything in it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Serve the champion on Container Apps; run again it updates what is there. Keys come from API_KEYS."""
+    root = project_root()
+    request = other.Request(
+        group,
+        root / "deploy/azure",
+        _parameters(settings or [], "deploy/azure/main.bicep"),
+        os.environ.get(other.KEYS, ""),
+    )
+    client = other.make_client(dry_run, typer.echo)
+    try:
+        if delete:
+            found = other.delete(request, client, lambda question: _ask(question, yes or dry_run))
+            typer.echo("deleted" if found and not dry_run else "nothing was changed" if found else "there was nothing")
+            return
+        client.require()
+        require_model(model)
+        if model != CHAMPION:
+            _ask(f"--model {model} is not the champion. Deploy it?", yes or dry_run)
+        other.deploy(request, client, _hands(root, model, dry_run))
+    except KeyboardInterrupt:
+        print("interrupted; Azure finishes what it has begun; run the command again, or with --delete", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
 def _ask(question: str, yes: bool) -> None:
     """Return when a person agrees; InputError when they do not, or when nobody is there to be asked."""
     if yes:
@@ -84,12 +132,12 @@ def _ask(question: str, yes: bool) -> None:
         raise InputError("nothing was changed")
 
 
-def _parameters(settings: list[str]) -> dict[str, str]:
+def _parameters(settings: list[str], template: str) -> dict[str, str]:
     found = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not (equals and re.fullmatch(r"[A-Za-z0-9]+", key)):
-            raise InputError(f"--set {setting}: write KEY=VALUE, with a parameter of deploy/aws/service.yaml")
+            raise InputError(f"--set {setting}: write KEY=VALUE, with a parameter of {template}")
         found[key] = value
     return found
 

@@ -35,15 +35,15 @@ def write_program(path: Path, python: str) -> None:
     path.chmod(0o755)
 
 
-def recorded(folder: Path, answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:
-    """An `aws` in `folder` that gives recorded answers, and writes what it was asked to calls.txt.
+def recorded(folder: Path, answers: Mapping[str, Sequence[Mapping[str, Any]]], program: str = "aws") -> Path:
+    """An `aws` (or another program) in `folder` that gives recorded answers, and writes what it was asked to calls.txt.
 
     `answers`: "service operation" -> what it prints (out, err) and its exit code (code), one after the other; the
     last one is given again and again. Anything else is refused.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "answers.json").write_text(json.dumps({key: list(value) for key, value in answers.items()}))
-    write_program(folder / "aws", _RECORDED.replace("FOLDER", repr(str(folder))))
+    write_program(folder / program, _RECORDED.replace("FOLDER", repr(str(folder))))
     return folder
 
 
