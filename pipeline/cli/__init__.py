@@ -35,6 +35,7 @@ _COMMANDS = {
 
 _GROUPS = {
     "data": "Fill data/ from a source.",
+    "remote": "Where a team keeps data and models, through DVC.",
     "deploy": "Serve a registered model in a cloud.",
 }
 """Name of each group of commands, which is also its module here -> its line of help."""
