@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,6 +219,13 @@ SLOW_FILES = (
     "test_model_behaviour.py",
 )
 """Minutes each: the first to begin, so that no worker is left with one while the others have nothing to do."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give networks the same starting weights in any order of the tests; an unlucky draw has only dead units."""
+    if keras := sys.modules.get("keras"):
+        keras.utils.set_random_seed(0)
 
 
 @pytest.hookimpl(trylast=True)

@@ -248,6 +248,7 @@ def _large(data: Prepared) -> Prepared:
     return replace(data, images=images, preprocessing=Preprocessing(64))
 
 
+@pytest.mark.slow
 def test_patches_come_before_whole_images_and_a_stop_between_them_changes_nothing(
     squares: Squares, tmp_path: Path, backbone_weights: str
 ) -> None:
