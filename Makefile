@@ -24,7 +24,8 @@ setup: $(VENV)/.installed ## make the environment in .venv from the hashed lock 
 $(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed; name one with: make setup PYTHON=python3.12")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/uv.txt
+	@# Only the first time: the lock contains uv, and not the pip that brought it.
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/uv.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/full.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi
