@@ -189,24 +189,33 @@ def trained_folder(once: Once) -> Path:
 @pytest.fixture(scope="session")
 def bundle_folder(once: Once, trained_folder: Path) -> Path:
     """Make the bundle of the small sample's model, with pictures; copy it before changing anything in it."""
+    return once("bundle", functools.partial(_bundle, trained_folder, "1")) / "bundle"
 
-    def make(root: Path) -> None:
-        from pipeline import models, packaging, prepared
-        from serving.decision import Decision
 
-        model, training = models.load_trained(trained_folder / "build/model")
-        tags = {"gates": "passed", "git_commit": "unknown"}
-        found = packaging.Registered(
-            version=SimpleNamespace(name="bone-fracture", version="1", run_id=training["run_id"], tags=tags),
-            model=model,
-            training=training,
-            decision=Decision.from_dict(json.loads((trained_folder / "build/decision.json").read_text())),
-            metrics=json.loads((trained_folder / "reports/metrics.json").read_text()),
-            reference=trained_folder / "build/reference.npz",
-        )
-        packaging.write_bundle(found, prepared.load(trained_folder / "prepared"), root / "bundle")
+@pytest.fixture(scope="session")
+def second_bundle_folder(once: Once, trained_folder: Path) -> Path:
+    """Make the bundle of a second version of that model."""
+    return once("bundle-2", functools.partial(_bundle, trained_folder, "2")) / "bundle"
 
-    return once("bundle", make) / "bundle"
+
+def _bundle(trained: Path, version: str, root: Path) -> None:
+    from pipeline import models, packaging, prepared
+    from serving.decision import Decision
+
+    model, training = models.load_trained(trained / "build/model")
+    if version != "1":
+        head = model.get_layer("logits")
+        head.set_weights([weights * 1.01 for weights in head.get_weights()])
+    tags = {"gates": "passed", "git_commit": "unknown"}
+    found = packaging.Registered(
+        version=SimpleNamespace(name="bone-fracture", version=version, run_id=training["run_id"], tags=tags),
+        model=model,
+        training=training,
+        decision=Decision.from_dict(json.loads((trained / "build/decision.json").read_text())),
+        metrics=json.loads((trained / "reports/metrics.json").read_text()),
+        reference=trained / "build/reference.npz",
+    )
+    packaging.write_bundle(found, prepared.load(trained / "prepared"), root / "bundle")
 
 
 SLOW_FILES = (

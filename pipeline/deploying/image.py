@@ -76,7 +76,8 @@ def labels_of(bento: Path) -> dict[str, str]:
         f"{LABEL}.registry-version": manifest.version,
         f"{LABEL}.run-id": origin.run_id,
         f"{LABEL}.data-hash": origin.data_hash,
-        f"{LABEL}.bundle-sha256": opened.sha256,
+        f"{LABEL}.bundle-sha256": manifest.digest,
+        f"{LABEL}.model-sha256": opened.sha256,
     }
 
 

@@ -146,7 +146,8 @@ def test_it_holds_no_installer_and_no_compiler(built: Built) -> None:
 def test_its_labels_say_where_the_model_comes_from(built: Built) -> None:
     opened = bundle.read(built.bento / "src/bundle")
     labels = built.facts["Labels"]
-    assert labels["org.bone-fracture.bundle-sha256"] == opened.sha256
+    assert labels["org.bone-fracture.bundle-sha256"] == opened.manifest.digest
+    assert labels["org.bone-fracture.model-sha256"] == opened.sha256
     assert labels["org.bone-fracture.run-id"] == opened.manifest.origin.run_id
     assert labels["org.bone-fracture.data-hash"] == opened.manifest.origin.data_hash
     assert labels["org.bone-fracture.registry-version"] == opened.manifest.version
@@ -282,7 +283,7 @@ def test_each_tool_gets_base_labels_and_tag(
     assert words[0] == ("bud" if tool == "buildah" else "build")
     assert words[words.index("--tag") + 1] == TAG
     assert f"BASE={image.BASE}" in words
-    assert sum(word.startswith(f"{image.LABEL}.") for word in words) == 4
+    assert sum(word.startswith(f"{image.LABEL}.") for word in words) == 5
 
 
 def test_the_lock_is_read_whole() -> None:
