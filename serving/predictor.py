@@ -14,7 +14,7 @@ from serving.decision import STATEMENTS, Suspicion
 from serving.heatmap import Map
 from serving.imaging import Decoded, Letterbox, Pixels
 from serving.network import MAP, SCORES, Network
-from serving.statistics import INPUTS, input_statistics, texture
+from serving.statistics import INPUTS, input_statistics, stated, texture
 
 RESPONSE_SCHEMA = 1
 """Version of the answer's form."""
@@ -87,8 +87,8 @@ class Prediction:
 
     def statistics(self) -> dict[str, float]:
         """Input statistics and distance by name, for logs and drift."""
-        named = {name: round(float(value), 4) for name, value in zip(INPUTS, self.inputs, strict=True)}
-        return {**named, "distance": round(self.distance, 4)}
+        named = {name: stated(value) for name, value in zip(INPUTS, self.inputs, strict=True)}
+        return {**named, "distance": stated(self.distance)}
 
 
 @dataclass(frozen=True)

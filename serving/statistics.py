@@ -47,6 +47,11 @@ def input_statistics(canvas: Pixels) -> Array:
     )
 
 
+def stated(value: float) -> float:
+    """A statistic as answers and the log state it: four decimals."""
+    return round(float(value), 4)
+
+
 def texture(canvas: Pixels) -> Array:
     """How steep one model input, uint8 (size, size), is at five scales; float64 (TEXTURE,), 0 to 8.
 
@@ -151,7 +156,8 @@ def reference_of(
     Images of one group are so alike that none of them is measured by a reference that holds another.
     """
     quantiles = {
-        "inputs": np.quantile(inputs, QUANTILES, axis=0).T,
+        # Values that occurred, none between two: those of many images, such as one aspect, stay equal to later ones.
+        "inputs": np.quantile(inputs, QUANTILES, axis=0, method="inverted_cdf").T,
         "scores": np.quantile(probabilities, QUANTILES),
         "scored": np.array(float(len(probabilities))),
         "features": np.stack([features.mean(axis=0), features.std(axis=0)]),
@@ -206,7 +212,11 @@ sqrt(1/n + 1/m)."""
 
 
 def shift(expected: Array, behind: float, found: Array) -> Shift:
-    """Compare later values (n,), n > 0, with the quantiles (101,), which may repeat, of `behind` earlier ones."""
+    """Compare later values (n,), n > 0, with the quantiles (101,), which may repeat, of `behind` earlier ones.
+
+    Both as an answer states them: what differs behind its last digit is no shift.
+    """
+    expected, found = (np.array([stated(value) for value in values]) for values in (expected, found))
     points = np.concatenate([expected, found])
     theirs = np.searchsorted(np.sort(expected), points, side="right") / len(expected)
     ours = np.searchsorted(np.sort(found), points, side="right") / len(found)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from serving.predictor import Prediction
-from serving.statistics import INPUTS, QUANTILES, Reference
+from serving.statistics import INPUTS, QUANTILES, Reference, stated
 
 _LATENCIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PROBABILITIES = tuple(n / 20 for n in range(1, 20))
@@ -108,7 +108,7 @@ class Telemetry:
 
 def _increasing(bounds: Iterable[float]) -> list[float]:
     """Without the repetitions that a statistic which is nearly always the same gives."""
-    rounded = [round(float(bound), 4) for bound in bounds]
+    rounded = [stated(bound) for bound in bounds]
     return sorted(set(rounded)) or [0.0]
 
 

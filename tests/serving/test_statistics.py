@@ -17,8 +17,9 @@ def _textures(count: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(3, 1, (count, TEXTURE))
 
 
-def _reference(textures: Array, groups: npt.NDArray[np.str_] | None = None) -> Reference:
-    inputs = np.random.default_rng(0).normal(0, 1, (300, len(statistics.INPUTS)))
+def _reference(textures: Array, groups: npt.NDArray[np.str_] | None = None, inputs: Array | None = None) -> Reference:
+    if inputs is None:
+        inputs = np.random.default_rng(0).normal(0, 1, (300, len(statistics.INPUTS)))
     names = np.arange(len(textures)).astype(str) if groups is None else groups
     return statistics.reference_of(
         inputs=inputs,
@@ -127,6 +128,18 @@ def test_images_of_one_group_do_not_measure_each_other() -> None:
     in_pairs = np.array([f"{number // 2:02d}" for number in range(40)])
     each_alone = np.array([f"{number:02d}" for number in range(40)])
     assert np.median(_reference(pairs, in_pairs).distances) > 1.2 * np.median(_reference(pairs, each_alone).distances)
+
+
+@pytest.mark.parametrize("size", [224, 320, 448])
+def test_images_of_few_aspects_are_no_shift(size: int) -> None:
+    """Nearly all of a clinic's images have one of a few aspects: 7 of 10 here, and any other one of the rest."""
+    rng = np.random.default_rng(3)
+    height = np.where(rng.random(3000) < 0.7, round(size * 373 / 454), rng.integers(size // 2, size, 3000))
+    inputs = np.tile(height[:, None] / size, (1, len(statistics.INPUTS)))
+    reference = _reference(_textures(100), inputs=inputs[:2000])
+    # As an answer states them; four decimals of 23/32 round either way.
+    later = np.array([statistics.stated(value) for value in inputs[2000:, 0]])
+    assert statistics.shift(reference.inputs[0], 2000, later).distance < 0.08
 
 
 def test_reference_survives_its_file(tmp_path: Path) -> None:
