@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import sqlalchemy
@@ -43,23 +43,30 @@ def problem(settings: Mapping[str, str]) -> str | None:
     for name, meaning in _NEEDED.items():
         if not settings.get(name, "").strip():
             return f"{name} is not set: {meaning}"
+    return next(_wrong(settings), None)
+
+
+def _wrong(settings: Mapping[str, str]) -> Iterator[str]:
     password, key = settings["MLFLOW_AUTH_ADMIN_PASSWORD"], settings["MLFLOW_FLASK_SERVER_SECRET_KEY"]
+    if _is_guessed(password):
+        yield "MLFLOW_AUTH_ADMIN_PASSWORD is one that people guess; make one with: openssl rand -base64 18"
     if len(password) < 14:
-        return "MLFLOW_AUTH_ADMIN_PASSWORD is too short: at least 14 characters"
-    if "password" in password.lower() or len(set(password)) < 6:
-        return "MLFLOW_AUTH_ADMIN_PASSWORD is one that people guess; make one with: openssl rand -base64 18"
-    if len(key) < 32 or len(set(key)) < 6:
-        return "MLFLOW_FLASK_SERVER_SECRET_KEY is too weak: make one with: openssl rand -hex 32"
+        yield "MLFLOW_AUTH_ADMIN_PASSWORD is too short: at least 14 characters"
+    if len(key) < 32 or _is_guessed(key):
+        yield "MLFLOW_FLASK_SERVER_SECRET_KEY is too weak: make one with: openssl rand -hex 32"
     if key == password:
-        return "MLFLOW_FLASK_SERVER_SECRET_KEY is the administrator's password: make another"
+        yield "MLFLOW_FLASK_SERVER_SECRET_KEY is the administrator's password: make another"
     if not _ARTIFACTS.fullmatch(settings["TRACKING_ARTIFACTS"]):
-        return "TRACKING_ARTIFACTS is no address of artifacts: s3://BUCKET/PATH or wasbs://CONTAINER@ACCOUNT.blob..."
+        yield "TRACKING_ARTIFACTS is no address of artifacts: s3://BUCKET/PATH or wasbs://CONTAINER@ACCOUNT.blob..."
     if not _HOST.fullmatch(settings["TRACKING_HOST"]):
-        return "TRACKING_HOST is no host name: give it without https:// and without a port"
+        yield "TRACKING_HOST is no host name: give it without https:// and without a port"
     for name in ("TRACKING_WORKERS", "TRACKING_PORT"):
         if not re.fullmatch(r"[1-9]\d{0,4}", settings.get(name, "1")):
-            return f"{name} is no number"
-    return None
+            yield f"{name} is no number"
+
+
+def _is_guessed(secret: str) -> bool:
+    return "password" in secret.lower() or len(set(secret)) < 6
 
 
 def server_settings(settings: Mapping[str, str], auth: Path) -> dict[str, str]:
