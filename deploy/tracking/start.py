@@ -15,9 +15,9 @@ from pathlib import Path
 
 import sqlalchemy
 
-DATABASE = "postgresql://"
+DATABASE = "postgresql+psycopg2://"
 """Whatever the PG* variables say."""
-_USERS = "postgresql://?options=-csearch_path%3Dusers"
+_USERS = f"{DATABASE}?options=-csearch_path%3Dusers"
 """The same database, in a schema of its own: one dump holds both, and the tables of the two stay apart."""
 _NEEDED = {
     "MLFLOW_AUTH_ADMIN_USERNAME": "the name of the first administrator",

@@ -1,9 +1,11 @@
 """A team's tracking server as deploy/tracking runs it: PostgreSQL, the server, TLS before it, all on loopback."""
 
+import contextlib
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.certificates import Certificate
-from tests.deploy.containers import status, wait_for
+from tests.deploy.containers import wait_for
 from tests.deploy.test_replacement import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +76,9 @@ class Postgres:
     def control(self, *words: str) -> None:
         """pg_ctl, until what it was asked for is done; its log goes to a file, or the pipe would never end."""
         options = f"-h {HOST} -p {self.port} -k {self.folder} -F"
-        self.run("pg_ctl", "--pgdata", self.folder / "data", "--log", self.folder / "log.txt", "-o", options, "-w", *words)
+        self.run(
+            "pg_ctl", "--pgdata", self.folder / "data", "--log", self.folder / "log.txt", "-o", options, "-w", *words
+        )
 
     def sql(self, statement: str) -> str:
         """What a statement answers, through psql and the password."""
@@ -136,8 +140,19 @@ def server(environment: Mapping[str, str], folder: Path) -> Iterator[str]:
         wait_for(f"{address}/health", process, log)
         yield address
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(40)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(40)
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nobody listens: {log.read_text()}")
 
 
 @contextmanager
@@ -158,12 +173,7 @@ def tls(target: str, certificate: Certificate, folder: Path) -> Iterator[str]:
             stdout=file, stderr=file,
         )  # fmt: skip
     try:
-        end = time.monotonic() + 20
-        while status(f"http://{HOST}:{port}/") != 400:  # plain HTTP at a TLS port
-            assert process.poll() is None, log.read_text()
-            if time.monotonic() > end:
-                break
-            time.sleep(0.1)
+        _wait_for_port(port, process, log)
         yield f"https://{HOST}:{port}"
     finally:
         process.terminate()
