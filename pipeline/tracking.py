@@ -143,8 +143,9 @@ class Mirror:
             action()
         except Exception as error:  # noqa: BLE001  whatever MLflow raises, training goes on
             self._broken = True
-            reason = _refusal(error) or f"it does not answer ({one_line(error)})"
-            print(f"warning: MLflow at {shown_uri()}: {reason}; going on with files only")
+            refusal = _refusal(error)
+            what = f": {refusal}" if refusal else f" does not answer ({one_line(error)})"
+            print(f"warning: MLflow at {shown_uri()}{what}; going on with files only")
 
 
 def log_params(mlflow: Any, run_id: str, values: Mapping[str, Any]) -> None:

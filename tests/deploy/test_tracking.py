@@ -1,6 +1,5 @@
 """A team's registry on real servers: PostgreSQL, the start program of deploy/tracking, buckets, TLS before it."""
 
-import json
 import shutil
 import subprocess
 import tempfile
@@ -15,6 +14,7 @@ import requests
 from ruamel.yaml import YAML
 
 from pipeline import register, registry, tracking
+from pipeline.errors import InputError
 from tests.deploy import checkers
 from tests.deploy.certificates import make_certificate
 from tests.deploy.test_aws import ask
@@ -199,55 +199,78 @@ def test_no_secret_is_in_the_log(team: Team, registered: Project) -> None:
         assert secret not in log
 
 
-def test_who_may_only_read_promotes_nothing_by_command_or_in_the_ui(team: Team, registered: Project) -> None:
-    before = aliases(team)
-    printed = as_reader(team, registered).run("fracture", "promote", "1", code=1).strip()
-    assert printed.startswith("error: MLflow at https://")
-    assert f"{READER} has no permission for this" in printed
-    assert len(printed.splitlines()) == 1
-    assert move_champion(team, "1", (READER, READER_PASSWORD)) == 403
-    assert aliases(team) == before
-
-
-def test_a_wrong_password_is_one_line(team: Team, registered: Project) -> None:
-    other = Project(registered.root)
-    other.environment.update(team.login(READER, "not the password"))
-    printed = other.run("fracture", "promote", code=1).strip()
-    assert "it does not know this login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in printed
-    assert len(printed.splitlines()) == 1
-
-
-def test_an_unknown_certificate_is_one_line(team: Team, registered: Project) -> None:
-    other = Project(registered.root)
-    login = team.login()
-    del login["MLFLOW_TRACKING_SERVER_CERT_PATH"]
-    other.environment.update(login)
-    printed = other.run("fracture", "promote", code=1).strip()
-    assert "its certificate is not one that this machine trusts" in printed
-    assert len(printed.splitlines()) == 1
-
-
-def test_what_is_promoted_in_the_ui_is_packaged_even_by_who_may_only_read(team: Team, registered: Project) -> None:
-    assert move_champion(team, "1") == 200
-    printed = as_reader(team, registered).run("fracture", "package")
-    assert f"{MODEL} version 1" in printed
-    assert f"note: version 1 of {MODEL} became champion outside fracture; this user may not record it" in printed
-    manifest = json.loads((registered.root / f"build/bundle/{MODEL}-1/model.json").read_text())
-    assert manifest["origin"]["version"] == "1"
-
-
-def test_a_promotion_names_the_login_at_the_server(team: Team, registered: Project) -> None:
-    printed = registered.run("fracture", "promote", "1", "--reason", "read by two")
-    assert f"recorded: {ADMIN}" in printed or "recorded: unknown (moved outside" in printed
-    assert aliases(team)[registry.CHAMPION] == "1"
-
-
 @pytest.fixture
 def connected(team: Team, monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow in this process, logged in to the team's server."""
     for name, value in team.login().items():
         monkeypatch.setenv(name, value)
     return tracking.connect()
+
+
+@pytest.fixture
+def nothing_promoted(registered: Project, connected: Any) -> None:
+    client = connected.MlflowClient()
+    client.delete_registered_model_alias(MODEL, registry.CHAMPION)
+    client.set_registered_model_tag(MODEL, "champion_history", "[]")
+
+
+@pytest.mark.usefixtures("nothing_promoted")
+def test_who_may_only_read_promotes_nothing_by_command_or_in_the_ui(team: Team, registered: Project) -> None:
+    printed = as_reader(team, registered).run("fracture", "promote", "1", code=1).strip()
+    assert printed.startswith("error: MLflow at https://")
+    assert f"{READER} has no permission for this" in printed
+    assert len(printed.splitlines()) == 1
+    assert move_champion(team, "1", (READER, READER_PASSWORD)) == 403
+    assert registry.CHAMPION not in aliases(team)
+
+
+def test_who_may_only_read_changes_no_run(team: Team, connected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tracking.Mirror(name="of somebody else")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", READER)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", READER_PASSWORD)
+    with pytest.raises(InputError, match=f"{READER} has no permission for this"):
+        tracking.require(lambda mlflow: tracking.log_metrics(mlflow, run.run_id, {"loss": 0.1}, 1))
+    with pytest.raises(InputError, match=f"{READER} has no permission for this"):
+        tracking.require(lambda mlflow: mlflow.MlflowClient().log_artifact(run.run_id, str(team.certificate)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("MLFLOW_TRACKING_PASSWORD", "wrong", "it does not know this login; set MLFLOW_TRACKING_USERNAME and "),
+        ("MLFLOW_TRACKING_SERVER_CERT_PATH", "", "its certificate is not one that this machine trusts"),
+    ],
+)
+def test_a_wrong_login_or_an_unknown_certificate_is_one_line(
+    connected: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    line: str,
+) -> None:
+    monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    with pytest.raises(InputError, match=line) as raised:
+        tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), MODEL, None))
+    assert len(str(raised.value).splitlines()) == 1
+    tracking.Mirror(name="never")
+    assert line in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("nothing_promoted")
+def test_what_is_promoted_in_the_ui_is_packaged_even_by_who_may_only_read(team: Team, registered: Project) -> None:
+    assert move_champion(team, "1") == 200
+    printed = as_reader(team, registered).run("fracture", "package")
+    assert f"{MODEL} version 1" in printed
+    assert f"note: version 1 of {MODEL} became champion outside fracture; this user may not record it" in printed
+    assert (registered.root / f"build/bundle/{MODEL}-1/model.json").is_file()
+
+
+@pytest.mark.usefixtures("nothing_promoted")
+def test_a_promotion_names_the_login_at_the_server(team: Team) -> None:
+    move = tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), MODEL, "1", reason="read by two"))
+    assert move.by == ADMIN
+    assert aliases(team)[registry.CHAMPION] == "1"
 
 
 def epochs(mlflow: Any, run_id: str) -> list[int]:
