@@ -1,10 +1,13 @@
 """A team's registry on real servers: PostgreSQL, the start program of deploy/tracking, buckets, TLS before it."""
 
 import shutil
+import socket
+import ssl
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from ruamel.yaml import YAML
 from pipeline import register, registry, tracking
 from pipeline.errors import InputError
 from tests.deploy import checkers
+from tests.deploy.blobs import ACCOUNT, azurite
 from tests.deploy.certificates import make_certificate
 from tests.deploy.test_aws import ask
 from tests.deploy.test_replacement import free_port
@@ -47,6 +51,7 @@ class Team:
     """The running servers, as people reach them."""
 
     url: str
+    inner: str  # behind the proxy's back
     certificate: Path
     database: Postgres
     log: Path
@@ -95,7 +100,7 @@ def team(folder: Path, database: Postgres, moto: str, cloud: dict[str, str]) -> 
     with ExitStack() as stack:
         inner = stack.enter_context(server(environment, folder / "server"))
         url = stack.enter_context(tls(inner, certificate, folder / "proxy"))
-        made = Team(url, certificate.chain, database, folder / "server/log.txt")
+        made = Team(url, inner, certificate.chain, database, folder / "server/log.txt")
         body = {"username": READER, "password": READER_PASSWORD}
         assert made.ask("POST", "/api/2.0/mlflow/users/create", json=body).status_code == 200
         yield made
@@ -161,13 +166,21 @@ def test_a_name_or_a_page_of_somebody_else_is_refused(team: Team) -> None:
     assert team.ask("POST", path, json=body, headers={"Origin": team.url}).status_code == 200
 
 
-def test_old_tls_is_refused(team: Team) -> None:
-    port = team.url.rpartition(":")[2]
-    done = subprocess.run(
-        ["openssl", "s_client", "-connect", f"{HOST}:{port}", "-tls1_1", "-cipher", "ALL@SECLEVEL=0"],
-        input="", capture_output=True, text=True, check=False, timeout=20,
-    )  # fmt: skip
-    assert done.returncode != 0
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2])
+def test_old_tls_is_refused(team: Team, version: ssl.TLSVersion) -> None:
+    context = ssl.create_default_context(cafile=team.certificate)
+    context.set_ciphers("ALL@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    port = int(team.url.rpartition(":")[2])
+    accepted = version >= ssl.TLSVersion.TLSv1_2
+    with (
+        nullcontext() if accepted else pytest.raises(ssl.SSLError),
+        socket.create_connection((HOST, port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=HOST),
+    ):
+        assert accepted
 
 
 def test_only_an_administrator_makes_users(team: Team) -> None:
@@ -235,21 +248,24 @@ def test_who_may_only_read_changes_no_run(team: Team, connected: Any, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "line"),
+    ("setting", "line"),
     [
-        ("MLFLOW_TRACKING_PASSWORD", "wrong", "it does not know this login; set MLFLOW_TRACKING_USERNAME and "),
-        ("MLFLOW_TRACKING_SERVER_CERT_PATH", "", "its certificate is not one that this machine trusts"),
+        (("MLFLOW_TRACKING_PASSWORD", "wrong"), "it does not know this login; set MLFLOW_TRACKING_USERNAME and "),
+        (("MLFLOW_TRACKING_SERVER_CERT_PATH", ""), "its certificate is not one that this machine trusts"),
     ],
 )
 def test_a_wrong_login_or_an_unknown_certificate_is_one_line(
     connected: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    name: str,
-    value: str,
+    setting: tuple[str, str],
     line: str,
 ) -> None:
-    monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    name, value = setting
+    if value:
+        monkeypatch.setenv(name, value)
+    else:
+        monkeypatch.delenv(name)
     with pytest.raises(InputError, match=line) as raised:
         tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), MODEL, None))
     assert len(str(raised.value).splitlines()) == 1
@@ -309,19 +325,41 @@ def test_what_was_logged_while_the_database_was_away_is_completed_from_the_files
 def test_a_guesser_of_passwords_has_to_wait(team: Team, folder: Path) -> None:
     (folder / "guessed").mkdir()
     certificate = make_certificate(folder / "guessed", HOST)
-    port = team.log.parent  # the same server behind a proxy of its own, or the other tests would wait too
-    inner = f"http://{HOST}:{_port_of(port)}"
-    with tls(inner, certificate, folder / "guessed/proxy") as url:
-        other = Team(url, certificate.chain, team.database, team.log)
+    # The same server behind a proxy of its own, or the other tests would wait too.
+    with tls(team.inner, certificate, folder / "guessed/proxy") as url:
+        other = Team(url, team.inner, certificate.chain, team.database, team.log)
         seen = [other.ask("GET", "/", (ADMIN, f"guess {number}")).status_code for number in range(40)]
         assert seen[:20] == [401] * 20
         assert seen[-1] == 429
         assert other.ask("GET", "/").status_code == 429
 
 
-def _port_of(server_folder: Path) -> int:
-    line = next(line for line in (server_folder / "log.txt").read_text().splitlines() if "Uvicorn running on" in line)
-    return int(line.partition(f"http://{HOST}:")[2].split()[0])
+@pytest.mark.azurite
+def test_artifacts_lie_in_a_container_of_blob_storage_as_well(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = {name: folder / f"azure/{name}" for name in ("database", "blobs", "artifact")}
+    for place in places.values():
+        place.mkdir(parents=True)
+    with ExitStack() as stack:
+        database = stack.enter_context(postgres(places["database"]))
+        blobs = stack.enter_context(azurite(places["blobs"]))
+        blobs.make("models")
+        environment = {
+            **settings(database, f"wasbs://models@{ACCOUNT}.blob.core.windows.net/team", free_port()),
+            "AZURE_STORAGE_CONNECTION_STRING": blobs.connection,
+        }
+        url = stack.enter_context(server(environment, folder / "azure/server"))
+        for name, value in {"URI": url, "USERNAME": ADMIN, "PASSWORD": ADMIN_PASSWORD}.items():
+            monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+        monkeypatch.delenv("MLFLOW_TRACKING_SERVER_CERT_PATH", raising=False)
+        run_id = tracking.Mirror(name="azure").run_id
+        client = tracking.connect().MlflowClient()
+        given = places["artifact"] / "figures.json"
+        given.write_text("{}")
+        client.log_artifact(run_id, str(given), "reports")
+        [name] = blobs.names("models")
+        assert name.startswith("team/")
+        assert name.endswith("reports/figures.json")
+        assert Path(client.download_artifacts(run_id, "reports/figures.json")).read_text() == "{}"
 
 
 GOOD = {
