@@ -1,5 +1,6 @@
 """A team's registry on real servers: PostgreSQL, the start program of deploy/tracking, buckets, TLS before it."""
 
+import os
 import shutil
 import socket
 import ssl
@@ -28,6 +29,7 @@ from tests.deploy.tracking_server import (
     ADMIN_PASSWORD,
     DATABASE_PASSWORD,
     HOST,
+    PUBLIC,
     START,
     Postgres,
     postgres,
@@ -42,6 +44,7 @@ FOLDER = START.parent
 MODEL = "bone-fracture"
 READER, READER_PASSWORD = "reader", "looks and does not touch"
 BUCKET = "team-models"
+USERS = "/api/2.0/mlflow/users/"
 
 pytestmark = [pytest.mark.postgres, pytest.mark.proxy, pytest.mark.timeout(300)]
 
@@ -68,7 +71,7 @@ class Team:
         """Variables of somebody who works with this server."""
         return {
             "MLFLOW_TRACKING_URI": self.url, "MLFLOW_TRACKING_SERVER_CERT_PATH": str(self.certificate),
-            "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password,
+            "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password, "NO_PROXY": f"{HOST},{PUBLIC}",
         }  # fmt: skip
 
 
@@ -96,13 +99,13 @@ def team(folder: Path, database: Postgres, moto: str, cloud: dict[str, str]) -> 
         "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
     (folder / "certificate").mkdir()
-    certificate = make_certificate(folder / "certificate", HOST)
+    certificate = make_certificate(folder / "certificate", PUBLIC)
     with ExitStack() as stack:
         inner = stack.enter_context(server(environment, folder / "server"))
         url = stack.enter_context(tls(inner, certificate, folder / "proxy"))
         made = Team(url, inner, certificate.chain, database, folder / "server/log.txt")
         body = {"username": READER, "password": READER_PASSWORD}
-        assert made.ask("POST", "/api/2.0/mlflow/users/create", json=body).status_code == 200
+        assert made.ask("POST", USERS + "create", json=body).status_code == 200
         yield made
 
 
@@ -177,15 +180,15 @@ def test_old_tls_is_refused(team: Team, version: ssl.TLSVersion) -> None:
     accepted = version >= ssl.TLSVersion.TLSv1_2
     with (
         nullcontext() if accepted else pytest.raises(ssl.SSLError),
-        socket.create_connection((HOST, port), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname=HOST),
+        socket.create_connection((PUBLIC, port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname=PUBLIC),
     ):
         assert accepted
 
 
 def test_only_an_administrator_makes_users(team: Team) -> None:
     body = {"username": "intruder", "password": "a long enough phrase"}
-    answer = team.ask("POST", "/api/2.0/mlflow/users/create", (READER, READER_PASSWORD), json=body)
+    answer = team.ask("POST", USERS + "create", (READER, READER_PASSWORD), json=body)
     assert answer.status_code == 403
 
 
@@ -201,7 +204,7 @@ def test_a_repro_registers_at_the_server_and_its_files_lie_in_the_bucket(
 
 
 def test_the_users_are_apart_from_the_runs_in_the_database(team: Team) -> None:
-    assert set(team.database.sql("SELECT username FROM users.users").split()) == {ADMIN, READER}
+    assert {ADMIN, READER} <= set(team.database.sql("SELECT username FROM users.users").split())
     assert team.database.sql("SELECT to_regclass('public.users')") == ""
 
 
@@ -289,6 +292,45 @@ def test_a_promotion_names_the_login_at_the_server(team: Team) -> None:
     assert aliases(team)[registry.CHAMPION] == "1"
 
 
+@pytest.mark.usefixtures("nothing_promoted")
+def test_who_is_granted_edit_logs_and_promotes(team: Team, connected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    member, phrase = "member", "a long enough phrase"
+    experiment = connected.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+    assert team.ask("POST", USERS + "create", json={"username": member, "password": phrase}).status_code == 200
+    for kind, name in (("experiment", experiment), ("registered_model", MODEL)):
+        grant = {"username": member, "resource_type": kind, "resource_id": name, "permission": "EDIT"}
+        assert team.ask("POST", "/api/3.0/mlflow/users/permissions/grant", json=grant).status_code == 200
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", member)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", phrase)
+    run = tracking.Mirror(name="of a member")
+    run.log_metrics({"loss": 0.5}, 1)
+    assert epochs(connected, run.run_id) == [1]
+    move = tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), MODEL, "1"))
+    assert move.by == member
+    team.ask("DELETE", USERS + "delete", json={"username": member})
+    with pytest.raises(InputError, match="does not know this login"):
+        tracking.require(lambda mlflow: mlflow.MlflowClient().get_run(run.run_id))
+
+
+def test_a_dump_of_the_one_database_restores_runs_versions_and_users(team: Team, registered: Project) -> None:
+    database, dump = team.database, team.database.folder / "backup.dump"
+    database.client("pg_dump", "--format", "custom", "--file", dump, "postgres")
+    database.sql("CREATE DATABASE restored")
+    database.client("pg_restore", "--dbname", "restored", "--clean", "--if-exists", "--no-owner", dump)
+    for question in ("SELECT name FROM registered_models", "SELECT count(*) FROM runs", "TABLE users.users"):
+        assert database.sql(question, "restored") == database.sql(question) != ""
+    database.sql("DROP DATABASE restored")
+
+
+def test_the_upgrade_of_the_manual_runs(team: Team) -> None:
+    done = subprocess.run(
+        [tracking_python(), "-m", "mlflow", "db", "upgrade", "postgresql+psycopg2://"],
+        env={"PATH": os.environ["PATH"], **team.database.environment},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def epochs(mlflow: Any, run_id: str) -> list[int]:
     return [point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "loss")]
 
@@ -324,7 +366,7 @@ def test_what_was_logged_while_the_database_was_away_is_completed_from_the_files
 
 def test_a_guesser_of_passwords_has_to_wait(team: Team, folder: Path) -> None:
     (folder / "guessed").mkdir()
-    certificate = make_certificate(folder / "guessed", HOST)
+    certificate = make_certificate(folder / "guessed", PUBLIC)
     # The same server behind a proxy of its own, or the other tests would wait too.
     with tls(team.inner, certificate, folder / "guessed/proxy") as url:
         other = Team(url, team.inner, certificate.chain, team.database, team.log)
@@ -346,6 +388,7 @@ def test_artifacts_lie_in_a_container_of_blob_storage_as_well(folder: Path, monk
         environment = {
             **settings(database, f"wasbs://models@{ACCOUNT}.blob.core.windows.net/team", free_port()),
             "AZURE_STORAGE_CONNECTION_STRING": blobs.connection,
+            "TRACKING_HOST": HOST,
         }
         url = stack.enter_context(server(environment, folder / "azure/server"))
         for name, value in {"URI": url, "USERNAME": ADMIN, "PASSWORD": ADMIN_PASSWORD}.items():

@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("TRACKING_TOOLS") or ROOT / ".venv-tracking/bin") / "python"
 START = ROOT / "deploy/tracking/start.py"
 HOST = "127.0.0.1"
+PUBLIC = "127.0.0.2"
+"""Where the proxy listens: MLflow lets in whatever calls itself localhost or 127.0.0.1."""
 DATABASE_PASSWORD = "p%40 s'wörd/of:database"  # noqa: S105  of a database that lives for a test
 """Every character that an address or a configuration file would have to escape."""
 
@@ -80,14 +82,19 @@ class Postgres:
             "pg_ctl", "--pgdata", self.folder / "data", "--log", self.folder / "log.txt", "-o", options, "-w", *words
         )
 
-    def sql(self, statement: str) -> str:
-        """What a statement answers, through psql and the password."""
+    def client(self, program: str, *arguments: str | Path) -> str:
+        """What one of the client's programs prints, logged in with the password."""
         done = subprocess.run(
-            ["psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", statement],
+            [_server_program(program), *map(str, arguments)],
             env={**os.environ, **self.environment}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """What a statement answers."""
+        options = ["--no-psqlrc", "--tuples-only", "--no-align", "--dbname", database, "--command", statement]
+        return self.client("psql", *options)
 
 
 @contextmanager
@@ -119,7 +126,7 @@ def settings(database: Postgres, artifacts: str, port: int) -> dict[str, str]:
     """What compose.yaml gives to the server."""
     return {
         "PATH": os.environ["PATH"], "HOME": "/nonexistent", "LC_ALL": "C.UTF-8", **database.environment,
-        "TRACKING_HOST": HOST, "TRACKING_LISTEN": HOST, "TRACKING_PORT": str(port), "TRACKING_WORKERS": "1",
+        "TRACKING_HOST": PUBLIC, "TRACKING_LISTEN": HOST, "TRACKING_PORT": str(port), "TRACKING_WORKERS": "1",
         "TRACKING_ARTIFACTS": artifacts, "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
         "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD, "MLFLOW_FLASK_SERVER_SECRET_KEY": "0123456789abcdef" * 4,
     }  # fmt: skip
@@ -149,7 +156,7 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path) -> No
     end = time.monotonic() + 20
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((PUBLIC, port), timeout=1):
             return
         time.sleep(0.05)
     raise AssertionError(f"nobody listens: {log.read_text()}")
@@ -167,14 +174,14 @@ def tls(target: str, certificate: Certificate, folder: Path) -> Iterator[str]:
         process = subprocess.Popen(
             ["haproxy", "-db", "-f", ROOT / "deploy/tracking/haproxy.cfg"],
             env={
-                "PATH": os.environ["PATH"], "PROXY_LISTEN": f"{HOST}:{port}", "PROXY_CERTIFICATE": str(pem),
+                "PATH": os.environ["PATH"], "PROXY_LISTEN": f"{PUBLIC}:{port}", "PROXY_CERTIFICATE": str(pem),
                 "PROXY_SERVER": target.removeprefix("http://"),
             },
             stdout=file, stderr=file,
         )  # fmt: skip
     try:
         _wait_for_port(port, process, log)
-        yield f"https://{HOST}:{port}"
+        yield f"https://{PUBLIC}:{port}"
     finally:
         process.terminate()
         process.wait(20)
