@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CLOUD := .venv-cloud
+TRACKING := .venv-tracking
 EXTRA ?=
 DEMO_SERVE ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -14,10 +15,10 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup demo serve test test-slow lint format mlflow lock benchmark clean
+.PHONY: help setup cloud-setup tracking-setup demo serve test test-slow lint format mlflow lock benchmark clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make the environment in .venv from the hashed lock (EXTRA=gpu, s3 or azure adds one)
 
@@ -38,6 +39,13 @@ $(CLOUD)/.installed: locks/cloud.txt | $(VENV)/.installed
 	$(BIN)/uv pip sync --quiet --python $(CLOUD)/bin/python --require-hashes locks/cloud.txt
 	@touch $@
 
+tracking-setup: $(TRACKING)/.installed ## make .venv-tracking, with what a team's tracking server runs (docs/tracking-server.md)
+
+$(TRACKING)/.installed: locks/tracking.txt | $(VENV)/.installed
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(TRACKING)
+	$(BIN)/uv pip sync --quiet --python $(TRACKING)/bin/python --require-hashes locks/tracking.txt
+	@touch $@
+
 demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:3000 (DEMO_SERVE=0 ends before it)
 	fracture data sample
 	dvc repro
@@ -48,7 +56,7 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve
 
-test: setup cloud-setup ## the quick tests, as CI runs them
+test: setup cloud-setup tracking-setup ## the quick tests, as CI runs them
 	@tests/run
 
 test-slow: setup ## the tests that take minutes: killed trainings, experiments, how a trained model behaves
@@ -70,6 +78,7 @@ lock: ## write the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra dev --output-file locks/full.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
+	uv pip compile locks/tracking.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/tracking.txt
 	awk '/^[a-z]/ {keep = /^uv==/} keep' locks/full.txt | sed '/^ *# via/d' | sed '$$ s/ *\\$$//' > locks/uv.txt
 
 benchmark: setup ## the benchmarks of speed, figures on the terminal (benchmarks/README.md says what each shows)

@@ -142,7 +142,7 @@ def _find_version(client: Any, address: str) -> Any:
     rest = address.removeprefix("models:/")
     name, at, alias = rest.partition("@")
     if at:
-        found = registry.observe(client, name) if alias == registry.CHAMPION else None
+        found = registry.observe_if_allowed(client, name) if alias == registry.CHAMPION else None
         found = found or registry.version_by_alias(client, name, alias)
         if found is None:
             raise InputError(

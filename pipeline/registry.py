@@ -5,11 +5,13 @@ Works on an MLflow client that `tracking.connect` gives; what is decided is pure
 
 import getpass
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline import tracking
 from pipeline.errors import InputError
 from pipeline.params import RegisterParams
 
@@ -107,6 +109,21 @@ def observe(client: Any, name: str) -> Any | None:
     return champion
 
 
+def observe_if_allowed(client: Any, name: str) -> Any | None:
+    """As `observe`, for whoever only uses the champion: a move that they may not record is said and left unrecorded."""
+    try:
+        return observe(client, name)
+    except Exception as error:
+        if not tracking.is_refused(error):
+            raise
+    champion = version_by_alias(client, name, CHAMPION)
+    if champion is not None:
+        print(
+            f"note: version {champion.version} of {name} became champion outside fracture; this user may not record it"
+        )
+    return champion
+
+
 def _record(client: Any, name: str, moves: Sequence[Move], move: Move) -> None:
     kept = [asdict(entry) for entry in (*moves, move)][-_HISTORY_KEPT:]
     client.set_registered_model_tag(name, _HISTORY_TAG, json.dumps(kept))
@@ -200,6 +217,9 @@ def _now() -> str:
 
 
 def _user() -> str:
+    """The login at the tracking server, or on this machine where there is none."""
+    if login := os.environ.get("MLFLOW_TRACKING_USERNAME"):
+        return login
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -78,6 +78,39 @@ def one_line(error: BaseException) -> str:
     return re.sub(r"//[^/@\s]*@", "//***@", " ".join(str(error).split()))[:300] or type(error).__name__
 
 
+def is_refused(error: BaseException) -> bool:
+    """Whether the server knows who asks and does not let them."""
+    return getattr(error, "error_code", "") == "PERMISSION_DENIED" or _status(error) == 403
+
+
+def _status(error: BaseException) -> int:
+    """The status of a server's answer that an error is about, 0 for other errors."""
+    answer = getattr(error, "response", None)
+    found = getattr(answer, "status_code", None) or re.search(r"failed with error code (\d{3})\b", str(error))
+    if isinstance(found, re.Match):
+        return int(found[1])
+    return int(found or 0)
+
+
+def _refusal(error: BaseException) -> str | None:
+    """What a login, a permission or a certificate lacks, and how to mend it; None for other errors."""
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return (
+            "its certificate is not one that this machine trusts; name the file of its issuer in "
+            "MLFLOW_TRACKING_SERVER_CERT_PATH"
+        )
+    if _status(error) == 401:
+        return (
+            "it does not know this login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            " (docs/tracking-server.md)"
+        )
+    if is_refused(error) and "Permission denied" in text:
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME") or "this user"
+        return f"{user} has no permission for this; whoever runs the server can grant it (docs/tracking-server.md)"
+    return None
+
+
 class Mirror:
     """A run kept up to date as far as the server answers; the first failure ends it with one warning line."""
 
@@ -110,7 +143,9 @@ class Mirror:
             action()
         except Exception as error:  # noqa: BLE001  whatever MLflow raises, training goes on
             self._broken = True
-            print(f"warning: MLflow at {shown_uri()} does not answer ({one_line(error)}); going on with files only")
+            refusal = _refusal(error)
+            what = f": {refusal}" if refusal else f" does not answer ({one_line(error)})"
+            print(f"warning: MLflow at {shown_uri()}{what}; going on with files only")
 
 
 def log_params(mlflow: Any, run_id: str, values: Mapping[str, Any]) -> None:
@@ -150,7 +185,8 @@ def require(action: Callable[[Any], T]) -> T:
     except Exception as error:
         if not _is_foreign(error):
             raise
-        raise InputError(f"MLflow at {shown_uri()}: {one_line(error)}; {_remedy()}") from None
+        reason = _refusal(error) or f"{one_line(error)}; {_remedy()}"
+        raise InputError(f"MLflow at {shown_uri()}: {reason}") from None
 
 
 def _remedy() -> str:

@@ -127,7 +127,7 @@ def check_tracking(root: Path) -> Iterator[Finding]:
         return
     try:
         name = params.load(root / "params.yaml").register_.model_name
-        champion = tracking.require(lambda mlflow: registry.observe(mlflow.MlflowClient(), name))
+        champion = tracking.require(lambda mlflow: registry.observe_if_allowed(mlflow.MlflowClient(), name))
     except InputError as error:
         yield Finding("error", "mlflow", str(error))
         return

@@ -1,6 +1,7 @@
 """A certificate of our own, for a name that nobody has."""
 
 import datetime
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,11 @@ class Certificate:
     key: Path
 
 
-def make_certificate(folder: Path) -> Certificate:
-    """A self-signed certificate for NAME, valid for a day."""
+def make_certificate(folder: Path, *addresses: str) -> Certificate:
+    """A self-signed certificate for NAME and IP addresses, valid for a day."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
+    ips = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -33,7 +35,7 @@ def make_certificate(folder: Path) -> Certificate:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME), *ips]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
