@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving.settings import Settings
-from tests.deploy import checkers
+from tests.deploy import bicep, checkers
 from tests.deploy.checkers import ROOT, Policies
 
 TEMPLATE = ROOT / "deploy/azure/main.bicep"
@@ -15,51 +15,15 @@ PARAMETERS = ROOT / "deploy/azure/main.parameters.json"
 ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
 KEY_VAULT_SECRETS_USER = "4633458b-17de-408a-b874-0445c86b69e6"
 
-_PARSE = """
-import json, sys
-from pathlib import Path
-from pycep import BicepParser
-print(json.dumps(BicepParser().parse(text=Path(sys.argv[1]).read_text()), default=str))
-"""
-
-
-def _plain(node: Any) -> Any:
-    """A parse tree with its property accesses as dotted names and its calls as text."""
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    operator = node.get("operator")
-    if isinstance(operator, dict) and operator["type"] == "property_accessor":
-        return ".".join(str(_plain(part)) for part in operator["operands"].values())
-    function = node.get("function")
-    if isinstance(function, dict):
-        return f"{function['type']}({', '.join(str(_plain(part)) for part in function['parameters'].values())})"
-    return {key.strip("'"): _plain(value) for key, value in node.items()}
-
 
 @pytest.fixture(scope="module")
 def tree() -> dict[str, Any]:
-    answer = checkers.run("python", "-c", _PARSE, TEMPLATE)
-    assert answer.returncode == 0, answer.stderr
-    parsed: dict[str, Any] = _plain(json.loads(answer.stdout))
-    return parsed
+    return bicep.parse(TEMPLATE)
 
 
 @pytest.fixture(scope="module")
 def resources(tree: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Symbolic name -> what is declared, with `type` and, for one that is not always made, `condition`."""
-    found = {}
-    for name, resource in tree["resources"].items():
-        config = resource["config"]
-        conditional = set(config) == {"condition", "config"}
-        found[name] = {
-            "type": resource["type"],
-            "existing": resource["existing"],
-            "condition": config["condition"] if conditional else None,
-            **(config["config"] if conditional else config),
-        }
-    return found
+    return bicep.resources(tree)
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +41,6 @@ def container(app: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def policies() -> Policies:
     return checkers.checkov("bicep", [TEMPLATE])
-
-
-def _of(resources: dict[str, dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
-    return {name: found for name, found in resources.items() if found["type"] == kind and not found["existing"]}
 
 
 def test_no_policy_of_checkov_is_broken(policies: Policies) -> None:
@@ -118,12 +78,12 @@ def test_only_https_comes_in_from_the_addresses_given(app: dict[str, Any], tree:
 
 
 def test_the_registry_knows_no_password_and_no_stranger(resources: dict[str, dict[str, Any]]) -> None:
-    (registry,) = _of(resources, "Microsoft.ContainerRegistry/registries").values()
+    (registry,) = bicep.of_type(resources, "Microsoft.ContainerRegistry/registries").values()
     assert registry["properties"] == {"adminUserEnabled": False, "anonymousPullEnabled": False}
 
 
 def test_two_roles_are_given_and_each_for_one_thing(resources: dict[str, dict[str, Any]], tree: dict[str, Any]) -> None:
-    given = _of(resources, "Microsoft.Authorization/roleAssignments").values()
+    given = bicep.of_type(resources, "Microsoft.Authorization/roleAssignments").values()
     assert {(role["properties"]["roleDefinitionId"], role["scope"]) for role in given} == {
         ("acrPull", "registry"),
         ("secretsUser", "keysInPlace"),
@@ -133,7 +93,7 @@ def test_two_roles_are_given_and_each_for_one_thing(resources: dict[str, dict[st
 
 
 def test_the_identity_that_pulls_can_only_pull(resources: dict[str, dict[str, Any]]) -> None:
-    given = _of(resources, "Microsoft.Authorization/roleAssignments").values()
+    given = bicep.of_type(resources, "Microsoft.Authorization/roleAssignments").values()
     of_puller = [role for role in given if role["properties"]["principalId"].startswith("puller.")]
     assert [role["properties"]["roleDefinitionId"] for role in of_puller] == ["acrPull"]
 
@@ -161,17 +121,17 @@ def test_keys_come_from_the_vault(app: dict[str, Any], container: dict[str, Any]
 
 
 def test_the_vault_has_one_door_and_it_is_private(resources: dict[str, dict[str, Any]]) -> None:
-    (vault,) = _of(resources, "Microsoft.KeyVault/vaults").values()
+    (vault,) = bicep.of_type(resources, "Microsoft.KeyVault/vaults").values()
     properties = vault["properties"]
     assert properties["publicNetworkAccess"] == "Disabled"
     assert properties["networkAcls"] == {"defaultAction": "Deny", "bypass": "None"}
     assert properties["enableRbacAuthorization"] is True
     assert properties["enableSoftDelete"] is True
     assert properties["enablePurgeProtection"] is True
-    (door,) = _of(resources, "Microsoft.Network/privateEndpoints").values()
+    (door,) = bicep.of_type(resources, "Microsoft.Network/privateEndpoints").values()
     (connection,) = door["properties"]["privateLinkServiceConnections"]
     assert connection["properties"] == {"privateLinkServiceId": "vault.id", "groupIds": ["vault"]}
-    (zone,) = _of(resources, "Microsoft.Network/privateDnsZones").values()
+    (zone,) = bicep.of_type(resources, "Microsoft.Network/privateDnsZones").values()
     assert zone["name"] == "privatelink.vaultcore.azure.net"
 
 
@@ -269,13 +229,13 @@ def test_logs_are_kept_for_a_time_and_need_no_key(resources: dict[str, dict[str,
     assert properties["retentionInDays"] == "logRetentionDays"
     assert properties["features"] == {"disableLocalAuth": True}
     assert resources["appsEnvironment"]["properties"]["appLogsConfiguration"] == {"destination": "azure-monitor"}
-    settings = _of(resources, "Microsoft.Insights/diagnosticSettings").values()
+    settings = bicep.of_type(resources, "Microsoft.Insights/diagnosticSettings").values()
     assert {setting["scope"] for setting in settings} == {"appsEnvironment", "vault"}
     assert {setting["properties"]["workspaceId"] for setting in settings} == {"logs.id"}
 
 
 def test_people_are_told_of_errors_slowness_and_absence(resources: dict[str, dict[str, Any]]) -> None:
-    alerts = _of(resources, "Microsoft.Insights/metricAlerts").values()
+    alerts = bicep.of_type(resources, "Microsoft.Insights/metricAlerts").values()
     found = {}
     for alert in alerts:
         properties = alert["properties"]
