@@ -599,27 +599,27 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
           }
           env: [
             {
-              name: 'DATABASE_HOST'
+              name: 'PGHOST'
               value: database.properties.fullyQualifiedDomainName
             }
             {
-              name: 'DATABASE_PORT'
+              name: 'PGPORT'
               value: '5432'
             }
             {
-              name: 'DATABASE_NAME'
+              name: 'PGDATABASE'
               value: databaseName
             }
             {
-              name: 'DATABASE_USER'
+              name: 'PGUSER'
               value: databaseUser
             }
             {
-              name: 'DATABASE_PASSWORD'
+              name: 'PGPASSWORD'
               secretRef: 'database-password'
             }
             {
-              name: 'ARTIFACTS'
+              name: 'TRACKING_ARTIFACTS'
               value: 'wasbs://${artifacts.name}@${storage.name}.${blobHost}/artifacts'
             }
             {
@@ -635,20 +635,14 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
               secretRef: 'session-key'
             }
             {
-              name: 'MLFLOW_SERVER_ALLOWED_HOSTS'
+              name: 'TRACKING_HOST'
               value: '${name}.${appsEnvironment.properties.defaultDomain}'
-            }
-            // MLflow's own page asks with an Origin, and without this MLflow takes its own name for a stranger's.
-            {
-              name: 'MLFLOW_SERVER_CORS_ALLOWED_ORIGINS'
-              value: 'https://${name}.${appsEnvironment.properties.defaultDomain}'
             }
             // Which of the identities azure-identity asks for.
             {
               name: 'AZURE_CLIENT_ID'
               value: keeper.properties.clientId
             }
-            // Read by libpq.
             {
               name: 'PGSSLMODE'
               value: 'require'

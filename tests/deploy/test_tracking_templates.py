@@ -7,6 +7,7 @@ bucket's settings, rules out of a security group, the service's deployment setti
 import ast
 import json
 import re
+import runpy
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,18 +30,10 @@ WRITABLE = "/tmp"  # noqa: S108  of a container, not of this machine
 IMAGE = f"123456789012.dkr.ecr.eu-north-1.amazonaws.com/bone-fracture-tracking@sha256:{'a' * 64}"
 Environment = Mapping[str, str]
 
-SECRET = ("DATABASE_PASSWORD", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
-OPEN = (
-    "DATABASE_HOST",
-    "DATABASE_PORT",
-    "DATABASE_NAME",
-    "DATABASE_USER",
-    "ARTIFACTS",
-    "MLFLOW_AUTH_ADMIN_USERNAME",
-    "MLFLOW_SERVER_ALLOWED_HOSTS",
-)
-# Read by MLflow, libpq, Python and the clouds' libraries, whatever the start script does.
-FOR_OTHERS = {"MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "PGSSLMODE", "HOME", "TMPDIR"}
+SECRET = ("PGPASSWORD", "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
+OPEN = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "TRACKING_ARTIFACTS", "MLFLOW_AUTH_ADMIN_USERNAME", "TRACKING_HOST")
+# Read by libpq, Python and the clouds' libraries, whatever the start script does.
+FOR_OTHERS = {"PGSSLMODE", "HOME", "TMPDIR"}
 
 
 def ask(environment: Environment, region: str, *words: str | Path) -> Any:
@@ -147,34 +140,27 @@ def container(app: dict[str, Any]) -> dict[str, Any]:
 # Both
 
 
-def read_by(script: Path) -> set[str]:
-    """The variables that a script asks its environment for, by subscript, `get` or `getenv`, or names in a tuple."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(script.read_text())):
-        asked: list[ast.expr] = []
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-            asked = [node.slice]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".get", "getenv")):
-            asked = node.args[:1]
-        elif isinstance(node, ast.Tuple | ast.List | ast.Set):
-            asked = node.elts
-        names |= {str(part.value) for part in asked if isinstance(part, ast.Constant)}
-    return {name for name in names if re.fullmatch(r"(DATABASE|MLFLOW)_[A-Z_]+|ARTIFACTS", name)}
-
-
-def test_the_start_script_reads_the_names_that_are_given() -> None:
-    if not START.exists():
-        pytest.skip("deploy/tracking/start.py is not here yet")
-    assert read_by(START) == {*SECRET, *OPEN}
-
-
-def test_what_a_script_reads_is_found(tmp_path: Path) -> None:
-    script = tmp_path / "start.py"
-    script.write_text(
-        'NEEDED = ("DATABASE_HOST", "x")\nos.environ["MLFLOW_A"] = environ["ARTIFACTS"] + os.getenv("MLFLOW_B", "")\n'
-        'given.get("DATABASE_PORT")\nprint("DATABASE_NAME")\n'
-    )
-    assert read_by(script) == {"DATABASE_HOST", "ARTIFACTS", "MLFLOW_B", "DATABASE_PORT"}
+@pytest.mark.parametrize("left_out", [None, *SECRET, *OPEN])
+def test_the_start_program_asks_for_the_names_that_are_given_and_no_others(left_out: str | None) -> None:
+    given = {
+        "PGHOST": "database.internal",
+        "PGPORT": "5432",
+        "PGDATABASE": "mlflow",
+        "PGUSER": "mlflow",
+        "PGPASSWORD": "8f3kd92mxq71vbz04c",
+        "TRACKING_ARTIFACTS": "s3://bucket/artifacts",
+        "TRACKING_HOST": "mlflow.example.org",
+        "MLFLOW_AUTH_ADMIN_USERNAME": "chief",
+        "MLFLOW_AUTH_ADMIN_PASSWORD": "q8Zr1vN5tYw2Lk7Bd0",
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "b1946ac92492d2347c6235b4d2611184c0ffee",
+    }
+    assert set(given) == {*SECRET, *OPEN}
+    wrong = runpy.run_path(str(START))["problem"]({name: value for name, value in given.items() if name != left_out})
+    if left_out in {None, "PGPORT"}:  # libpq's own default
+        assert wrong is None
+    else:
+        assert wrong is not None
+        assert wrong.startswith(f"{left_out} is not set")
 
 
 def test_mlflow_answers_under_its_name_alone_and_to_its_own_page() -> None:
@@ -182,7 +168,7 @@ def test_mlflow_answers_under_its_name_alone_and_to_its_own_page() -> None:
     assert security_utils.is_allowed_host_header([name], name)
     assert not security_utils.is_allowed_host_header([name], "10.0.0.7:5000")
     assert security_utils.is_health_endpoint("/health")  # asked for by address, before any name is looked at
-    assert security_utils.should_block_cors_request(page, "POST", None)  # hence MLFLOW_SERVER_CORS_ALLOWED_ORIGINS
+    assert security_utils.should_block_cors_request(page, "POST", None)  # start.py names this origin
     assert not security_utils.should_block_cors_request(page, "POST", [page])
 
 
@@ -279,13 +265,12 @@ def test_the_server_on_aws_is_told_what_it_reads(stack: Stack, server: dict[str,
     assert set(values) == {*OPEN, *FOR_OTHERS, "AWS_DEFAULT_REGION"}
     assert tuple(entry["name"] for entry in server["secrets"]) == SECRET
     (database,) = stack.ask("rds", "describe-db-instances")["DBInstances"]
-    assert values["DATABASE_HOST"] == database["Endpoint"]["Address"]
-    assert values["DATABASE_PORT"] == "5432"
-    assert values["DATABASE_NAME"] == database["DBName"]
-    assert values["DATABASE_USER"] == database["MasterUsername"]
-    assert values["ARTIFACTS"] == f"s3://{stack.resources['Artifacts']}/artifacts"
-    assert values["MLFLOW_SERVER_ALLOWED_HOSTS"] == "mlflow.example.org"
-    assert values["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "https://mlflow.example.org"
+    assert values["PGHOST"] == database["Endpoint"]["Address"]
+    assert values["PGPORT"] == "5432"
+    assert values["PGDATABASE"] == database["DBName"]
+    assert values["PGUSER"] == database["MasterUsername"]
+    assert values["TRACKING_ARTIFACTS"] == f"s3://{stack.resources['Artifacts']}/artifacts"
+    assert values["TRACKING_HOST"] == "mlflow.example.org"
 
 
 def test_logs_are_kept_thirty_days(stack: Stack, server: dict[str, Any]) -> None:
@@ -472,9 +457,9 @@ def test_the_server_on_azure_is_told_what_it_reads(container: dict[str, Any]) ->
     assert set(values) == {*OPEN, *FOR_OTHERS, "AZURE_CLIENT_ID"}
     assert tuple(secret) == SECRET
     assert list(secret.values()) == ["database-password", "admin-password", "session-key"]
-    assert values["DATABASE_HOST"] == "database.properties.fullyQualifiedDomainName"
-    assert values["ARTIFACTS"] == "wasbs://${artifacts.name}@${storage.name}.${blobHost}/artifacts"
-    assert values["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == f"https://{values['MLFLOW_SERVER_ALLOWED_HOSTS']}"
+    assert values["PGHOST"] == "database.properties.fullyQualifiedDomainName"
+    assert values["TRACKING_ARTIFACTS"] == "wasbs://${artifacts.name}@${storage.name}.${blobHost}/artifacts"
+    assert values["TRACKING_HOST"] == "${name}.${appsEnvironment.properties.defaultDomain}"
     assert values["AZURE_CLIENT_ID"] == "keeper.properties.clientId"
     assert values["PGSSLMODE"] == "require"
 
