@@ -310,3 +310,31 @@ def test_the_command_asks_for_a_bento_first(project: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "error: build/bento: there is no bento yet; make one: fracture package\n"
+
+
+@pytest.mark.parametrize("fault", ["checksum", "no lock", "no hash", "no bundle"])
+def test_what_is_not_as_it_was_packaged_is_one_line(fault: str, bento: Path, project: Path) -> None:
+    source = bento / "src"
+    shutil.copytree(ROOT / "deploy/image", project / "deploy/image")
+    if fault == "checksum":
+        path = source / "bundle/model.tflite"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        said = f"{path}: is damaged"
+    elif fault == "no lock":
+        (source / "locks/service.txt").unlink()
+        said = f"{bento}: is no bento of ours (src/locks/service.txt is missing); make one: fracture package"
+    elif fault == "no hash":
+        (source / "locks/service.txt").write_text("numpy==2.4.6\n")
+        said = f"{source}/locks/service.txt: cannot be installed: "
+    else:
+        shutil.rmtree(source / "bundle")
+        said = f"{bento}: is no bento of ours (src/bundle/model.json is missing)"
+    done = subprocess.run(
+        [Path(sys.executable).with_name("fracture"), "image", bento, "--tag", TAG],
+        cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {said}")
+    assert done.stderr.count("\n") == 1
+    assert not (project / "build/images").exists()
