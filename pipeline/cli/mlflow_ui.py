@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from typing import Annotated
 
 import typer
@@ -10,6 +9,9 @@ import typer
 from pipeline import tracking
 from pipeline.errors import InputError
 from pipeline.workspace import home_root
+
+BACKEND_STORE, ARTIFACT_ROOT = "_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_ARTIFACT_ROOT"
+"""How the server is told of its stores (mlflow.server.constants, which cannot be imported before they are set)."""
 
 
 def mlflow_ui(
@@ -26,10 +28,23 @@ def mlflow_ui(
         except OSError as error:
             raise InputError(f"port {port} cannot be used ({error.strerror}); give another one with --port") from None
     print(f"MLflow: http://127.0.0.1:{port} (stop with Ctrl-C)", flush=True)
-    # Job workers would be a dozen more processes and two gigabytes.
-    environment = {**os.environ, **tracking.QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    _serve(uri, port)
+
+
+def _serve(uri: str, port: int) -> None:
+    """Do what `mlflow server --workers 1` does, in this process: that command takes all imports twice."""
     artifacts = (home_root() / tracking.ARTIFACTS).as_uri()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
-    sys.stdout.flush()
-    os.execve(sys.executable, command, environment)  # noqa: S606  no shell, fixed words and a number
+    # Job workers would be a dozen more processes and two gigabytes.
+    os.environ.update(tracking.QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    os.environ.update({BACKEND_STORE: uri, ARTIFACT_ROOT: artifacts})
+    import uvicorn  # noqa: PLC0415  before mlflow.server, which guards against other sites when it sees it
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  takes seconds
+
+    mlflow = tracking.connect()
+    from mlflow.server.handlers import initialize_backend_stores  # noqa: PLC0415  takes seconds
+
+    try:
+        initialize_backend_stores(uri, uri, artifacts)
+    except (mlflow.MlflowException, SQLAlchemyError) as error:
+        raise InputError(f"{tracking.shown_uri()}: {tracking.one_line(error)}") from None
+    uvicorn.run("mlflow.server.fastapi_app:app", host="127.0.0.1", port=port, log_level="warning", access_log=False)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from pipeline import tracking
-from pipeline.cli import doctor
+from pipeline.cli import doctor, mlflow_ui
 
 FRACTURE = str(Path(sys.executable).parent / "fracture")
 ROOT = Path(__file__).parents[3]
@@ -149,6 +150,31 @@ def test_the_ui_listens_on_loopback_only(server: tuple[str, int]) -> None:
     connections = [c for p in (process, *process.children(recursive=True)) for c in p.net_connections("inet")]
     listening = {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
     assert listening == {"127.0.0.1"}
+
+
+def test_the_ui_answers_no_other_site(server: tuple[str, int]) -> None:
+    for header, value in (("Host", "elsewhere.example"), ("Origin", "https://elsewhere.example")):
+        asked = urllib.request.Request(  # noqa: S310  loopback
+            f"{server[0]}/api/2.0/mlflow/registered-models/alias", b"{}", {header: value}, method="POST"
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(asked, timeout=20)  # noqa: S310  loopback
+        assert refused.value.code == 403
+
+
+def test_the_server_is_told_of_its_stores_by_the_names_it_knows() -> None:
+    from mlflow.server import constants
+
+    assert constants.BACKEND_STORE_URI_ENV_VAR == mlflow_ui.BACKEND_STORE
+    assert constants.ARTIFACT_ROOT_ENV_VAR == mlflow_ui.ARTIFACT_ROOT
+
+
+def test_a_database_that_is_none_is_one_line(project: Path) -> None:
+    (project / "mlflow.db").write_text("this is no database, and longer than the header of one would be " * 40)
+    done = _run(project, "mlflow", "--port", "5987")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: sqlite:///{project}/mlflow.db: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_ui_takes_less_than_600_megabytes(server: tuple[str, int]) -> None:
