@@ -56,5 +56,7 @@ def _weights_of_likeliest(layer: keras.layers.Dense, logits: Any) -> Any:
     kernel = ops.convert_to_numpy(layer.kernel)
     if kernel.shape[1] == 1:
         return kernel.T.copy()
-    likeliest = ops.one_hot(ops.argmax(logits[:, 1:], axis=-1), kernel.shape[1] - 1, dtype="float32")
+    fractures = logits[:, 1:]
+    # Not argmax: Keras writes it with operations that LiteRT does not have.
+    likeliest = ops.cast(ops.equal(fractures, ops.max(fractures, axis=-1, keepdims=True)), "float32")
     return ops.matmul(likeliest, np.ascontiguousarray(kernel[:, 1:].T))

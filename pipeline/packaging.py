@@ -172,18 +172,25 @@ def _load(folder: Path, training: Mapping[str, Any], address: str) -> Any:
 def convert(model: Any, number_format: str) -> bytes:
     """A LiteRT network from a Keras model's reasons (`explain.explained`): scores, features and map.
 
-    int8 stores the weights of dense and convolution layers in eight bits and rounds activations on the fly.
+    int8 stores the weights of dense and convolution layers in eight bits and rounds activations on the fly. Raises
+    InputError for a network with operations that LiteRT does not have.
     """
     with quiet_import():
         import tensorflow as tf  # noqa: PLC0415
+        from tensorflow.lite.python.convert_phase import ConverterError  # noqa: PLC0415
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if number_format != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if number_format == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    with _silence():
-        return bytes(converter.convert())
+    try:
+        with _silence():
+            return bytes(converter.convert())
+    except ConverterError as error:
+        lacking = sorted(set(re.findall(r"'(tf\.\w+)' op", str(error))))
+        what = f"LiteRT lacks {', '.join(lacking)}" if lacking else " ".join(str(error).split())[:200]
+        raise InputError(f"the network cannot be converted: {what}; take another train.architecture") from None
 
 
 @contextmanager

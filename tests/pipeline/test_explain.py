@@ -1,12 +1,15 @@
 """The closed form of Grad-CAM equals the gradient it stands for."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline import explain, models
+from pipeline import explain, models, packaging
+from pipeline.errors import InputError
 from pipeline.params import TrainParams
+from serving.network import Network
 
 
 def _grad_cam_by_tape(model: Any, pixels: np.ndarray, column: int) -> np.ndarray:
@@ -63,3 +66,35 @@ def test_a_localisation_head_is_its_own_map() -> None:
     assert np.asarray(found[explain.MAP]).shape == (2, 8, 8)
     assert np.allclose(found[explain.MAP], odds - explain.LEAST_PLACE, atol=1e-3)
     assert np.allclose(found[explain.SCORES], located[models.PROBABILITY])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TrainParams(),
+        TrainParams(architecture="MobileNet", architecture_options={"alpha": 0.25}),
+        TrainParams(architecture="MobileNet", architecture_options={"alpha": 0.25}, head="location"),
+    ],
+    ids=["classic", "backbone", "location"],
+)
+@pytest.mark.parametrize("classes", [2, 6])
+def test_the_network_of_a_bundle_gives_the_same_reasons(options: TrainParams, classes: int, tmp_path: Path) -> None:
+    model = explain.explained(models.build(options, 64, classes))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
+    wanted = model.predict_on_batch(pixels)
+    (tmp_path / "model.tflite").write_bytes(packaging.convert(model, "float32"))
+    network = Network(tmp_path / "model.tflite")
+    for image in range(3):
+        found = network(pixels[image, ..., 0])
+        for name in (explain.SCORES, explain.MAP):
+            expected = np.asarray(wanted[name])[image]
+            assert np.allclose(found[name][0], expected, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
+def test_what_litert_cannot_do_is_one_line() -> None:
+    import keras
+
+    pixels = keras.Input((8,), dtype="uint8")
+    model = keras.Model(pixels, keras.ops.argmax(keras.layers.Rescaling(1.0)(pixels), axis=-1))
+    with pytest.raises(InputError, match=r"LiteRT lacks tf\.BitwiseAnd; take another train\.architecture"):
+        packaging.convert(model, "float32")
