@@ -1,5 +1,6 @@
 """`fracture deploy`: a registered model, served in a cloud."""
 
+import hashlib
 import os
 import re
 import sys
@@ -48,6 +49,9 @@ def aws(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of deploy/aws/service.yaml; may be repeated."),
     ] = None,
+    base: Annotated[
+        str, typer.Option("--base", metavar="IMAGE", help="Base of the image; a newer one makes a new image.")
+    ] = image.BASE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show every command and change nothing.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Take the service down, images and all.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -76,7 +80,7 @@ def aws(
             _ask(f"--model {model} is not the champion. Deploy it?", yes or dry_run)
         if dry_run:
             typer.echo(f"$ fracture package --model {model}    # not run")
-        cloud.deploy(request, client, _hands(root, model, dry_run))
+        cloud.deploy(request, client, _hands(root, model, base, dry_run))
     except KeyboardInterrupt:
         print(f"interrupted; {cloud.left_running(request)}", file=sys.stderr)
         raise typer.Exit(_INTERRUPTED) from None
@@ -94,6 +98,9 @@ def azure(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of deploy/azure/main.bicep; may be repeated."),
     ] = None,
+    base: Annotated[
+        str, typer.Option("--base", metavar="IMAGE", help="Base of the image; a newer one makes a new image.")
+    ] = image.BASE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show every command and change nothing.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the resource group with everything in it.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -116,7 +123,7 @@ def azure(
         require_model(model)
         if model != CHAMPION:
             _ask(f"--model {model} is not the champion. Deploy it?", yes or dry_run)
-        other.deploy(request, client, _hands(root, model, dry_run))
+        other.deploy(request, client, _hands(root, model, base, dry_run))
     except KeyboardInterrupt:
         print("interrupted; Azure finishes what it has begun; run the command again, or with --delete", file=sys.stderr)
         raise typer.Exit(_INTERRUPTED) from None
@@ -142,12 +149,12 @@ def _parameters(settings: list[str], template: str) -> dict[str, str]:
     return found
 
 
-def _hands(root: Path, model: str, dry: bool) -> cloud.Hands:
+def _hands(root: Path, model: str, base: str, dry: bool) -> cloud.Hands:
     tool = push.find_tool()
     return cloud.Hands(
         tool=tool,
-        prepare=lambda: release(root, model),
-        build=_unbuilt if dry else lambda bento, address: image.build(bento, address, tool=tool),
+        prepare=lambda: release(root, model, base),
+        build=_unbuilt if dry else lambda bento, address: image.build(bento, address, base, tool),
         push=lambda address, login: push.push(tool, address, login),
         check=_check,
     )
@@ -157,8 +164,8 @@ def _unbuilt(bento: Path, address: str) -> str:
     raise AssertionError(f"a dry run builds nothing: {bento}, {address}")
 
 
-def release(root: Path, model: str) -> cloud.Release:
-    """Package a model; the tag of its image tells every content apart. InputError, BundleError."""
+def release(root: Path, model: str, base: str = image.BASE) -> cloud.Release:
+    """Package a model; the tag of its image tells every content apart, and every base. InputError, BundleError."""
     from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
 
     made = make(root, model, None)
@@ -167,10 +174,13 @@ def release(root: Path, model: str) -> cloud.Release:
         raise InputError(f"{made.folder}: holds no sample radiograph to try the service with; package the model again")
     source = made.bento / "src"
     files = [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    content = sha256_files(source, files)
+    if base != image.BASE:
+        content = hashlib.sha256(f"{content} on {base}".encode()).hexdigest()
     version = re.sub(r"[^A-Za-z0-9._-]", ".", made.manifest.version)
     return cloud.Release(
         bento=made.bento,
-        tag=f"{version}-{sha256_files(source, files)[:16]}",
+        tag=f"{version}-{content[:16]}",
         model=opened.sha256,
         picture=made.folder / opened.manifest.samples[0],
     )

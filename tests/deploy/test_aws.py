@@ -738,7 +738,7 @@ def test_interrupted_it_says_what_goes_on_and_costs(
     assert "CloudFormation finishes by itself" in capsys.readouterr().err
 
 
-def test_the_tag_of_an_image_follows_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tag_of_an_image_follows_its_content_and_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from serving import bundle
 
     (tmp_path / "src").mkdir()
@@ -751,4 +751,5 @@ def test_the_tag_of_an_image_follows_its_content(tmp_path: Path, monkeypatch: py
         (tmp_path / "src/service.py").write_text(content)
         tags.append(command.release(tmp_path, "models:/x@champion").tag)
     assert tags[0] == tags[2] != tags[1]
+    assert command.release(tmp_path, "models:/x@champion", "python:3.11.99-slim-bookworm").tag not in tags
     assert tags[0].startswith("2.site-")
