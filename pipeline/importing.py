@@ -29,7 +29,7 @@ from keras import layers
 from pipeline import evaluate, models, params, prepared, register, tracking
 from pipeline.errors import InputError
 from pipeline.prepared import Prepared
-from pipeline.workspace import read_json, sha256_file, write_json
+from pipeline.workspace import git_commit, read_json, sha256_file, write_json
 
 Scale = Literal["0-1", "-1-1", "0-255"]
 SCALES: Mapping[Scale, tuple[float, float]] = {
@@ -567,7 +567,7 @@ def import_model(path: Path, root: Path, scale: Scale | None, classes: tuple[str
             options=params.load(root / "params.yaml"),
             extra={
                 "imported_from": f"{origin['file']} (sha256 {origin['sha256']})",
-                "git_commit": register.git_commit(root),
+                "git_commit": git_commit(root),
             },
         )
         result = tracking.require(lambda mlflow: register.register(mlflow, candidate))

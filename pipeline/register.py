@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pipeline import params, registry, tracking
 from pipeline.errors import InputError, exit_with_line
 from pipeline.params import Params
 from pipeline.quiet import quiet_import
-from pipeline.workspace import read_json, sha256_file, write_json
+from pipeline.workspace import git_commit, read_json, sha256_file, write_json
 
 _ARTIFACTS = (
     "params.yaml",
@@ -139,19 +138,6 @@ def _flatten(prefix: str, value: Any) -> dict[str, float]:
         parts = (_flatten(f"{name}_{key}" if key != "value" else name, item) for key, item in value.items())
         return {key: number for part in parts for key, number in part.items()}
     return {} if value is None else {prefix: float(value)}
-
-
-def git_commit(root: Path) -> str:
-    """The commit of the checkout, with `-dirty` when tracked files differ from it; `unknown` outside git."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  fixed words
-
-    try:
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def complete_run(mlflow: Any, candidate: Candidate) -> str:

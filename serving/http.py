@@ -370,8 +370,10 @@ async def description(engine: Engine, _: Request) -> Response:
     return JSONResponse(openapi.description(engine.predictor.bundle.manifest.classes, engine.settings))
 
 
-async def metrics(engine: Engine, _: Request) -> Response:
-    """GET /metrics."""
+async def metrics(engine: Engine, request: Request) -> Response:
+    """GET /metrics, under this name only: who shuts it off before the service does so by the bytes of the path."""
+    if request.scope.get("raw_path", b"/metrics") != b"/metrics":
+        raise ProblemError("not_found", "there is nothing at this address; GET /docs lists what there is")
     content, media_type = engine.telemetry.exposition()
     return Response(content, media_type=media_type)
 

@@ -7,6 +7,7 @@ come to PostgreSQL's library by its own variables (PGHOST, PGUSER, PGPASSWORD, .
 import configparser
 import os
 import re
+import socket
 import sys
 import tempfile
 import time
@@ -52,7 +53,7 @@ def _wrong(settings: Mapping[str, str]) -> Iterator[str]:
         yield "MLFLOW_AUTH_ADMIN_PASSWORD is one that people guess; make one with: openssl rand -base64 18"
     if len(password) < 14:
         yield "MLFLOW_AUTH_ADMIN_PASSWORD is too short: at least 14 characters"
-    if len(key) < 32 or _is_guessed(key):
+    if len(key) < 32 or len(set(key)) < 6:
         yield "MLFLOW_FLASK_SERVER_SECRET_KEY is too weak: make one with: openssl rand -hex 32"
     if key == password:
         yield "MLFLOW_FLASK_SERVER_SECRET_KEY is the administrator's password: make another"
@@ -60,13 +61,19 @@ def _wrong(settings: Mapping[str, str]) -> Iterator[str]:
         yield "TRACKING_ARTIFACTS is no address of artifacts: s3://BUCKET/PATH or wasbs://CONTAINER@ACCOUNT.blob..."
     if not _HOST.fullmatch(settings["TRACKING_HOST"]):
         yield "TRACKING_HOST is no host name: give it without https:// and without a port"
-    for name in ("TRACKING_WORKERS", "TRACKING_PORT"):
-        if not re.fullmatch(r"[1-9]\d{0,4}", settings.get(name, "1")):
-            yield f"{name} is no number"
+    if settings["MLFLOW_AUTH_ADMIN_USERNAME"].lower() in password.lower():
+        yield "MLFLOW_AUTH_ADMIN_PASSWORD holds the administrator's name: make another"
+    for name, most in (("TRACKING_WORKERS", 99), ("TRACKING_PORT", 65535)):
+        text = settings.get(name, "1")
+        if not (re.fullmatch(r"[1-9]\d{0,4}", text) and int(text) <= most):
+            yield f"{name} is no number from 1 to {most}"
 
 
 def _is_guessed(secret: str) -> bool:
-    return "password" in secret.lower() or len(set(secret)) < 6
+    """Whether people or programs that try passwords begin with it; a drawn one holds none of these."""
+    plain = secret.lower().replace("0", "o")
+    habits = ("password", "passwort", "changeme", "qwert", "letmein", "123456", "12345", "admin", "secret", "welcome")
+    return any(habit.replace("0", "o") in plain for habit in habits) or len(set(secret)) < 6
 
 
 def server_settings(settings: Mapping[str, str], auth: Path) -> dict[str, str]:
@@ -117,12 +124,31 @@ def prepare_database(patience: float = _PATIENCE) -> None:
             return
 
 
+def _taken(settings: Mapping[str, str]) -> str | None:
+    """Why the port cannot be listened on, before the database is touched; None when it can."""
+    host, port = _listen(settings)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            return f"port {port} of {host} cannot be used ({error.strerror}); set TRACKING_PORT or TRACKING_LISTEN"
+    return None
+
+
+def _listen(settings: Mapping[str, str]) -> tuple[str, str]:
+    # Inside a container, behind the proxy.
+    return settings.get("TRACKING_LISTEN", "0.0.0.0"), settings.get("TRACKING_PORT", "5000")  # noqa: S104
+
+
 def command(settings: Mapping[str, str]) -> list[str]:
     """The server's command line, without a secret."""
+    host, port = _listen(settings)
     return [
         sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth",
-        "--host", settings.get("TRACKING_LISTEN", "0.0.0.0"),  # noqa: S104  inside a container, behind the proxy
-        "--port", settings.get("TRACKING_PORT", "5000"),
+        "--host", host, "--port", port,
+        # Longer than any balancer keeps a connection: one that the server closes first is a 502 now and then.
+        "--uvicorn-opts", "--timeout-keep-alive 310",
         "--workers", settings.get("TRACKING_WORKERS", "2"),
         "--serve-artifacts", "--artifacts-destination", settings["TRACKING_ARTIFACTS"],
     ]  # fmt: skip
@@ -133,6 +159,9 @@ def main() -> None:
     wrong = problem(os.environ)
     if wrong is not None:
         sys.exit(f"error: {wrong}")
+    taken = _taken(os.environ)
+    if taken:
+        sys.exit(f"error: {taken}")
     prepare_database()
     auth = write_auth(Path(tempfile.mkdtemp(prefix="tracking-")))
     words = command(os.environ)

@@ -70,6 +70,7 @@ def aws(
     client = cloud.make_client(region, dry_run, typer.echo)
     try:
         if delete:
+            cloud.check_name(request)
             _ask(f"delete {name} in {region}, with its images, keys and logs?", yes or dry_run)
             found = cloud.delete(request, client)
             typer.echo("deleted" if found and not dry_run else "nothing was changed" if found else "there was nothing")
@@ -190,4 +191,7 @@ def _check(endpoint: Endpoint, served: cloud.Release, key: str) -> None:
     typer.echo(f"waiting for {endpoint.url}/readyz")
     probe.wait_until_ready(endpoint)
     answer = probe.smoke_test(endpoint, served.picture.read_bytes(), key, served.model)
+    if answer is None:
+        typer.echo("it asks for a key, as it should; no radiograph was scored, as no key is at hand here")
+        return
     typer.echo(f"a sample radiograph: {answer['label']}, probability {answer['probability']}")

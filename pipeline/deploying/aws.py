@@ -1,12 +1,16 @@
 """A bento to AWS: registry, image, the stack of deploy/aws/service.yaml, and a look whether it answers."""
 
 import base64
+import ipaddress
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from pipeline.deploying import push, stacks
 from pipeline.deploying.client import Client, Reason, RefusedError
@@ -129,10 +133,20 @@ def deploy(request: Request, client: Client, hands: Hands) -> None:
     release = hands.prepare()
     digest = _published(request, client, account, hands, release)
     wish = _service(request, account, digest)
-    stack = stacks.apply(client, account.service, wish, hands.pause)
+    try:
+        stack = stacks.apply(client, account.service, wish, hands.pause)
+    except InputError as error:
+        raise InputError(f"{error}; {_registry_stays(request)}") from None
     if stack is None:
         raise InputError(f"{request.name}: is gone; somebody else deleted it")
     _look(client, stack, account, hands, release)
+
+
+def _registry_stays(request: Request) -> str:
+    return (
+        f"the registry {request.registry} stays with its images (0.10 USD a GB and month), for the next try or "
+        "until --delete"
+    )
 
 
 def preflight(request: Request, client: Client) -> Account:
@@ -193,9 +207,14 @@ def left_running(request: Request) -> str:
     )
 
 
-def _check_words(request: Request) -> None:
+def check_name(request: Request) -> None:
+    """InputError for a name that AWS does not take."""
     if not _NAME.fullmatch(request.name):
         raise InputError(f"--name {request.name}: use lower case letters, digits and single hyphens, at most 41")
+
+
+def _check_words(request: Request) -> None:
+    check_name(request)
     if not request.certificate:
         return
     parts = request.certificate.split(":", 5)
@@ -219,12 +238,50 @@ def _wanted(request: Request, client: Client, service: Stack | None) -> dict[str
         if name not in known or name in {"Image", "Repository"}:
             free = ", ".join(sorted(set(known) - {"Image", "Repository"}))
             raise InputError(f"--set {name}: is nothing that can be set; there are {free}")
+    rules = _rules(request.folder / "service.yaml")
+    for name, value in request.parameters.items():
+        _check_value(name, value, rules[name])
     parameters = {**(service.parameters if service else {}), **request.parameters, "Repository": request.name}
     if request.certificate:
         parameters["CertificateArn"] = request.certificate
     if request.plain_http:
         parameters["AllowPlainHttp"] = "true"
+    least, most = (int(parameters.get(name, known[name] or "1")) for name in ("MinTasks", "MaxTasks"))
+    if least > most:
+        raise InputError(f"--set MinTasks={least}: is more than MaxTasks={most}")
     return {name: value for name, value in parameters.items() if name != "Image" and value != known.get(name, value)}
+
+
+def _rules(template: Path) -> dict[str, dict[str, Any]]:
+    """What a template says of its parameters' values; CloudFormation itself looks at them only when it begins."""
+    section = template.read_text(encoding="utf-8").partition("\nParameters:\n")[2]
+    lines = itertools.takewhile(lambda line: not line or line[0].isspace(), section.splitlines())
+    return dict(YAML(typ="safe").load("\n".join(lines)))
+
+
+def _check_value(name: str, value: str, rule: Mapping[str, Any]) -> None:
+    allowed = [str(one) for one in rule.get("AllowedValues", ())]
+    wrong = ""
+    if allowed and value not in allowed:
+        wrong = f"choose one of {', '.join(allowed)}"
+    elif rule["Type"] == "Number" and not re.fullmatch(r"\d+", value):
+        wrong = "write a whole number"
+    elif int(rule.get("MinValue", 0)) > (int(value) if rule["Type"] == "Number" else 0):
+        wrong = f"at least {rule['MinValue']}"
+    elif "AllowedPattern" in rule and not re.fullmatch(rule["AllowedPattern"], value):
+        wrong = f"does not look like {rule['AllowedPattern']}"
+    elif name == "ClientRange" and not _is_range(value):
+        wrong = "write a range of addresses like 192.0.2.0/24"
+    if wrong:
+        raise InputError(f"--set {name}={value}: {wrong}")
+
+
+def _is_range(value: str) -> bool:
+    try:
+        ipaddress.IPv4Network(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _domain(request: Request, client: Client, parameters: Mapping[str, str]) -> str:
@@ -326,7 +383,10 @@ def _published(request: Request, client: Client, account: Account, hands: Hands,
     hands.build(release.bento, address)
     stacks.apply(client, account.registry, _registry(request), hands.pause)
     client.show(f"pushing {address}")
-    hands.push(address, Login(account.host, _REGISTRY_USER, _password(client)))
+    try:
+        hands.push(address, Login(account.host, _REGISTRY_USER, _password(client)))
+    except InputError as error:
+        raise InputError(f"{error}; {_registry_stays(request)}") from None
     found = _digest(client, request.name, release.tag)
     if found is None:
         raise InputError(f"{address}: was pushed and is not there; look at `aws ecr describe-images`")

@@ -1,7 +1,9 @@
 """A bento to Azure: the resources of deploy/azure/main.bicep, its image, and a look whether it answers."""
 
+import ipaddress
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,10 +123,37 @@ def _wanted(request: Request) -> dict[str, Any]:
         # The addresses and names of RFC 5737 and RFC 2606: nobody's, so the file was not edited.
         if name not in request.parameters and ("192.0.2." in str(entry) or "@example.org" in str(entry)):
             raise InputError(f"{path}: {name}: still holds the example; put in your own, or give --set {name}=...")
-    typed = {}
-    for name, value in parameters.items():
-        typed[name] = _typed(name, value, known[name])
+    typed = {name: _typed(name, value, known[name]) for name, value in parameters.items()}
+    for name, value in typed.items():
+        _check_value(name, value, _limits(request.template, name))
+    least, most = (typed.get(name, _default(request.template, name)) for name in ("minReplicas", "maxReplicas"))
+    if least > most:
+        raise InputError(f"--set minReplicas={least}: is more than maxReplicas={most}")
     return typed
+
+
+def _default(template: Path, name: str) -> int:
+    found = re.search(rf"^param {name} int = (\d+)$", template.read_text(encoding="utf-8"), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _limits(template: Path, name: str) -> dict[str, int]:
+    """The decorators of a parameter that limit its value or length; Azure looks at them only when it begins."""
+    above = template.read_text(encoding="utf-8").partition(f"\nparam {name} ")[0].rpartition("\n\n")[2]
+    return {kind: int(number) for kind, number in re.findall(r"^@(m\w+)\((\d+)\)", above, re.MULTILINE)}
+
+
+def _check_value(name: str, value: Any, limits: Mapping[str, int]) -> None:
+    size = value if isinstance(value, int) else len(value or "")
+    least, most = (limits.get(f"{end}Value", limits.get(f"{end}Length")) for end in ("min", "max"))
+    if not isinstance(value, bool) and ((least or 0) > size or (most is not None and most < size)):
+        what = "" if isinstance(value, int) else "letters or entries, "
+        raise InputError(f"--set {name}={value}: {what}at least {least}" + (f" and at most {most}" if most else ""))
+    for one in value if name == "allowedAddresses" else ():
+        try:
+            ipaddress.ip_network(one)
+        except ValueError:
+            raise InputError(f"--set {name}={one}: write a range of addresses like 192.0.2.0/24") from None
 
 
 def _declared(template: Path) -> dict[str, str]:

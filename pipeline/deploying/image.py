@@ -17,7 +17,7 @@ import uv
 from pipeline.deploying import push, sbom
 from pipeline.deploying.client import last_line, run
 from pipeline.errors import InputError
-from pipeline.workspace import project_root, write_json
+from pipeline.workspace import git_commit, project_root, write_json
 
 BASE = "python:3.11-slim-bookworm"
 PYTHON = "3.11"
@@ -36,7 +36,7 @@ def build(bento: Path, tag: str, base: str = BASE, tool: str = "") -> str:
     `base` is an image with Python 3.11, or a tar file of a root file system with it. `tool` is docker, podman or
     buildah, by default the first that works. Raises InputError.
     """
-    labels = labels_of(bento)
+    labels = {**labels_of(bento), "org.opencontainers.image.base.name": str(base)}
     if not _NAME.fullmatch(tag):
         raise InputError(f"--tag {tag}: is no image's name; write one like bone-fracture:1")
     chosen = tool or push.find_tool()
@@ -71,10 +71,11 @@ def labels_of(bento: Path) -> dict[str, str]:
     return {
         "org.opencontainers.image.title": manifest.name,
         "org.opencontainers.image.version": manifest.version,
-        "org.opencontainers.image.revision": origin.git_commit,
+        "org.opencontainers.image.revision": git_commit(project_root()),
         "org.opencontainers.image.licenses": "Apache-2.0",
         f"{LABEL}.registry-version": manifest.version,
         f"{LABEL}.run-id": origin.run_id,
+        f"{LABEL}.training-commit": origin.git_commit,
         f"{LABEL}.data-hash": origin.data_hash,
         f"{LABEL}.bundle-sha256": manifest.digest,
         f"{LABEL}.model-sha256": opened.sha256,
@@ -93,8 +94,14 @@ def install(lock: Path, target: Path) -> None:
     ]  # fmt: skip
     done = run(command, seconds=_BUILD_SECONDS)
     if done.returncode:
-        raise InputError(f"{lock}: cannot be installed: {last_line(done.stderr or done.stdout)}")
+        raise InputError(f"{lock}: cannot be installed: {_why(done.stderr or done.stdout)}")
     shutil.rmtree(target / "bin", ignore_errors=True)  # scripts that name this machine's Python
+
+
+def _why(printed: str) -> str:
+    """What uv complains of: the package whose hash is another one, if it is that, or its last line."""
+    found = re.search(r"Hash mismatch for `([^`]+)`", " ".join(printed.split()))
+    return f"{found[1]} has not the hash of the lock" if found else last_line(printed)
 
 
 def _import_base(tool: str, archive: Path, context: Path) -> str:

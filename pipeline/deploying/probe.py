@@ -86,12 +86,17 @@ def wait_until_ready(endpoint: Endpoint, seconds: float = 600.0, pause: float = 
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
         if time.monotonic() >= end:
-            raise InputError(f"{endpoint.url}/readyz: not ready within {seconds:g} s ({reason})")
+            raise InputError(
+                f"{endpoint.url}/readyz: not ready within {seconds:g} s ({reason}); look at its log, and whether this "
+                "machine's address is among those that may ask"
+            )
         time.sleep(pause)
 
 
-def smoke_test(endpoint: Endpoint, picture: bytes, key: str, model: str) -> dict[str, Any]:
+def smoke_test(endpoint: Endpoint, picture: bytes, key: str, model: str) -> dict[str, Any] | None:
     """The answer for a sample radiograph (an image file's bytes); `model` is the bundle's sha256.
+
+    None when no key is at hand (empty) and the service asks for one, as it should.
 
     Raises InputError when there is none, when the service answers without a key although it has one, or when another
     model answers.
@@ -103,6 +108,8 @@ def smoke_test(endpoint: Endpoint, picture: bytes, key: str, model: str) -> dict
         status, body = endpoint.ask("POST", "/predict", picture, {**kind, **({"x-api-key": key} if key else {})})
     except (OSError, http.client.HTTPException) as error:
         raise InputError(f"{endpoint.url}/predict: no answer ({str(error) or type(error).__name__})") from None
+    if not key and status == http.HTTPStatus.UNAUTHORIZED:
+        return None
     if status != http.HTTPStatus.OK:
         raise InputError(f"{endpoint.url}/predict: answers {status} for a sample radiograph: {body[:200]!r}")
     try:

@@ -574,6 +574,23 @@ def test_a_setting_that_the_template_does_not_know_is_one_line(tmp_path: Path) -
     assert "MinTasks" in message
 
 
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("Size=huge", "--set Size=huge: choose one of small, medium, large"),
+        ("MinTasks=0", "--set MinTasks=0: at least 1"),
+        ("MinTasks=many", "--set MinTasks=many: write a whole number"),
+        ("MinTasks=9", "--set MinTasks=9: is more than MaxTasks=6"),
+        ("LogDays=2", "--set LogDays=2: choose one of 1, 3, 5, "),
+        ("ClientRange=10.0.0.1/8", "--set ClientRange=10.0.0.1/8: write a range of addresses like 192.0.2.0/24"),
+        ("VpcId=mine", "--set VpcId=mine: does not look like "),
+    ],
+)
+def test_a_setting_that_the_template_forbids_is_one_line(setting: str, line: str, tmp_path: Path) -> None:
+    environment = stand_in(tmp_path, cloudformation_describe_stacks=[NONE])
+    assert line in refused(environment, "--region", REGION, "--set", setting, "--dry-run")
+
+
 def test_without_a_certificate_it_wants_to_be_told_so(tmp_path: Path) -> None:
     environment = stand_in(tmp_path, cloudformation_describe_stacks=[NONE])
     message = refused(environment, "--region", REGION, "--dry-run")

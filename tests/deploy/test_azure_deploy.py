@@ -207,6 +207,12 @@ def test_later_the_vaults_keys_stay(begin: Begin, tmp_path: Path) -> None:
     [
         ({"minReplica": "3"}, "minReplica: is nothing that can be set"),
         ({"image": "x"}, "image: is nothing that can be set"),
+        ({"minReplicas": "0"}, "--set minReplicas=0: at least 1 and at most 300"),
+        ({"minReplicas": "9", "maxReplicas": "2"}, "--set minReplicas=9: is more than maxReplicas=2"),
+        ({"minReplicas": "11"}, "--set minReplicas=11: is more than maxReplicas=10"),
+        ({"name": "x"}, "--set name=x: letters or entries, at least 3 and at most 20"),
+        ({"logRetentionDays": "7"}, "--set logRetentionDays=7: at least 30 and at most 730"),
+        ({"allowedAddresses": "10.0.0.0/8,foo"}, "--set allowedAddresses=foo: write a range of addresses"),
         ({"apiKeys": "x"}, "apiKeys: is nothing that can be set"),
         ({"minReplicas": "three"}, "--set minReplicas=three: is no int"),
         ({"zoneRedundant": "maybe"}, "--set zoneRedundant=maybe: is no bool"),

@@ -20,6 +20,7 @@ import pytest
 from pipeline import packaging
 from pipeline.deploying import image, push, sbom
 from pipeline.errors import InputError
+from pipeline.workspace import git_commit
 from serving import bundle
 from serving.predictor import Predictor
 from tests.deploy import checkers
@@ -151,7 +152,9 @@ def test_its_labels_say_where_the_model_comes_from(built: Built) -> None:
     assert labels["org.bone-fracture.run-id"] == opened.manifest.origin.run_id
     assert labels["org.bone-fracture.data-hash"] == opened.manifest.origin.data_hash
     assert labels["org.bone-fracture.registry-version"] == opened.manifest.version
-    assert labels["org.opencontainers.image.revision"] == opened.manifest.origin.git_commit
+    assert labels["org.bone-fracture.training-commit"] == opened.manifest.origin.git_commit
+    assert labels["org.opencontainers.image.revision"] == git_commit(ROOT)
+    assert labels["org.opencontainers.image.base.name"].endswith("base.tar")
 
 
 @pytest.mark.container
@@ -283,7 +286,7 @@ def test_each_tool_gets_base_labels_and_tag(
     assert words[0] == ("bud" if tool == "buildah" else "build")
     assert words[words.index("--tag") + 1] == TAG
     assert f"BASE={image.BASE}" in words
-    assert sum(word.startswith(f"{image.LABEL}.") for word in words) == 5
+    assert sum(word.startswith(f"{image.LABEL}.") for word in words) == 6
 
 
 def test_the_lock_is_read_whole() -> None:

@@ -73,7 +73,14 @@ def test_it_does_not_wait_for_ever() -> None:
 
 def test_a_sample_is_answered_by_the_model_that_was_deployed() -> None:
     with _serving(_Service) as endpoint:
-        assert probe.smoke_test(endpoint, b"picture", "secret", MODEL)["probability"] == 0.5
+        answer = probe.smoke_test(endpoint, b"picture", "secret", MODEL)
+    assert answer is not None
+    assert answer["probability"] == 0.5
+
+
+def test_without_a_key_at_hand_a_service_that_asks_for_one_is_as_it_should_be() -> None:
+    with _serving(_Service) as endpoint:
+        assert probe.smoke_test(endpoint, b"picture", "", MODEL) is None
 
 
 def test_a_service_that_asks_for_no_key_is_told_of() -> None:

@@ -1,6 +1,8 @@
 """A team's registry on real servers: PostgreSQL, the start program of deploy/tracking, buckets, TLS before it."""
 
 import os
+import re
+import runpy
 import shutil
 import socket
 import ssl
@@ -420,7 +422,12 @@ GOOD = {
         ("MLFLOW_AUTH_ADMIN_PASSWORD", "password1234", "is one that people guess"),
         ("MLFLOW_AUTH_ADMIN_PASSWORD", "MyPassword-1-2-3", "is one that people guess"),
         ("MLFLOW_AUTH_ADMIN_PASSWORD", "aaaaaaaaaaaaaaaaaaaa", "is one that people guess"),
+        ("MLFLOW_AUTH_ADMIN_PASSWORD", "Passw0rdPassw0rd", "is one that people guess"),
+        ("MLFLOW_AUTH_ADMIN_PASSWORD", "changeme-98-76-54", "is one that people guess"),
+        ("MLFLOW_AUTH_ADMIN_PASSWORD", "12345678901234", "is one that people guess"),
+        ("MLFLOW_AUTH_ADMIN_PASSWORD", "the-Chief-of-staff", "holds the administrator's name"),
         ("MLFLOW_AUTH_ADMIN_PASSWORD", "short-but-new", "is too short"),
+        ("MLFLOW_FLASK_SERVER_SECRET_KEY", "0" * 40, "is too weak"),
         ("MLFLOW_FLASK_SERVER_SECRET_KEY", "secret", "is too weak"),
         ("MLFLOW_AUTH_ADMIN_PASSWORD", GOOD["MLFLOW_FLASK_SERVER_SECRET_KEY"], "is the administrator's password"),
         ("TRACKING_ARTIFACTS", "/mlartifacts", "is no address of artifacts"),
@@ -428,6 +435,7 @@ GOOD = {
         ("TRACKING_HOST", "https://tracking.example.org", "is no host name"),
         ("TRACKING_HOST", "*", "is no host name"),
         ("TRACKING_WORKERS", "many", "is no number"),
+        ("TRACKING_PORT", "99999", "is no number from 1 to 65535"),
     ],
 )
 def test_a_start_that_were_not_safe_is_refused_in_one_line(name: str, value: str, complaint: str) -> None:
@@ -440,6 +448,29 @@ def test_a_start_that_were_not_safe_is_refused_in_one_line(name: str, value: str
     assert complaint in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not value or value not in done.stderr
+
+
+def test_a_port_in_use_is_one_line_before_the_database_is_asked() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        environment = {**GOOD, "TRACKING_LISTEN": "127.0.0.1", "TRACKING_PORT": str(port)}
+        done = subprocess.run(
+            [tracking_python(), START], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: port {port} of 127.0.0.1 cannot be used (Address already in use)")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_connections_are_kept_longer_than_any_balancer_keeps_them() -> None:
+    command = runpy.run_path(str(START))["command"](GOOD)
+    kept = int(command[command.index("--uvicorn-opts") + 1].split()[1])
+    template = (FOLDER.parent / "aws/tracking.yaml").read_text()
+    found = re.search(r'idle_timeout.timeout_seconds, Value: "(\d+)"', template)
+    assert found is not None
+    assert kept > int(found[1])
 
 
 def test_a_wrong_password_of_the_database_is_one_line_and_no_server(database: Postgres) -> None:

@@ -476,6 +476,10 @@ def test_the_figures_count_answers_refusals_and_inputs(client: TestClient, radio
     assert "fracture_input_contrast_count 1.0" in text
 
 
+def test_the_figures_have_one_name_by_which_a_balancer_can_shut_them_off(client: TestClient) -> None:
+    assert client.get("/%6detrics").status_code == 404
+
+
 def test_a_failure_of_ours_is_a_problem_without_a_traceback(
     client: TestClient, radiograph: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
