@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,6 +23,7 @@ from pipeline.cli import deploy as command
 from pipeline.deploying import aws, push, stacks
 from pipeline.deploying.aws import Hands, Release, Request
 from pipeline.deploying.probe import Endpoint
+from pipeline.deploying.push import Login
 from pipeline.errors import InputError
 from tests.deploy.certificates import Certificate
 from tests.deploy.standins import read_template, recorded
@@ -770,3 +771,17 @@ def test_the_tag_of_an_image_follows_its_content_and_base(tmp_path: Path, monkey
     assert tags[0] == tags[2] != tags[1]
     assert command.release(tmp_path, "models:/x@champion", "python:3.11.99-slim-bookworm").tag not in tags
     assert tags[0].startswith("2.site-")
+
+
+def test_a_push_that_fails_names_the_registry_that_stays(cloud: Environment, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+
+    def fail(_address: str, _login: Login) -> None:
+        raise InputError("docker push: no route to host")
+
+    hands = replace(recorder.hands(), push=fail)
+    region = "eu-west-3"
+    with using(cloud), pytest.raises(InputError, match=r"no route to host; the registry bone-fracture-registry stays"):
+        aws.deploy(Request(region, TEMPLATES, plain_http=True), aws.make_client(region), hands)
+    stacks = ask(cloud, "cloudformation", "describe-stacks", region=region)["Stacks"]
+    assert [stack["StackName"] for stack in stacks] == ["bone-fracture-registry"]

@@ -313,16 +313,16 @@ def test_results_go_back_and_the_figures_into_the_summary(runner: Runner) -> Non
 
 
 def test_aws_and_azure_are_left_to_the_command_with_the_sites_options(runner: Runner) -> None:
-    assert runner.run("deploy", TARGET="aws", AWS_REGION="r", DEPLOY_OPTIONS="--certificate arn").returncode == 0
-    assert runner.run("deploy", TARGET="azure", AZURE_RESOURCE_GROUP="g").returncode == 0
+    assert runner.run("deploy", **{**EKS, "TARGET": "aws"}, DEPLOY_OPTIONS="--certificate arn").returncode == 0
+    assert runner.run("deploy", **{**AKS, "TARGET": "azure"}).returncode == 0
     assert runner.calls() == [
         "fracture deploy aws --region r --certificate arn",
         "fracture deploy azure --resource-group g",
     ]
 
 
-EKS = {"TARGET": "eks", "CLUSTER": "c", "AWS_REGION": "r", "REGISTRY": "registry.example.org"}
-AKS = {"TARGET": "aks", "CLUSTER": "c", "AZURE_RESOURCE_GROUP": "g", "REGISTRY": "example.azurecr.io"}
+EKS = {"CLOUD": "aws", "TARGET": "eks", "CLUSTER": "c", "AWS_REGION": "r", "REGISTRY": "registry.example.org"}
+AKS = {"CLOUD": "azure", "TARGET": "aks", "CLUSTER": "c", "AZURE_RESOURCE_GROUP": "g", "REGISTRY": "example.azurecr.io"}
 
 
 def test_eks_gets_the_pushed_image_by_its_digest_and_is_waited_for(runner: Runner) -> None:
@@ -359,7 +359,16 @@ def test_aks_is_told_through_azure_and_its_answer_is_heard(runner: Runner) -> No
     assert runner.run("deploy", **AKS).returncode == 1
 
 
-@pytest.mark.parametrize(("step", "variables"), [("deploy", {"TARGET": "moon"}), ("login", {**AWS, "CLOUD": "moon"})])
+def test_a_target_in_another_cloud_than_the_login_is_refused(runner: Runner) -> None:
+    answer = runner.run("deploy", **{**EKS, "CLOUD": "azure"})
+    assert answer.returncode == 1
+    assert answer.stdout == "::error::TARGET=eks: is not reached with CLOUD=azure, whose login this run has\n"
+    assert runner.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("step", "variables"), [("deploy", {"CLOUD": "aws", "TARGET": "moon"}), ("login", {**AWS, "CLOUD": "moon"})]
+)
 def test_an_unknown_place_is_one_line(runner: Runner, step: str, variables: dict[str, str]) -> None:
     answer = runner.run(step, **variables)
     assert answer.returncode == 1
