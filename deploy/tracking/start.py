@@ -72,7 +72,7 @@ def _wrong(settings: Mapping[str, str]) -> Iterator[str]:
 def _is_guessed(secret: str) -> bool:
     """Whether people or programs that try passwords begin with it; a drawn one holds none of these."""
     plain = secret.lower().replace("0", "o")
-    habits = ("password", "passwort", "changeme", "qwert", "letmein", "123456", "12345", "admin", "secret", "welcome")
+    habits = ("password", "passwort", "changeme", "qwert", "letmein", "12345", "admin", "secret", "welcome")
     return any(habit.replace("0", "o") in plain for habit in habits) or len(set(secret)) < 6
 
 

@@ -411,7 +411,7 @@ GOOD = {
     "PGHOST": "nowhere.invalid", "PGUSER": "mlflow", "PGPASSWORD": "x", "PGDATABASE": "mlflow",
     "TRACKING_HOST": "tracking.example.org", "TRACKING_ARTIFACTS": "s3://bucket/path",
     "MLFLOW_AUTH_ADMIN_USERNAME": "chief", "MLFLOW_AUTH_ADMIN_PASSWORD": "correct horse battery",
-    "MLFLOW_FLASK_SERVER_SECRET_KEY": "0123456789abcdef" * 2,
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": "fedcba9876543210" * 2,
 }  # fmt: skip
 
 
