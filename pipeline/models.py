@@ -7,6 +7,7 @@ column, the probability of a fracture; more give a softmax in the order of the c
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -251,7 +252,10 @@ def _backbone(options: TrainParams, image_size: int, weights: str) -> keras.Mode
     source = _weights_argument(weights)
     arguments: Mapping[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, 3), "weights": source}
     try:
-        return constructor(**arguments, **options.architecture_options, name=BACKBONE)
+        with warnings.catch_warnings():
+            # Keras looks for a second copy of each layer that older weight files do not have; all are loaded.
+            warnings.filterwarnings("ignore", message="Skipping nested container")
+            return constructor(**arguments, **options.architecture_options, name=BACKBONE)
     except TypeError as error:
         raise InputError(f"params.yaml: train.architecture_options: {options.architecture}: {_line(error)}") from None
     except (ValueError, OSError, KeyError) as error:

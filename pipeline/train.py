@@ -4,7 +4,6 @@ import json
 import os
 import threading
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,11 +180,8 @@ class Sizes:
     def trained(self, size: int) -> keras.Model:
         """The same with every output that training looks at."""
         if size not in self._built:
-            with warnings.catch_warnings():
-                # Keras looks for a second copy of each layer that older weight files do not have; all are loaded.
-                warnings.filterwarnings("ignore", message="Skipping nested container")
-                weights = "none" if self._built else None
-                answering = models.build(self._options, size, self._classes, weights)
+            weights = "none" if self._built else None
+            answering = models.build(self._options, size, self._classes, weights)
             self._built[size] = answering, models.located(answering)
         if self._latest and size != self._latest:
             self._built[size][1].set_weights(self._built[self._latest][1].get_weights())
