@@ -81,6 +81,13 @@ def newest_release(root: Path) -> Path:
         raise InputError(
             "params.yaml: train.weights: release: models/ holds no released model; choose none or imagenet"
         )
+    try:
+        read_training(found[-1].parent)
+    except InputError:
+        raise InputError(
+            f"{found[-1]}: is not the file that was released; restore it: "
+            f"git checkout -- models/{found[-1].parent.name}"
+        ) from None
     return found[-1]
 
 

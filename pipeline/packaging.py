@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when i
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import metrics, register, registry, tracking
+from pipeline import evidence, metrics, register, registry, tracking
 from pipeline.errors import InputError
 from pipeline.prepared import Prepared
 from pipeline.progress import progress_bar
@@ -70,6 +70,8 @@ class Registered:
     decision: Decision
     metrics: dict[str, Any]
     reference: Path
+    slices: Path | None = None
+    """slices.csv; None for a model that was measured elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def _fetch(mlflow: Any, address: str, folder: Path) -> Registered:
         decision=Decision.from_dict(decision),
         metrics=read_json(run / "metrics.json", ("test",)),
         reference=run / "reference.npz",
+        slices=run / "slices.csv",
     )
 
 
@@ -339,7 +342,8 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
         },
         "map": "localisation" if says_where(found.model) else "grad-cam",
         "intended": {
-            "use": INTENDED_USE, "not_for": NOT_FOR, "regions": training["regions"], "views": training["views"],
+            "use": INTENDED_USE, "not_for": NOT_FOR + (evidence.warning(found.slices) if found.slices else ""),
+            "regions": training["regions"], "views": training["views"],
         },
         "quality": {key: found.metrics[key] for key in ("test", "images", "always_normal_accuracy")},
         "trained_on": {

@@ -35,6 +35,7 @@ PACKAGED = (
     "build/reference.npz",
     "build/model/training.json",
     "reports/metrics.json",
+    "reports/slices.csv",
 )
 """Those that packaging needs, kept under `package_folder`: one run may be evaluated, and registered, more than once."""
 

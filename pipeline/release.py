@@ -3,18 +3,21 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipeline import metrics, packaging, params, prepared, register, registry, tables, tracking
+from pipeline import evidence, metrics, packaging, params, prepared, register, registry, tables, tracking
 from pipeline.errors import InputError
-from pipeline.prepared import slices_of
-from pipeline.workspace import atomic_folder, write_text
-from serving.bundle import Manifest
+from pipeline.prepared import Prepared, slices_of
+from pipeline.workspace import atomic_folder, sha256_file, write_text
+from serving import bundle
+from serving.bundle import Bundle, Manifest
+from serving.statistics import texture
 
 CARD, SUMS = "MODEL_CARD.md", "sha256sums"
 _FAILURES = 12
@@ -22,9 +25,20 @@ _FAILURES = 12
 _FILES = ("params.yaml", "reports/metrics.json", "reports/slices.csv", "reports/history.csv")
 
 
-def release(root: Path, target: Path) -> Manifest:
+@dataclass(frozen=True)
+class Remarks:
+    """What the card says that no file of the release holds."""
+
+    data: str
+    """On the data, such as that they are a part of something; may be empty."""
+    start: str
+    """SHA-256 of the file of starting weights; empty when there was none."""
+
+
+def release(root: Path, target: Path, note: str = "") -> Manifest:
     """Write the model that build/ and reports/ of `root` hold into `target`, whole or not at all.
 
+    `note` is what a reader of the card should know of the data besides, such as that they are a part of something.
     Raises InputError: the model is not registered, failed its gates, or does not belong to prepared/.
     """
     candidate = register.Candidate.read(root)
@@ -45,7 +59,9 @@ def release(root: Path, target: Path) -> Manifest:
             shutil.copyfile(root / file, folder / Path(file).name)
         split = data.table[["image_id", "label", "part", "group"]]
         write_text(folder / "split.csv", split.to_csv(index=False, lineterminator="\n"))
-        write_text(folder / CARD, card(target.name, manifest, folder, predictions, shortcuts(data.table)))
+        weights = root / params.load(root / "params.yaml").train.weights
+        remarks = Remarks(note, sha256_file(weights) if weights.is_file() else "")
+        write_text(folder / CARD, card(target.name, folder, data, predictions, remarks))
         write_text(folder / SUMS, sums(folder))
     return manifest
 
@@ -75,13 +91,24 @@ def shortcuts(table: pd.DataFrame) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-def card(name: str, manifest: Manifest, folder: Path, predictions: pd.DataFrame, guesses: Mapping[str, float]) -> str:
+def refused(opened: Bundle, data: Prepared) -> list[str]:
+    """Ids of the test images that the bundle's guard gives no answer to, as they are unlike those of training."""
+    rows = data.rows("test")
+    distances = opened.reference.distance(np.array([texture(np.asarray(data.images[row])) for row in rows]))
+    return [str(data.table["image_id"].iloc[row]) for row in rows[distances > opened.manifest.guard.limit]]
+
+
+def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, remarks: Remarks) -> str:
     """MODEL_CARD.md: what the model is for and not for, its data, figures, failures, and how to make it again."""
+    opened = bundle.read(folder / "bundle")
+    manifest = opened.manifest
     figures: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    test, data, origin = figures["test"], manifest.trained_on, manifest.origin
+    test, origin = figures["test"], manifest.origin
     auroc = test["auroc"]
     options = params.load(folder / "params.yaml")
     size = manifest.preprocessing["image_size"]
+    shown = folder / "slices.csv"
+    given = manifest.trained_on
     lines = [
         f"# {name}",
         "",
@@ -90,17 +117,19 @@ def card(name: str, manifest: Manifest, folder: Path, predictions: pd.DataFrame,
         "of which was trained on or chosen by.",
         "",
         "## For",
-        f"{manifest.intended.use} Regions: {', '.join(manifest.intended.regions) or 'unknown'}. Views: "
-        f"{', '.join(manifest.intended.views) or 'unknown'}.",
+        f"{manifest.intended.use} Shown to be good on the test part for the regions "
+        f"{_proven(manifest.intended.regions, 'region', shown)} and the views "
+        f"{_proven(manifest.intended.views, 'view', shown)}.",
         "",
         "## Not for",
         manifest.intended.not_for,
         "",
         "## Data",
-        f"{data.name} {data.version}, {data.licence}. {data.citation}",
+        " ".join(f"{given.name} {given.version}, {given.licence}. {given.citation} {remarks.data}".split()),
         "",
-        f"Split by group into {_counts(folder)}; who is in which part stands in `split.csv`. Data hash "
-        f"`{origin.data_hash[:16]}`, split hash `{origin.split_hash[:16]}`. No image of it is part of this folder.",
+        f"Split by group into {_counts(folder)}. {_groups(data.table)} Who is in which part stands in "
+        f"`split.csv`. Data hash `{origin.data_hash[:16]}`, split hash "
+        f"`{origin.split_hash[:16]}`. No image of it is part of this folder.",
         "",
         "## Figures",
         "Calibration and thresholds were chosen on the validation part. Intervals: 95 %, bootstrap over groups.",
@@ -115,7 +144,9 @@ def card(name: str, manifest: Manifest, folder: Path, predictions: pd.DataFrame,
         *tables.points(test),
         "",
         "## By region, view and other properties",
-        *tables.slices(folder / "slices.csv"),
+        "An image of several regions counts in each of them.",
+        "",
+        *tables.slices(shown),
         "",
         "## Shortcuts",
         "What guessing from one property of an image alone reaches on the test part, by the fracture rate of the other "
@@ -123,28 +154,31 @@ def card(name: str, manifest: Manifest, folder: Path, predictions: pd.DataFrame,
         "",
         "| property | AUROC |",
         "| --- | --- |",
-        *[f"| {column} | {value:.3f} |" for column, value in guesses.items()],
+        *[f"| {column} | {value:.3f} |" for column, value in shortcuts(data.table).items()],
         f"| this model | {auroc['value']:.3f} |",
         "",
         "## Known failures",
-        f"The {_FAILURES} most certain errors of either kind on the test part: image id, probability given.",
+        f"The up to {_FAILURES} most certain errors of either kind on the test part: image id, probability given.",
         "",
-        f"- missed: {_failures(predictions, manifest.classes[0], missed=True)}",
-        f"- false alarms: {_failures(predictions, manifest.classes[0], missed=False)}",
+        f"- missed: {_failures(predictions, manifest, missed=True)}",
+        f"- false alarms: {_failures(predictions, manifest, missed=False)}",
+        "",
+        *_unanswered(refused(opened, data), predictions, manifest),
         "",
         "## Make it again",
         "`params.yaml` of this folder in the place of the project's, the data filled as "
-        "[docs/data.md](../../docs/data.md) says, and",
+        f"[docs/data.md](../../docs/data.md) says, {_starting(options.train.weights, remarks.start)}and",
         "",
         f"    dvc repro && fracture promote && fracture release {name}",
         "",
         f"Seed {options.train.seed}, {options.train.epochs} epochs, batches of {options.train.batch_size}. Run "
         f"`{origin.run_id}`, version {origin.registry_version} of {origin.registered_model}, git commit "
-        f"`{origin.git_commit}`. The same seed gives the same weights on the same processor and versions only; "
-        "elsewhere expect figures within the intervals.",
+        f"`{origin.git_commit}`{_DIRTY if origin.git_commit.endswith('-dirty') else ''}. The same seed gives the same "
+        "weights on the same processor and versions only; elsewhere expect figures within the intervals.",
         "",
         "## Train on from it",
-        "`train.weights: release` in `params.yaml`, with `architecture`, `architecture_options` and `head` as here.",
+        "`train.weights: release` in `params.yaml`, with `architecture`, `architecture_options` and `head` as here, "
+        "for images that it has not seen: a test part that holds some of its training or validation images is refused.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -155,7 +189,58 @@ def _counts(folder: Path) -> str:
     return ", ".join(found)
 
 
-def _failures(predictions: pd.DataFrame, normal: str, *, missed: bool) -> str:
+def _proven(values: Sequence[str], column: str, slices: Path) -> str:
+    weak = evidence.unproven(slices)
+    return ", ".join(value for value in values if (column, value) not in weak) or "(none alone)"
+
+
+def _groups(table: pd.DataFrame) -> str:
+    """What a group is made of: the caveat of every figure."""
+    named = "patient_id" in table.columns and (table["patient_id"] != "").any()
+    if named:
+        return "No patient and no near duplicate is in two parts."
+    return (
+        "The data name no patients: groups are of near duplicates only, images of one patient may be in several parts, "
+        "and every figure may be better than on new patients."
+    )
+
+
+def _unanswered(ids: Sequence[str], predictions: pd.DataFrame, manifest: Manifest) -> list[str]:
+    """What the guard costs: the figures above are the network's, which was asked about every image."""
     test = predictions[predictions["part"] == "test"]
-    chosen = test[(test["label"] != normal) == missed].sort_values("probability", ascending=missed)
-    return ", ".join(f"{row.image_id} ({row.probability:.2f})" for row in chosen.head(_FAILURES).itertuples())
+    fractured = test["label"] != manifest.classes[0]
+    left_out = test["image_id"].isin(ids)
+    of_fractured, of_normal = int((left_out & fractured).sum()), int((left_out & ~fractured).sum())
+    if not len(ids):
+        return ["The guard answers every image of the test part."]
+    points = (("high sensitivity", manifest.operating_points["high_sensitivity"]), ("0.5", manifest.threshold))
+    found = ", ".join(
+        f"{(test['probability'][fractured & ~left_out] >= point).sum() / fractured.sum():.3f} at {name}"
+        for name, point in points
+    )
+    return [
+        f"The guard takes {len(ids)} test images for no radiographs and gives no answer, {of_fractured} of the "
+        f"{int(fractured.sum())} fractured and {of_normal} of the {int((~fractured).sum())} normal ones; the figures "
+        f"above count them as the network answers them. Counted as not found, the sensitivity is {found}. They are "
+        f"{', '.join(ids)}."
+    ]
+
+
+_DIRTY = " (dirty: params.yaml and data.dvc differed from it; both are described here)"
+
+
+def _starting(weights: str, sha256: str) -> str:
+    """What to do about starting weights that were a file."""
+    if not sha256:
+        return ""
+    return (
+        f"the starting weights beside it as `{Path(weights).name}` (SHA-256 `{sha256}`; or `train.weights: imagenet`, "
+        "which downloads those of Keras) "
+    )
+
+
+def _failures(predictions: pd.DataFrame, manifest: Manifest, *, missed: bool) -> str:
+    test = predictions[predictions["part"] == "test"]
+    wrong = ((test["label"] != manifest.classes[0]) == missed) & ((test["probability"] < manifest.threshold) == missed)
+    chosen = test[wrong].sort_values("probability", ascending=missed).head(_FAILURES)
+    return ", ".join(f"{row.image_id} ({row.probability:.2f})" for row in chosen.itertuples()) or "none"

@@ -14,6 +14,8 @@ _POINTS = {
     "at_best_accuracy": "best accuracy",
 }
 
+_OF_SLICES = ("auroc", "sensitivity_at_threshold", "sensitivity_at_high_sensitivity")
+
 
 def cell(figure: Mapping[str, Any]) -> str:
     """A value with its 95 % interval."""
@@ -42,13 +44,18 @@ def points(figures: Mapping[str, Any]) -> list[str]:
 
 def slices(path: Path) -> list[str]:
     """The rows of slices.csv."""
-    rows = ["| slice | images | fractured | AUROC |", "| --- | --- | --- | --- |"]
+    rows = ["| slice | images | fractured | AUROC | sensitivity at 0.5 | at high sensitivity |", "| --- " * 6 + "|"]
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            figure = {"value": row["auroc"], "low": row["auroc_low"], "high": row["auroc_high"]}
-            numbers = {name: float(value) if value else None for name, value in figure.items()}
-            rows.append(f"| {row['slice']} {row['value']} | {row['images']} | {row['fractured']} | {cell(numbers)} |")
+            values = " | ".join(cell(_figure(row, name)) for name in _OF_SLICES)
+            rows.append(f"| {row['slice']} {row['value']} | {row['images']} | {row['fractured']} | {values} |")
     return rows
+
+
+def _figure(row: Mapping[str, str], name: str) -> dict[str, float | None]:
+    """One figure of a row of slices.csv; without a value where the slice lacks a class."""
+    texts = {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
+    return {key: float(text) if text else None for key, text in texts.items()}
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import psutil
 
-from pipeline import checkpoint, models, params, prepared
+from pipeline import checkpoint, models, params, prepared, unseen
 from pipeline.augment import Batches, FollowEpoch
 from pipeline.checkpoint import Keep, State, Store
 from pipeline.errors import InputError, exit_with_line
@@ -342,9 +342,13 @@ def train(data: Prepared, options: TrainParams, store: Store, target: Path, hist
     return state
 
 
-def _begun_from(options: TrainParams) -> str:
+def _begun_from(data: Prepared, options: TrainParams) -> str:
     """Hash of the starting weights that lie in this checkout; another release is another training."""
-    return sha256_file(models.newest_release(project_root())) if options.weights == models.RELEASE else ""
+    if options.weights != models.RELEASE:
+        return ""
+    file = models.newest_release(project_root())
+    unseen.require(data, file.parent)
+    return sha256_file(file)
 
 
 def main() -> None:
@@ -356,7 +360,7 @@ def main() -> None:
         raise InputError("prepared/split.csv: the training part lacks a class; add images or change preprocess")
     key = checkpoint.key_of(
         options.model_dump(mode="json"),
-        [data.data_hash, data.split_hash, json.dumps(data.preprocessing.to_dict()), _begun_from(options)],
+        [data.data_hash, data.split_hash, json.dumps(data.preprocessing.to_dict()), _begun_from(data, options)],
         checkpoint.modules_of_stage(project_root(), "train"),
     )
     store = Store(home_root() / "checkpoints" / key, kept=options.average_epochs)

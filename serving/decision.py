@@ -18,6 +18,8 @@ STATEMENTS: Mapping[tuple[str, Suspicion], str] = {
     (FRACTURED, "possible"): "A fracture is possible.",
     (FRACTURED, "high"): "A fracture is likely.",
 }
+NONE_IN_PART = "No sign of a fracture was found in the part of the image that is there."
+"""The statement of suspicion none for a file that is cut short."""
 """What a reader is told, for every combination of label and suspicion that occurs (`Decision.suspicion`)."""
 
 _EPS = 1e-7

@@ -29,6 +29,8 @@ _PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 _PILLOW_SWITCH = threading.Lock()  # Pillow's tolerance of truncated files is one switch for the whole process
 _ORIENTATION_TAG = 0x0112
 _SWAPS_SIDES = (5, 6, 7, 8)
+_LEAST_ROWS = 0.5
+"""Share of a truncated picture's rows that have to be there; what is missing is shown as one shade of grey."""
 _WHITE_IS_ZERO_TAG, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, PhotometricInterpretation
 _MAX_PREVIEW = 1024
 _REDUCTIONS = (
@@ -183,6 +185,24 @@ def decode(
     return Decoded(pixels, header, truncated or cut_short)
 
 
+def check_complete(decoded: Decoded) -> None:
+    """Refuse a truncated picture of which more than half is missing; ImageError `undecodable`.
+
+    What a decoder did not get is rows of one shade at the end, as they are stored. A picture that ends in such rows by
+    itself is refused as well, but only when its file is cut short.
+    """
+    if not decoded.truncated:
+        return
+    stored = _as_stored(decoded.pixels, decoded.header)
+    flat = (stored.max(axis=1) == stored.min(axis=1)) & (stored[:, 0] == stored[-1, 0])
+    there = int(np.flatnonzero(~flat)[-1]) + 1 if not flat.all() else 0
+    if there < _LEAST_ROWS * len(stored):
+        share = there / len(stored)
+        raise ImageError(
+            "undecodable", f"the file is cut short: {share:.0%} of the image is there; send it again whole"
+        )
+
+
 def _suits_opencv(content: bytes, header: Header) -> bool:
     """Whether OpenCV sees what Pillow sees: a grey or RGB JPEG or PNG in which no colour stands for transparent."""
     if header.mode not in {"L", "RGB"} or header.format not in {"JPEG", "PNG"}:
@@ -248,6 +268,16 @@ def _upright(pixels: Pixels, header: Header) -> Pixels:
     if orientation in {2, 3, 6, 7}:
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
+
+
+def _as_stored(pixels: Pixels, header: Header) -> Pixels:
+    """What `_upright` was given."""
+    orientation = 1 if header.format == "TIFF" else header.orientation
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    return pixels.swapaxes(0, 1) if orientation in _SWAPS_SIDES else pixels
 
 
 def _to_grey(image: Image.Image) -> Pixels:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.decision import FRACTURED, NORMAL, STATEMENTS
+from serving.decision import FRACTURED, NONE_IN_PART, NORMAL, STATEMENTS
 from serving.problems import MEDIA_TYPE, PROBLEMS
 from serving.settings import MIB, Settings
 
@@ -188,7 +188,7 @@ def _schemas(classes: Sequence[str]) -> Schema:
         "enum": _SUSPICIONS,
         "description": "none below the high-sensitivity point, high from the high-specificity point on",
     }
-    statement = {"enum": sorted(set(STATEMENTS.values()))}
+    statement = {"enum": sorted({*STATEMENTS.values(), NONE_IN_PART})}
     answer = {
         "label": label,
         "probability": {**_FRACTION, "description": "of a fracture, calibrated"},

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from serving import guard, heatmap, imaging
 from serving.bundle import Bundle
-from serving.decision import STATEMENTS, Suspicion
+from serving.decision import NONE_IN_PART, STATEMENTS, Suspicion
 from serving.heatmap import Map
 from serving.imaging import Decoded, Letterbox, Pixels
 from serving.network import MAP, SCORES, Network
@@ -64,7 +64,10 @@ class Prediction:
     @property
     def statement(self) -> str:
         """The answer in words."""
-        return STATEMENTS[self.label, self.suspicion]
+        said = STATEMENTS[self.label, self.suspicion]
+        if self.suspicion == "none" and any(note.code == "truncated" for note in self.warnings):
+            return NONE_IN_PART
+        return said
 
     def answer(self) -> dict[str, Any]:
         """For JSON, without the model's facts."""
@@ -137,6 +140,7 @@ class Predictor:
         guard.check_header(header, self._limits.max_frames)
         guard.check_colours(content, header)
         pixels, place, decoded = imaging.prepare(content, self.bundle.preprocessing, header=header)
+        imaging.check_complete(decoded)
         guard.check_contrast(decoded)
         distance = float(self.bundle.reference.distance(texture(pixels)[np.newaxis])[0])
         guard.check_distance(distance, self.bundle.manifest.guard.limit, decoded.truncated)
@@ -155,7 +159,7 @@ class Predictor:
             threshold=decision.threshold,
             suspicion=decision.suspicion(fracture),
             probabilities=dict(zip(manifest.classes, map(float, probabilities), strict=True)),
-            warnings=tuple(self._notes(looked.decoded, looked.distance)),
+            warnings=tuple(self._notes(looked)),
             sha256=looked.sha256,
             width=header.width,
             height=header.height,
@@ -173,8 +177,9 @@ class Predictor:
         size = self.bundle.preprocessing.image_size
         self._network(np.zeros((size, size), np.uint8))
 
-    def _notes(self, decoded: Decoded, distance: float) -> list[Note]:
-        header, size = decoded.header, self.bundle.preprocessing.image_size
+    def _notes(self, looked: Looked) -> list[Note]:
+        decoded, size = looked.decoded, self.bundle.preprocessing.image_size
+        header = decoded.header
         notes = []
         if self.bundle.manifest.trained_on.synthetic:
             notes.append(
@@ -189,6 +194,17 @@ class Predictor:
             notes.append(Note("first_frame", "The file holds several frames; only the first one was read."))
         if max(header.width, header.height) < size:
             notes.append(Note("low_resolution", f"The image is smaller than the {size} pixels that the model sees."))
-        if distance > self.bundle.manifest.guard.unusual:
+        if looked.distance > self.bundle.manifest.guard.unusual:
             notes.append(Note("unusual", "The image is unlike most of the radiographs that the model was trained on."))
+        outside = self.bundle.reference.outside(looked.inputs)
+        if outside:
+            found = "; ".join(f"{name} {value:.4g} ({low:.4g} to {high:.4g})" for name, value, low, high in outside)
+            bright = any(name == "mean" and value > high for name, value, _, high in outside)
+            notes.append(
+                Note(
+                    "out_of_range",
+                    f"Outside of everything the model was trained on: {found}."
+                    + (" Is it inverted?" if bright else ""),
+                )
+            )
         return notes

@@ -130,6 +130,16 @@ class Reference:
         place = int(np.searchsorted(self.known, print_of))
         return place < len(self.known) and bool(self.known[place] == print_of)
 
+    def outside(self, inputs: Array) -> list[tuple[str, float, float, float]]:
+        """Which of INPUTS (6,) no image of the training part has: name, value, and the smallest and largest there."""
+        ends = self.inputs[:, [0, -1]]
+        rows = zip(INPUTS, inputs, ends, strict=True)
+        return [
+            (name, float(value), float(low), float(high))
+            for name, value, (low, high) in rows
+            if not low <= value <= high
+        ]
+
     def distance(self, textures: Array) -> Array:
         """Mahalanobis distance of textures (n, TEXTURE) from those of training; float64 (n,).
 

@@ -10,13 +10,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline import dataset, drift
+from pipeline import dataset, drift, unseen
+from pipeline.errors import InputError
 from pipeline.models import newest_release
+from pipeline.prepared import Prepared
 from serving import bundle, imaging
 from serving.bundle import Bundle
+from serving.imaging import Preprocessing
 from serving.predictor import Predictor
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +95,45 @@ def _inverted(pixels: Grey) -> Grey:
 
 def _over_exposed(pixels: Grey) -> Grey:
     return np.asarray(np.clip(pixels.astype(np.float32) * 1.8, 0, 255), np.uint8)
+
+
+@needs_fracatlas
+def test_it_warns_of_an_inverted_radiograph_and_not_of_others(released: Bundle, test_part: dict[Path, int]) -> None:
+    predictor = Predictor(released)
+    warned = {"as it is": 0, "inverted": 0}
+    files = list(test_part)[::4]
+    for path in files:
+        decoded = imaging.decode(path.read_bytes()).pixels
+        for name, pixels in (("as it is", decoded), ("inverted", _inverted(decoded))):
+            content = cv2.imencode(".png", pixels)[1].tobytes()
+            try:
+                notes = predictor.predict(content).warnings
+            except imaging.ImageError:
+                continue
+            warned[name] += any(note.code == "out_of_range" for note in notes)
+    assert warned["as it is"] <= 0.03 * len(files)
+    assert warned["inverted"] >= 0.95 * len(files)
+
+
+@needs_fracatlas
+def test_nothing_that_it_learned_from_may_judge_what_begins_from_it(fracatlas_data: Path) -> None:
+    labels = dataset.read(fracatlas_data).labels
+    table = labels.assign(part="train", group=labels["image_id"], **{"class": 0})
+    split = pd.read_csv(RELEASE / "split.csv").set_index("image_id")["part"]
+    source = json.loads((RELEASE / "training.json").read_text())["dataset"]["source"]
+
+    def of(test: pd.Series, source: str = source) -> Prepared:
+        table["part"] = np.where(test, "test", "train")
+        images = np.zeros((len(table), 8, 8), np.uint8)
+        return Prepared(
+            images, table, pd.DataFrame(), ("normal", "fractured"), Preprocessing(8), "", "", "", {"source": source}
+        )
+
+    own = labels["image_id"].map(split) == "test"
+    unseen.require(of(own), RELEASE)
+    unseen.require(of(~own, "folder"), RELEASE)
+    with pytest.raises(InputError, match=rf"{(~own).sum()} of the {(~own).sum()} images of the test part"):
+        unseen.require(of(~own), RELEASE)
 
 
 @needs_fracatlas

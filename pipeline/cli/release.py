@@ -11,6 +11,7 @@ from pipeline.workspace import project_root
 
 def release(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Folder below models/: <data>-<architecture>-<version>.")],
+    note: Annotated[str, typer.Option(metavar="TEXT", help="What the card should say of the data besides.")] = "",
 ) -> None:
     """Write the registered model of build/ with its bundle, card, split table and checksums into models/NAME."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9.]+)*-[0-9]+", name):
@@ -19,6 +20,6 @@ def release(
     from pipeline import release as work  # noqa: PLC0415  TensorFlow takes seconds
 
     target = root / "models" / name
-    manifest = work.release(root, target)
+    manifest = work.release(root, target, note)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {manifest.name} version {manifest.version}, {size / 1e6:.1f} MB; look through {work.CARD}")

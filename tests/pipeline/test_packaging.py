@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +309,9 @@ def test_a_release_holds_what_serves_trains_on_and_explains_it(released: Path) -
 
 def test_the_card_has_every_section_and_the_figures_of_the_test_part(released: Path) -> None:
     card = (released / "MODEL_CARD.md").read_text()
+    assert "Not shown to be good for" in card
+    assert re.search(r"The guard (answers every image|takes \d+ test images)", card)
+    assert "No patient and no near duplicate is in two parts." in card
     for section in ("For", "Not for", "Data", "Figures", "Shortcuts", "Known failures", "Make it again"):
         assert f"## {section}\n" in card, section
     figures = json.loads((released / "metrics.json").read_text())["test"]
@@ -335,6 +338,25 @@ def test_training_can_begin_from_a_release(released: Path, monkeypatch: pytest.M
     assert not np.array_equal(ours.get_layer("logits").get_weights()[0], theirs.get_layer("logits").get_weights()[0])
     with pytest.raises(InputError, match="sample-cnn-1 is built otherwise"):
         models.build(TrainParams(weights="release"), 128, 2)
+
+
+def test_a_training_from_a_release_is_not_judged_by_what_the_release_has_seen(
+    released: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from pipeline import models, prepared, unseen
+    from pipeline.errors import InputError
+
+    own = prepared.load(released.parents[1] / "prepared")
+    with pytest.raises(InputError, match=r"of the validation part were used to make sample-cnn-1, so .* too good"):
+        unseen.require(own, released)
+    strangers = replace(own, images=255 - own.images)
+    unseen.require(strangers, released)
+    broken = tmp_path / "models/sample-cnn-1"
+    shutil.copytree(released, broken)
+    (broken / "model.keras").write_bytes((broken / "model.keras").read_bytes()[:-100])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"model.keras: is not the file that was released; restore it: git checkout"):
+        models.newest_release(tmp_path)
 
 
 def test_a_release_is_named_after_data_architecture_and_version(project: Project) -> None:

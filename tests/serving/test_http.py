@@ -212,6 +212,8 @@ def test_a_truncated_radiograph_is_answered_with_a_warning(
     whole = encode(pixels, "JPEG")
     answer = client.post("/predict", files={"image": whole[: len(whole) * 9 // 10]}).json()
     assert "truncated" in [warning["code"] for warning in answer["warnings"]]
+    assert answer["statement"] != "No sign of a fracture was found."
+    assert _code(client.post("/predict", files={"image": whole[: len(whole) // 4]})) == "undecodable"
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "P", "RGBA", "I;16"])

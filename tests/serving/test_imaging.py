@@ -210,6 +210,19 @@ def test_truncated_jpeg_is_decoded_and_reported(draw: Draw, encode: Encode) -> N
     np.testing.assert_array_equal(decoded.pixels[:16], imaging.decode(whole).pixels[:16])
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("kept", "refused"), [(0.2, True), (0.45, True), (0.7, False), (0.95, False)])
+def test_a_file_that_lacks_most_of_its_rows_is_not_judged(orientation: int, kept: float, refused: bool) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (400, 300), dtype=np.uint8)
+    whole = saved(Image.fromarray(noise), "JPEG", exif=exif)
+    decoded = imaging.decode(whole[: int(len(whole) * kept)])
+    with pytest.raises(ImageError, match=r"cut short: \d\d% of the image") if refused else contextlib.nullcontext():
+        imaging.check_complete(decoded)
+    imaging.check_complete(imaging.decode(whole))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_other_truncated_files_are_decoded_and_reported(kind: str, encode: Encode) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
