@@ -125,7 +125,9 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         manifest.intended.not_for,
         "",
         "## Data",
-        " ".join(f"{given.name} {given.version}, {given.licence}. {given.citation} {remarks.data}".split()),
+        " ".join(
+            f"{given.name} {given.version}, {given.licence}. {given.citation.rstrip('.')}. {remarks.data}".split()
+        ),
         "",
         f"Split by group into {_counts(folder)}. {_groups(data.table)} Who is in which part stands in "
         f"`split.csv`. Data hash `{origin.data_hash[:16]}`, split hash "
@@ -174,7 +176,8 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         f"Seed {options.train.seed}, {options.train.epochs} epochs, batches of {options.train.batch_size}. Run "
         f"`{origin.run_id}`, version {origin.registry_version} of {origin.registered_model}, git commit "
         f"`{origin.git_commit}`{_DIRTY if origin.git_commit.endswith('-dirty') else ''}. The same seed gives the same "
-        "weights on the same processor and versions only; elsewhere expect figures within the intervals.",
+        "weights on the same processor and versions only; elsewhere expect figures within the intervals. "
+        "`training.json` names the run that trained, which is another where evaluation was repeated elsewhere.",
         "",
         "## Train on from it",
         "`train.weights: release` in `params.yaml`, with `architecture`, `architecture_options` and `head` as here, "
