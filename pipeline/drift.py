@@ -17,8 +17,9 @@ from pipeline.errors import InputError
 from pipeline.progress import progress_bar
 from pipeline.quiet import quiet_import
 from pipeline.workspace import atomic_file
-from serving import scoring
+from serving import imaging, scoring
 from serving.bundle import Bundle
+from serving.errors import ImageError
 from serving.predictor import Prediction, Predictor
 from serving.scoring import File
 from serving.statistics import INPUTS, Shift, shift
@@ -41,6 +42,10 @@ MEANINGS: Mapping[str, str] = {
 FEWEST = 50
 """Answers below which nothing is said."""
 _REFUSED_BY_GUARD = frozenset({"not_a_radiograph", "colour_photograph", "blank", "too_small"})
+PLOTS = (".png", ".svg")
+"""What the name of a plot ends with."""
+_HEADER = 1 << 20
+"""Bytes in which an image's header lies; a log may be larger than memory."""
 _EXPECTED_REFUSALS = 0.01
 """Share of radiographs like those of training that the guard refuses (`packaging.REJECTED_SHARE`)."""
 
@@ -61,10 +66,12 @@ class Seen:
         return len(self.values[PROBABILITY])
 
     def add(self, inputs: Mapping[str, float], probability: float) -> None:
-        """One answer."""
-        for name in (*INPUTS, DISTANCE):
-            self.values[name].append(float(inputs[name]))
-        self.values[PROBABILITY].append(float(probability))
+        """One answer; ValueError, and nothing is kept, where a value is not finite: one would spoil every mean."""
+        found = {name: float(inputs[name]) for name in (*INPUTS, DISTANCE)} | {PROBABILITY: float(probability)}
+        if not all(map(math.isfinite, found.values())):
+            raise ValueError("a statistic is not finite")
+        for name, value in found.items():
+            self.values[name].append(value)
 
 
 @dataclass(frozen=True)
@@ -122,13 +129,34 @@ def read_log(lines: Iterable[str], opened: Bundle, name: str) -> Seen:
                 seen.refused[str(found["code"])] += 1
             else:
                 seen.add(found["inputs"], found["probability"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             seen.unreadable += 1
     if not ours:
         raise InputError(
             f"{name}: holds no line that the service logged; give its standard output, or a folder of images"
         )
     return seen
+
+
+def read_file(path: Path, opened: Bundle) -> Seen:
+    """What a log on disk holds, as `read_log`; InputError of its own for an image."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return read_log(file, opened, str(path))
+    except InputError:
+        if _is_image(path):
+            raise InputError(f"{path}: is an image; give a folder of images, or a log of the service") from None
+        raise
+
+
+def _is_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_HEADER)
+    try:
+        imaging.inspect(head)
+    except ImageError as error:
+        return error.code not in {"empty", "unsupported_format"}
+    return True
 
 
 def read_folder(folder: Path, opened: Bundle) -> Seen:
@@ -163,7 +191,7 @@ def compare(seen: Seen, opened: Bundle, name: str) -> Report:
     if total < FEWEST:
         raise InputError(
             f"{name}: holds {seen.images} answers of this model and {guarded} images refused as no radiographs; at "
-            f"least {FEWEST} are needed to speak of drift{_others(seen)}"
+            f"least {FEWEST} are needed to speak of drift{_left_out(seen)}"
         )
     share = guarded / total
     chance = 3 * math.sqrt(_EXPECTED_REFUSALS * (1 - _EXPECTED_REFUSALS) / total)
@@ -180,12 +208,13 @@ def compare(seen: Seen, opened: Bundle, name: str) -> Report:
     )  # fmt: skip
 
 
-def _others(seen: Seen) -> str:
-    return (
-        f" ({seen.other_models} answers are of another model; name its bundle with --bundle)"
-        if seen.other_models
-        else ""
-    )
+def _left_out(seen: Seen) -> str:
+    reasons = []
+    if seen.other_models:
+        reasons.append(f"{seen.other_models} answers are of another model; name its bundle with --bundle")
+    if seen.unreadable:
+        reasons.append(f"{seen.unreadable} lines could not be read")
+    return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 def expectations(opened: Bundle) -> dict[str, Array]:
@@ -225,8 +254,16 @@ def text(report: Report) -> list[str]:
     return lines
 
 
+def check_plot(target: Path) -> None:
+    """Raise InputError for a name that `save_plot` does not write."""
+    if target.is_dir():
+        raise InputError(f"--plot {target}: is a folder; name a file in it, such as {target / 'drift.png'}")
+    if target.suffix.lower() not in PLOTS:
+        raise InputError(f"--plot {target}: ends with neither {' nor '.join(PLOTS)}; give the file one of these")
+
+
 def save_plot(seen: Seen, report: Report, opened: Bundle, target: Path) -> None:
-    """Distribution functions of training and of now, one panel a statistic, as a PNG."""
+    """Distribution functions of training and of now, one panel a statistic, as a PNG or an SVG by the file's name."""
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(11, 5.4), layout="constrained")
         share = np.linspace(0, 1, 101)
@@ -241,7 +278,7 @@ def save_plot(seen: Seen, report: Report, opened: Bundle, target: Path) -> None:
         figure.axes[0].set_ylabel("share of images up to this value")
         figure.axes[0].legend(frameon=False)
         with atomic_file(target) as partial:
-            figure.savefig(partial, format="png", dpi=110)
+            figure.savefig(partial, format=target.suffix.lower().removeprefix("."), dpi=110)
 
 
 def _flat(axes: Any) -> Sequence[Any]:

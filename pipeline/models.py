@@ -219,13 +219,23 @@ def set_trainable(model: keras.Model, trainable: bool, keep_statistics: bool, fi
     backbone.trainable = trainable
     names = [layer.name for layer in backbone.layers]
     if first and first not in names:
-        shown = ", ".join(name for name in names if name.endswith(("_relu", "_out", "_add")))
-        raise InputError(f"params.yaml: train.trainable_from: the backbone has no layer {first!r}; some are {shown}")
+        shown = ", ".join(_some_convolutions(backbone))
+        raise InputError(
+            f"params.yaml: train.trainable_from: the backbone has no layer {first!r}; from the first to the last, "
+            f"some are {shown}"
+        )
     for layer in backbone.layers[: names.index(first)] if first else ():
         layer.trainable = False
     for layer in backbone.layers if keep_statistics else ():
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
+
+
+def _some_convolutions(backbone: keras.Model, most: int = 12) -> list[str]:
+    """Names of layers spread over the depth of a backbone, none that only scales, shifts or pads."""
+    names = [layer.name for layer in backbone.layers if any(len(weight.shape) > 1 for weight in layer.weights)]
+    chosen = np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int)
+    return [names[index] for index in chosen]
 
 
 def scaling(architecture: str) -> keras.layers.Layer:
@@ -282,6 +292,8 @@ def _backbone(options: TrainParams, image_size: int, weights: str) -> keras.Mode
 def _weights_argument(weights: str) -> str | None:
     if weights in {"none", "imagenet", RELEASE}:
         return weights if weights == "imagenet" else None
+    if Path(weights).is_dir():
+        raise InputError(f"params.yaml: train.weights: {weights}: is a folder; name the .weights.h5 file in it")
     if not Path(weights).is_file():
         raise InputError(
             f"params.yaml: train.weights: {weights}: no such file; give none, imagenet, release or a .weights.h5"

@@ -1,11 +1,14 @@
 """A run's figures as Markdown tables: `python -m pipeline.tables [reports]` prints them."""
 
 import csv
-import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pipeline.errors import InputError, exit_with_line
+from pipeline.workspace import read_json
 
 _POINTS = {
     "at_threshold": "0.5 on the calibrated probability",
@@ -59,11 +62,30 @@ def _figure(row: Mapping[str, str], name: str) -> dict[str, float | None]:
 
 
 def main() -> None:
-    """Print the tables of one reports folder."""
+    """Print the tables of one reports folder; InputError where evaluation did not leave it whole."""
     reports = Path(sys.argv[1] if len(sys.argv) > 1 else "reports")
-    figures = json.loads((reports / "metrics.json").read_text(encoding="utf-8"))["test"]
-    print("\n".join([*measures(figures), "", *points(figures), "", *slices(reports / "slices.csv")]))
+    metrics, parts = reports / "metrics.json", reports / "slices.csv"
+    for path in (metrics, parts):
+        if not path.is_file():
+            raise InputError(f"{path}: not found; `dvc repro evaluate` writes it")
+    figures = read_json(metrics, ("test",))["test"]
+    with _written_by_evaluation(metrics):
+        rows = [*measures(figures), "", *points(figures)]
+    with _written_by_evaluation(parts):
+        rows += ["", *slices(parts)]
+    print("\n".join(rows))
+
+
+@contextmanager
+def _written_by_evaluation(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path}: is not what evaluation writes ({type(error).__name__}: {error}); make it again with "
+            "`dvc repro evaluate`"
+        ) from None
 
 
 if __name__ == "__main__":
-    main()
+    exit_with_line(main)

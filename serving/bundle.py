@@ -22,6 +22,8 @@ from serving.statistics import Reference
 
 SCHEMA_VERSION = 1
 MANIFEST, MODEL, REFERENCE, SAMPLES = "model.json", "model.tflite", "reference.npz", "samples"
+_RELEASES, _INNER, _CARD = "models", "bundle", "MODEL_CARD.md"
+"""Where a checkout keeps its releases, and what each of them holds."""
 
 
 class _Facts(BaseModel):
@@ -151,25 +153,27 @@ def write(folder: Path, facts: Mapping[str, Any]) -> Manifest:
 
 
 def read(folder: Path) -> Bundle:
-    """Open a bundle and verify every byte of it.
+    """Open a bundle, or that of a release's folder, and verify every byte of it.
 
     Raises BundleError: no bundle, an unknown schema, a missing or changed file.
     """
+    if not (folder / MANIFEST).exists() and (folder / _INNER).is_dir():
+        folder = folder / _INNER
     manifest = read_manifest(folder)
     for name in (MODEL, REFERENCE):
         if name not in manifest.files:
-            raise BundleError(f"{folder / MANIFEST}: lists no {name}; package the model again")
+            raise BundleError(f"{folder / MANIFEST}: lists no {name}; {_remedy(folder)}")
     for name, wanted in manifest.files.items():
         path = folder / _inside(folder, name)
         if not path.is_file():
-            raise BundleError(f"{path}: is missing; package the model again")
+            raise BundleError(f"{path}: is missing; {_remedy(folder)}")
         if _sha256(path) != wanted:
-            raise BundleError(f"{path}: is damaged (its sha256 is not the one in {MANIFEST}); package the model again")
+            raise BundleError(f"{path}: is damaged (its sha256 is not the one in {MANIFEST}); {_remedy(folder)}")
     try:
         preprocessing = Preprocessing.from_dict(manifest.preprocessing)
         return Bundle(folder, manifest, preprocessing, manifest.decision(), Reference.load(folder / REFERENCE))
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise BundleError(f"{folder}: is not usable ({_line(error)}); package the model again") from None
+        raise BundleError(f"{folder}: is not usable ({_line(error)}); {_remedy(folder)}") from None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -178,9 +182,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise BundleError(f"{path}: not found; make a bundle with `fracture package`") from None
+        raise BundleError(f"{path}: not found; {_remedy(folder, 'make a bundle with `fracture package`')}") from None
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: cannot be read ({_line(error)}); package the model again") from None
+        raise BundleError(f"{path}: cannot be read ({_line(error)}); {_remedy(folder)}") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise BundleError(
@@ -192,9 +196,9 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{path}: {where}: {first['msg']}; package the model again") from None
+        raise BundleError(f"{path}: {where}: {first['msg']}; {_remedy(folder)}") from None
     if manifest.digest != _digest(manifest):
-        raise BundleError(f"{path}: was changed after packaging (its digest is another); package the model again")
+        raise BundleError(f"{path}: was changed after packaging (its digest is another); {_remedy(folder)}")
     return manifest
 
 
@@ -211,10 +215,27 @@ def find_default(root: Path) -> Path:
     real = [folder for folder, manifest in packaged if not manifest.trained_on.synthetic]
     if real:
         return real[-1]
-    released = _by_age(root / "models", "bundle")
+    released = _by_age(root / _RELEASES, _INNER)
+    for folder in sorted((root / _RELEASES).glob("[!.]*/")):
+        # Other things may lie there too, but where nothing else can be served, this is what should have been.
+        is_release = (folder / _CARD).is_file() or not (released or packaged)
+        if is_release and not (folder / _INNER).is_dir():
+            raise BundleError(f"{folder}: is a release without its folder {_INNER}; {_remedy(folder)}")
     if released or packaged:
         return (released or packaged)[-1][0]
-    raise BundleError(f"{root}: there is no model to serve yet; train and promote one, then run `fracture package`")
+    again = f", or restore a release: `git checkout -- {_RELEASES}`" if (root / ".git").exists() else ""
+    raise BundleError(
+        f"{root}: there is no model to serve yet; train and promote one, then run `fracture package`{again}"
+    )
+
+
+def _remedy(place: Path, otherwise: str = "package the model again") -> str:
+    """What to do about a broken bundle: of a release, git still has the whole one."""
+    for folder in (place.absolute(), *place.absolute().parents):
+        releases = folder.parent
+        if releases.name == _RELEASES and (releases.parent / ".git").exists():
+            return f"restore it: `git checkout -- {_RELEASES}/{folder.name}`"
+    return otherwise
 
 
 def _by_age(parent: Path, inner: str = "") -> list[tuple[Path, Manifest]]:

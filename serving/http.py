@@ -297,7 +297,7 @@ async def predict_batch(engine: Engine, request: Request) -> Response:
         "results": results, "request_id": request.state.request_id, "schema_version": RESPONSE_SCHEMA,
     }  # fmt: skip
     if study:
-        answer["study"] = _study(answered)
+        answer["study"] = _study(answered, len(uploads) - len(answered))
     return JSONResponse(answer)
 
 
@@ -306,14 +306,22 @@ def _entry_error(request: Request, error: ImageError) -> dict[str, Any]:
     return {"code": document["code"], "message": error.message, "status": document["status"]}
 
 
-def _study(answered: list[tuple[int, Prediction]]) -> dict[str, Any] | None:
-    """One answer for all views of a study: that of the most suspicious one."""
+def _study(answered: list[tuple[int, Prediction]], unanswered: int) -> dict[str, Any] | None:
+    """One answer for all views of a study: that of the most suspicious one.
+
+    A fracture may show in one view alone: where others have no answer, nothing is said of the study as a whole.
+    """
     if not answered:
         return None
     index, worst = max(answered, key=lambda pair: pair[1].probability)
     found = worst.answer()
     chosen = {name: found[name] for name in ("label", "probability", "threshold", "suspicion", "statement")}
-    return {**chosen, "index": index, "images": len(answered)}
+    if unanswered and worst.suspicion == "none":
+        views = f"{len(answered)} view{'s' if len(answered) > 1 else ''}"
+        chosen["statement"] = (
+            f"No sign of a fracture was found in the {views} that could be read; {unanswered} could not be."
+        )
+    return {**chosen, "index": index, "images": len(answered), "unanswered": unanswered}
 
 
 def _only(uploads: list[Upload]) -> Upload:

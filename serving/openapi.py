@@ -196,6 +196,16 @@ def _schemas(classes: Sequence[str]) -> Schema:
         "suspicion": suspicion,
         "statement": statement,
     }
+    study = {
+        **answer,
+        "statement": {
+            **_TEXT,
+            "description": "as of one image; where the suspicion is none and views have no answer, of how many it is",
+        },
+        "index": {**_COUNT, "description": "of the most suspicious view, whose answer this is"},
+        "images": {**_COUNT, "description": "views with an answer"},
+        "unanswered": {**_COUNT, "description": "views without one; what they show is not known"},
+    }
     picture = _object(
         {"media_type": _TEXT, "width": _COUNT, "height": _COUNT, "data": {**_TEXT, "description": "base64"}}
     )
@@ -239,7 +249,7 @@ def _schemas(classes: Sequence[str]) -> Schema:
                         optional=("prediction", "error"),
                     ),
                 },
-                "study": {"anyOf": [_object({**answer, "index": _COUNT, "images": _COUNT}), {"type": "null"}]},
+                "study": {"anyOf": [_object(study), {"type": "null"}]},
                 "request_id": _TEXT,
                 "schema_version": _COUNT,
             },

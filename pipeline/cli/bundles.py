@@ -16,8 +16,8 @@ BundleOption = Annotated[
         "--bundle",
         metavar="DIR",
         envvar="FRACTURE_BUNDLE",
-        help="Folder of the bundle; by default the last one packaged from a model that was trained on other than "
-        "sample data, else the release in models/, else the last one packaged.",
+        help="Folder of the bundle, or of a release; by default the last one packaged from a model that was trained on "
+        "other than sample data, else the release in models/, else the last one packaged.",
     ),
 ]
 

@@ -10,6 +10,9 @@ import typer
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.errors import InputError
 
+_MOVED = 3
+"""Exit code of --check; 1 and 2 are those of bad input and wrong usage."""
+
 
 def drift(
     source: Annotated[
@@ -21,11 +24,19 @@ def drift(
     *,
     bundle: BundleOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw training and now as a PNG.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw training and now; the name ends with .png or .svg."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="End with exit code 3 when something moved, for scripts and cron.")
+    ] = False,
 ) -> None:
     """Compare inputs and scores with those of training; says which moved and by how much."""
     from pipeline import drift as work  # noqa: PLC0415  what it imports takes seconds
 
+    if plot is not None:
+        work.check_plot(plot)
     opened = open_bundle(bundle)
     path = Path(source)
     if source == "-":
@@ -33,8 +44,7 @@ def drift(
     elif path.is_dir():
         seen = work.read_folder(path, opened)
     elif path.is_file():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            seen = work.read_log(file, opened, source)
+        seen = work.read_file(path, opened)
     else:
         raise InputError(f"{source}: no such file or folder; give a log of the service, or a folder of images")
     report = work.compare(seen, opened, source)
@@ -42,6 +52,7 @@ def drift(
         work.save_plot(seen, report, opened, plot)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
-        return
-    for line in work.text(report):
-        print(line)
+    else:
+        print("\n".join(work.text(report)))
+    if check and report.moved:
+        raise typer.Exit(_MOVED)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -218,8 +219,13 @@ def test_the_first_layers_of_a_backbone_can_stay_frozen(squares: Squares, backbo
     moving = {layer.name for layer in layers if layer.trainable_variables}
     assert {"conv_pw_6", "conv_pw_13"} <= moving
     assert not moving & {f"conv_pw_{number}" for number in range(1, 6)}
-    with pytest.raises(InputError, match=r"train\.trainable_from: the backbone has no layer 'conv_99'"):
+    with pytest.raises(InputError, match=r"train\.trainable_from: the backbone has no layer 'conv_99'") as error:
         models.set_trainable(model, True, keep_statistics=True, first="conv_99")
+    shown = str(error.value).partition("some are ")[2].split(", ")
+    assert len(shown) == 12
+    assert (shown[0], shown[-1]) == ("conv1", "conv_pw_13")
+    assert all(re.fullmatch(r"conv1|conv_(dw|pw)_\d+", name) for name in shown)
+    assert set(shown) <= {layer.name for layer in model.get_layer(models.BACKBONE).layers}
 
 
 def _with_location(weights: str) -> TrainParams:
@@ -327,6 +333,7 @@ def test_every_architecture_of_keras_applications_is_offered() -> None:
         ({"architecture": "MobileNett"}, "train.architecture"),
         ({"architecture": "MobileNet", "architecture_options": {"alfa": 1}}, "train.architecture_options"),
         ({"architecture": "MobileNet", "weights": "nowhere.weights.h5"}, "nowhere.weights.h5: no such file"),
+        ({"architecture": "MobileNet", "weights": "/"}, "train.weights: /: is a folder; name the .weights.h5 file"),
         ({"weights": "imagenet"}, "the architecture cnn starts from none"),
         ({"architecture_options": {"alpha": 1}}, "train.architecture_options"),
     ],

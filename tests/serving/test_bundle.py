@@ -118,3 +118,76 @@ def test_a_broken_bundle_is_not_passed_over_for_an_older_one(tmp_path: Path, bun
     (tmp_path / "build/bundle/2/model.json").write_text("{")
     with pytest.raises(BundleError, match=r"2/model\.json"):
         bundle.find_default(tmp_path)
+
+
+@pytest.fixture
+def release(bundle_folder: Path, tmp_path: Path) -> Path:
+    """A release in a checkout, to be broken."""
+    (tmp_path / ".git").mkdir()
+    folder = tmp_path / "models/shapes-cnn-1"
+    shutil.copytree(bundle_folder, folder / "bundle")
+    (folder / "MODEL_CARD.md").write_text("# shapes-cnn-1")
+    return folder
+
+
+RESTORE = r"restore it: `git checkout -- models/shapes-cnn-1`$"
+
+
+@pytest.mark.parametrize("content", [None, b"broken"], ids=["missing", "damaged"])
+@pytest.mark.parametrize("name", ["model.tflite", "reference.npz", "model.json"])
+def test_a_broken_release_is_restored_from_git(release: Path, name: str, content: bytes | None) -> None:
+    (release / "bundle" / name).unlink()
+    if content is not None:
+        (release / "bundle" / name).write_bytes(content)
+    with pytest.raises(BundleError, match=rf"models/shapes-cnn-1/bundle/{name}: .*{RESTORE}"):
+        bundle.read(release / "bundle")
+
+
+def test_a_relative_path_to_a_broken_release_is_restored_too(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (release / "bundle/model.tflite").unlink()
+    monkeypatch.chdir(release.parent)
+    with pytest.raises(BundleError, match=RESTORE):
+        bundle.read(Path("shapes-cnn-1/bundle"))
+
+
+def test_outside_a_checkout_nothing_can_be_restored(release: Path) -> None:
+    (release.parents[1] / ".git").rmdir()
+    (release / "bundle/model.tflite").unlink()
+    with pytest.raises(BundleError, match=r"package the model again$"):
+        bundle.read(release / "bundle")
+
+
+def test_the_folder_of_a_release_stands_for_its_bundle(release: Path) -> None:
+    assert bundle.read(release).folder == release / "bundle"
+    (release / "bundle/model.json").unlink()
+    with pytest.raises(BundleError, match=r"bundle/model\.json: not found"):
+        bundle.read(release)
+
+
+def test_a_release_without_its_bundle_is_named_and_not_passed_over(release: Path, bundle_folder: Path) -> None:
+    root = release.parents[1]
+    shutil.rmtree(release / "bundle")
+    named = rf"models/shapes-cnn-1: is a release without its folder bundle; {RESTORE}"
+    with pytest.raises(BundleError, match=named):
+        bundle.find_default(root)
+    _packaged(root / "build/bundle/a", bundle_folder, "2026-01-01T00:00:00+00:00", synthetic=True)
+    with pytest.raises(BundleError, match=named):
+        bundle.find_default(root)
+
+
+def test_an_emptied_release_is_named(release: Path) -> None:
+    shutil.rmtree(release)
+    release.mkdir()
+    with pytest.raises(BundleError, match=RESTORE):
+        bundle.find_default(release.parents[1])
+
+
+def test_other_folders_in_models_are_passed_over(release: Path) -> None:
+    (release.parent / "weights").mkdir()
+    assert bundle.find_default(release.parents[1]) == release / "bundle"
+
+
+def test_a_deleted_release_can_be_restored(release: Path) -> None:
+    shutil.rmtree(release.parent)
+    with pytest.raises(BundleError, match=r"no model to serve yet.*restore a release: `git checkout -- models`$"):
+        bundle.find_default(release.parents[1])

@@ -6,6 +6,7 @@ import io
 import json
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from serving import bundle
+from serving.decision import STATEMENTS, LogisticCalibration
 from serving.http import Engine, create_app
 from serving.openapi import description
 from serving.predictor import Predictor
@@ -134,6 +136,48 @@ def test_a_study_gets_the_answer_of_its_most_suspicious_view(client: TestClient,
     found = [entry["prediction"]["probability"] for entry in answer["results"]]
     assert answer["study"]["probability"] == max(found)
     assert answer["study"]["index"] == int(np.argmax(found))
+    assert (answer["study"]["images"], answer["study"]["unanswered"]) == (len(paths), 0)
+
+
+def _certain(client: TestClient, log_odds: float) -> None:
+    """Let the service answer every radiograph alike."""
+    predictor = client.app.state.engine.predictor  # type: ignore[attr-defined]  # typed as any callable
+    decision = replace(predictor.bundle.decision, calibration=LogisticCalibration(0, log_odds))
+    predictor.bundle = replace(predictor.bundle, decision=decision)
+
+
+@pytest.mark.parametrize(
+    ("readable", "said"),
+    [
+        (1, "No sign of a fracture was found in the 1 view that could be read; 2 could not be."),
+        (2, "No sign of a fracture was found in the 2 views that could be read; 2 could not be."),
+    ],
+)
+def test_a_study_says_how_many_views_have_no_answer(
+    client: TestClient, radiograph: bytes, encode: Encode, readable: int, said: str
+) -> None:
+    _certain(client, -20)
+    bad = [("images", ("b.txt", b"no image")), ("images", ("c.png", _unlike("blank", encode)))]
+    files = [*bad, *[("images", ("a.png", radiograph))] * readable]
+    study = client.post("/predict/batch?study=true", files=files).json()["study"]
+    assert (study["suspicion"], study["statement"]) == ("none", said)
+    assert (study["index"], study["images"], study["unanswered"]) == (2, readable, 2)
+
+
+def test_a_fracture_is_told_whatever_other_views_show(client: TestClient, radiograph: bytes) -> None:
+    _certain(client, 20)
+    files = [("images", ("a.png", radiograph)), ("images", ("b.txt", b"no image"))]
+    study = client.post("/predict/batch?study=true", files=files).json()["study"]
+    assert study["label"] == "Fracture detected"
+    assert study["statement"] in STATEMENTS.values()
+    assert study["unanswered"] == 1
+
+
+def test_a_normal_study_of_readable_views_is_told_as_one_image_is(client: TestClient, radiograph: bytes) -> None:
+    _certain(client, -20)
+    study = client.post("/predict/batch?study=true", files=[("images", ("a.png", radiograph))] * 2).json()["study"]
+    assert study["statement"] == "No sign of a fracture was found."
+    assert study["unanswered"] == 0
 
 
 def test_a_study_without_an_answer_is_null(client: TestClient) -> None:

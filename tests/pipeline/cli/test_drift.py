@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from typer.testing import CliRunner
+from PIL import Image
+from typer.testing import CliRunner, Result
 
 from pipeline import drift
 from pipeline.cli.drift import drift as command
@@ -122,6 +123,83 @@ def test_a_log_of_the_service_is_read(opened: Bundle, tmp_path: Path) -> None:
     assert (tmp_path / "drift.png").read_bytes()[:4] == b"\x89PNG"
     spoken = CliRunner().invoke(app, arguments)
     assert "nothing moved" in spoken.stdout
+
+
+def _run(source: Path, opened: Bundle, *options: str) -> Result:
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, [str(source), "--bundle", str(opened.folder), *options])
+
+
+@pytest.fixture
+def log(opened: Bundle, tmp_path: Path) -> Path:
+    """Write a log in which nothing moved."""
+    path = tmp_path / "log"
+    path.write_text("\n".join(_lines(opened, 100)))
+    return path
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.PNG", b"\x89PNG"), ("a.svg", b"<?xml")])
+def test_a_plot_is_of_the_kind_that_its_name_says(log: Path, opened: Bundle, name: str, start: bytes) -> None:
+    result = _run(log, opened, "--plot", str(log.with_name(name)))
+    assert result.exit_code == 0, result.output
+    assert log.with_name(name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", "--plot .*: is a folder; name a file in it"), ("x.txt", r"ends with neither \.png nor \.svg")],
+)
+def test_a_plot_of_another_name_is_refused_before_anything_is_read(
+    log: Path, opened: Bundle, name: str, said: str
+) -> None:
+    before = set(log.parent.iterdir())
+    with pytest.raises(InputError, match=said):
+        command(str(log.with_name("nowhere")), bundle=opened.folder, plot=log.parent / name)
+    assert set(log.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e999", "1" + "0" * 400])
+@pytest.mark.parametrize("name", ["mean", "distance", "probability"])
+def test_a_value_that_is_not_finite_spoils_no_mean(log: Path, opened: Bundle, name: str, value: str) -> None:
+    lines = log.read_text().splitlines()
+    given = json.loads(lines[0])
+    (given if name == "probability" else given["inputs"])[name] = "here"
+    seen = drift.read_log([*lines, json.dumps(given).replace('"here"', value)], opened, "log")
+    assert seen.unreadable == 1
+    assert {len(values) for values in seen.values.values()} == {100}
+    assert drift.compare(seen, opened, "log").moved == []
+
+
+def test_too_few_answers_name_the_lines_that_could_not_be_read(opened: Bundle) -> None:
+    lines = [line.replace('"mean": ', '"mean": NaN, "was": ') for line in _lines(opened, 60)]
+    with pytest.raises(InputError, match=r"holds 0 answers .*\(60 lines could not be read\)"):
+        drift.compare(drift.read_log(lines, opened, "log"), opened, "log")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_an_image_instead_of_a_folder_is_told(opened: Bundle, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(path, kind)
+    with pytest.raises(InputError, match="x: is an image; give a folder of images"):
+        drift.read_file(path, opened)
+
+
+def test_a_file_of_something_else_is_not_called_an_image(opened: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("nothing")
+    with pytest.raises(InputError, match="x: holds no line that the service logged"):
+        drift.read_file(tmp_path / "x", opened)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_check_ends_with_3_when_something_moved(log: Path, opened: Bundle, options: list[str]) -> None:
+    assert _run(log, opened, "--check", *options).exit_code == 0
+    refusal = json.dumps({"event": "rejection", "code": "not_a_radiograph", "model": {"sha256": opened.sha256}})
+    log.write_text("\n".join([*_lines(opened, 100), *[refusal] * 20]))
+    assert _run(log, opened, *options).exit_code == 0
+    result = _run(log, opened, "--check", *options)
+    assert result.exit_code == 3
+    assert "refused" in result.stdout
 
 
 def test_many_refusals_are_news(opened: Bundle) -> None:
