@@ -17,8 +17,10 @@ def reports(tmp_path: Path) -> Path:
     """Write what evaluation leaves, as far as the tables need it."""
     test = {"auroc": FIGURE, **dict.fromkeys(POINTS, POINT)}
     (tmp_path / "metrics.json").write_text(json.dumps({"test": test}))
-    header = "slice,value,images,fractured,auroc,auroc_low,auroc_high"
-    (tmp_path / "slices.csv").write_text(f"{header}\nregion,hand,20,5,0.9,0.8,0.95\n")
+    row = {"slice": "region", "value": "hand", "images": "20", "fractured": "5"}
+    for name in ("auroc", "sensitivity_at_threshold", "sensitivity_at_high_sensitivity"):
+        row |= {name: "0.9", f"{name}_low": "0.8", f"{name}_high": "0.95"}
+    (tmp_path / "slices.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
     return tmp_path
 
 
