@@ -28,6 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import heatmap, openapi
 from serving.bundle import Bundle
+from serving.decision import NONE_IN_PART
 from serving.errors import ImageError
 from serving.predictor import RESPONSE_SCHEMA, Limits, Prediction, Predictor
 from serving.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, ProblemError
@@ -316,11 +317,16 @@ def _study(answered: list[tuple[int, Prediction]], unanswered: int) -> dict[str,
     index, worst = max(answered, key=lambda pair: pair[1].probability)
     found = worst.answer()
     chosen = {name: found[name] for name in ("label", "probability", "threshold", "suspicion", "statement")}
-    if unanswered and worst.suspicion == "none":
-        views = f"{len(answered)} view{'s' if len(answered) > 1 else ''}"
-        chosen["statement"] = (
-            f"No sign of a fracture was found in the {views} that could be read; {unanswered} could not be."
-        )
+    if worst.suspicion == "none":
+        cut_short = any(found.truncated for _, found in answered)
+        if unanswered:
+            views = f"{len(answered)} view{'s' if len(answered) > 1 else ''}"
+            part = " in part" if cut_short else ""
+            chosen["statement"] = (
+                f"No sign of a fracture was found in the {views} that could be read{part}; {unanswered} could not be."
+            )
+        elif cut_short:
+            chosen["statement"] = NONE_IN_PART
     return {**chosen, "index": index, "images": len(answered), "unanswered": unanswered}
 
 

@@ -65,9 +65,12 @@ class Prediction:
     def statement(self) -> str:
         """The answer in words."""
         said = STATEMENTS[self.label, self.suspicion]
-        if self.suspicion == "none" and any(note.code == "truncated" for note in self.warnings):
-            return NONE_IN_PART
-        return said
+        return NONE_IN_PART if self.suspicion == "none" and self.truncated else said
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the file was cut short, so that a part of the image was not seen."""
+        return any(note.code == "truncated" for note in self.warnings)
 
     def answer(self) -> dict[str, Any]:
         """For JSON, without the model's facts."""

@@ -23,7 +23,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from serving import bundle
-from serving.decision import STATEMENTS, LogisticCalibration
+from serving.decision import NONE_IN_PART, STATEMENTS, LogisticCalibration
 from serving.http import Engine, create_app
 from serving.openapi import description
 from serving.predictor import Predictor
@@ -178,6 +178,17 @@ def test_a_normal_study_of_readable_views_is_told_as_one_image_is(client: TestCl
     study = client.post("/predict/batch?study=true", files=[("images", ("a.png", radiograph))] * 2).json()["study"]
     assert study["statement"] == "No sign of a fracture was found."
     assert study["unanswered"] == 0
+
+
+def test_a_normal_study_with_a_view_cut_short_says_so(client: TestClient, radiograph: bytes, encode: Encode) -> None:
+    _certain(client, -20)
+    whole = encode(np.asarray(Image.open(io.BytesIO(radiograph)).convert("L")), "JPEG")
+    files = [("images", ("a.png", radiograph)), ("images", ("b.jpg", whole[: len(whole) * 9 // 10]))]
+    study = client.post("/predict/batch?study=true", files=files).json()["study"]
+    assert study["statement"] == NONE_IN_PART
+    files.append(("images", ("c.txt", b"no image")))
+    study = client.post("/predict/batch?study=true", files=files).json()["study"]
+    assert study["statement"].endswith("in the 2 views that could be read in part; 1 could not be.")
 
 
 def test_a_study_without_an_answer_is_null(client: TestClient) -> None:
