@@ -658,8 +658,9 @@ def test_the_picture_is_saved_as_it_is_shown(
     assert np.abs(inverted[:top] - (255 - plain[:top])).max() <= 1
     page.get_by_role("button", name="Reset").click()
     page.get_by_role("checkbox", name="Heatmap").check()
-    change = np.abs(_pixels(_download(page, "Save picture")[1]) - plain)
-    height, width = int(plain.shape[1] * 4 / 3), plain.shape[1]  # the strip below is not the image's
+    height, width = int(plain.shape[1] * 4 / 3), plain.shape[1]
+    # The strip below is not the image's, and the time that stands there may be another minute.
+    change = np.abs(_pixels(_download(page, "Save picture")[1]) - plain)[:height]
     assert change.max() > 20
     assert change[: height // 3].max() == 0
     assert change[:, int(0.6 * width) :].max() == 0
