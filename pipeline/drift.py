@@ -22,7 +22,7 @@ from serving.bundle import Bundle
 from serving.errors import ImageError
 from serving.predictor import Prediction, Predictor
 from serving.scoring import File
-from serving.statistics import INPUTS, Shift, shift
+from serving.statistics import INPUT_MEANINGS, INPUTS, Shift, shift
 
 Array = npt.NDArray[np.float64]
 
@@ -30,12 +30,7 @@ DISTANCE, PROBABILITY = "distance", "probability"
 NAMES = (*INPUTS, DISTANCE, PROBABILITY)
 """The statistics that are compared."""
 MEANINGS: Mapping[str, str] = {
-    "mean": "mean grey level",
-    "contrast": "standard deviation of the grey levels",
-    "dark": "share of nearly black pixels",
-    "bright": "share of nearly white pixels",
-    "sharpness": "mean absolute Laplacian",
-    "content": "share of the canvas that is image",
+    **INPUT_MEANINGS,
     DISTANCE: "distance of the texture from training",
     PROBABILITY: "calibrated probability of a fracture",
 }

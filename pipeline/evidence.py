@@ -1,33 +1,45 @@
 """Which regions and views of the data the test part shows a model to be good at."""
 
+import csv
+from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
 
 FEWEST = 30
 """Fractured, and normal, test images of a region or view below which its figures say little."""
 LOWEST = 0.8
 """AUROC at which the 95 % interval of a region or view has to begin."""
-_COLUMNS = ("region", "view")
 
 
-def unproven(slices: Path) -> dict[tuple[str, str], str]:
-    """What a model's slices.csv does not show it to be good at: (column, value) -> the figures that say so."""
-    table = pd.read_csv(slices)
-    found = {}
-    for row in table[table["slice"].isin(_COLUMNS)].itertuples():
-        few = min(row.fractured, row.images - row.fractured) < FEWEST
-        if few or not row.auroc_low >= LOWEST:
-            figure = (
-                "" if pd.isna(row.auroc) else f", AUROC {row.auroc:.3f} ({row.auroc_low:.3f} to {row.auroc_high:.3f})"
-            )
-            found[str(row.slice), str(row.value)] = f"{row.fractured} fractured of {row.images}{figure}"
-    return found
+@dataclass(frozen=True)
+class Shown:
+    """What the test part shows of one region or view; `figures` are for a person."""
+
+    column: str
+    value: str
+    good: bool
+    figures: str
+
+
+def read(slices: Path) -> list[Shown]:
+    """The regions and views in a model's slices.csv, which is empty where the data name none."""
+    with slices.open(encoding="utf-8", newline="") as file:
+        return [_shown(row) for row in csv.DictReader(file) if row["slice"] in {"region", "view"}]
+
+
+def _shown(row: dict[str, str]) -> Shown:
+    images, fractured = int(row["images"]), int(row["fractured"])
+    figures = f"{fractured} fractured of {images}"
+    good = False
+    if row["auroc"]:  # empty where one class is missing
+        value, low, high = (float(row[name]) for name in ("auroc", "auroc_low", "auroc_high"))
+        figures += f", AUROC {value:.3f} ({low:.3f} to {high:.3f})"
+        good = min(fractured, images - fractured) >= FEWEST and low >= LOWEST
+    return Shown(row["slice"], row["value"], good, figures)
 
 
 def warning(slices: Path) -> str:
-    """One sentence that lists them, empty when there are none."""
-    found = [f"{column} {value} ({figures})" for (column, value), figures in unproven(slices).items()]
+    """One sentence that lists what the model is not shown to be good for; empty when there is nothing."""
+    found = [f"{shown.column} {shown.value} ({shown.figures})" for shown in read(slices) if not shown.good]
     if not found:
         return ""
     return (

@@ -71,7 +71,7 @@ class Registered:
     metrics: dict[str, Any]
     reference: Path
     slices: Path | None = None
-    """slices.csv; None for a model that was measured elsewhere."""
+    """slices.csv; None for a model that was measured elsewhere, or registered before it was kept."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _fetch(mlflow: Any, address: str, folder: Path) -> Registered:
         decision=Decision.from_dict(decision),
         metrics=read_json(run / "metrics.json", ("test",)),
         reference=run / "reference.npz",
-        slices=run / "slices.csv",
+        slices=slices if (slices := run / "slices.csv").is_file() else None,
     )
 
 

@@ -118,8 +118,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         "",
         "## For",
         f"{manifest.intended.use} Shown to be good on the test part for the regions "
-        f"{_proven(manifest.intended.regions, 'region', shown)} and the views "
-        f"{_proven(manifest.intended.views, 'view', shown)}.",
+        f"{_good_for(shown, 'region')} and the views {_good_for(shown, 'view')}.",
         "",
         "## Not for",
         manifest.intended.not_for,
@@ -192,11 +191,9 @@ def _counts(folder: Path) -> str:
     return ", ".join(found)
 
 
-def _proven(values: Sequence[str], column: str, slices: Path) -> str:
-    """Those of the values seen in training that the test part holds and shows it to be good at."""
-    table, weak = pd.read_csv(slices, dtype=str), evidence.unproven(slices)
-    tested = set(table["value"][table["slice"] == column])
-    return ", ".join(v for v in values if v in tested and (column, v) not in weak) or "(none alone)"
+def _good_for(slices: Path, column: str) -> str:
+    found = [shown.value for shown in evidence.read(slices) if shown.good and shown.column == column]
+    return ", ".join(found) or "(none alone)"
 
 
 def _groups(table: pd.DataFrame) -> str:

@@ -343,7 +343,10 @@ def train(data: Prepared, options: TrainParams, store: Store, target: Path, hist
 
 
 def _begun_from(data: Prepared, options: TrainParams) -> str:
-    """Hash of the starting weights that lie in this checkout; another release is another training."""
+    """Hash of the starting weights that lie in this checkout, or empty; another release is another training.
+
+    Raises InputError where the release may not be judged by these data (`unseen.require`).
+    """
     if options.weights != models.RELEASE:
         return ""
     file = models.newest_release(project_root())

@@ -18,9 +18,9 @@ STATEMENTS: Mapping[tuple[str, Suspicion], str] = {
     (FRACTURED, "possible"): "A fracture is possible.",
     (FRACTURED, "high"): "A fracture is likely.",
 }
+"""What a reader is told, for every combination of label and suspicion that occurs (`Decision.suspicion`)."""
 NONE_IN_PART = "No sign of a fracture was found in the part of the image that is there."
 """The statement of suspicion none for a file that is cut short."""
-"""What a reader is told, for every combination of label and suspicion that occurs (`Decision.suspicion`)."""
 
 _EPS = 1e-7
 

@@ -14,7 +14,7 @@ from serving.decision import NONE_IN_PART, STATEMENTS, Suspicion
 from serving.heatmap import Map
 from serving.imaging import Decoded, Letterbox, Pixels
 from serving.network import MAP, SCORES, Network
-from serving.statistics import INPUTS, input_statistics, stated, texture
+from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
 
 RESPONSE_SCHEMA = 1
 """Version of the answer's form."""
@@ -201,7 +201,9 @@ class Predictor:
             notes.append(Note("unusual", "The image is unlike most of the radiographs that the model was trained on."))
         outside = self.bundle.reference.outside(looked.inputs)
         if outside:
-            found = "; ".join(f"{name} {value:.4g} ({low:.4g} to {high:.4g})" for name, value, low, high in outside)
+            found = "; ".join(
+                f"{INPUT_MEANINGS[name]} {value:.3g} ({low:.3g} to {high:.3g})" for name, value, low, high in outside
+            )
             bright = any(name == "mean" and value > high for name, value, _, high in outside)
             notes.append(
                 Note(

@@ -13,7 +13,15 @@ from serving.imaging import Pixels
 Array = npt.NDArray[np.float64]
 
 QUANTILES = np.linspace(0, 1, 101)
-INPUTS = ("mean", "contrast", "dark", "bright", "sharpness", "content")
+INPUT_MEANINGS = {
+    "mean": "mean grey level",
+    "contrast": "standard deviation of the grey levels",
+    "dark": "share of nearly black pixels",
+    "bright": "share of nearly white pixels",
+    "sharpness": "mean absolute Laplacian",
+    "content": "share of the canvas that is image",
+}
+INPUTS = tuple(INPUT_MEANINGS)
 
 _SCALES = 5
 _STEEPNESS = np.array([0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 0.995])
@@ -131,13 +139,16 @@ class Reference:
         return place < len(self.known) and bool(self.known[place] == print_of)
 
     def outside(self, inputs: Array) -> list[tuple[str, float, float, float]]:
-        """Which of INPUTS (6,) no image of the training part has: name, value, and the smallest and largest there."""
+        """Which of INPUTS (6,) no image of the training part has: name, value, and the smallest and largest there.
+
+        The share of the canvas that is image does not count: an aspect that is new makes no answer worse by itself.
+        """
         ends = self.inputs[:, [0, -1]]
         rows = zip(INPUTS, inputs, ends, strict=True)
         return [
             (name, float(value), float(low), float(high))
             for name, value, (low, high) in rows
-            if not low <= value <= high
+            if name != "content" and not low <= value <= high
         ]
 
     def distance(self, textures: Array) -> Array:
