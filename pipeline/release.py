@@ -125,7 +125,9 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         "",
         "## Data",
         " ".join(
-            f"{given.name} {given.version}, {given.licence}. {given.citation.rstrip('.')}. {remarks.data}".split()
+            f"{sentence.strip().rstrip('.')}."
+            for sentence in (f"{given.name} {given.version}, {given.licence}", given.citation, remarks.data)
+            if sentence.strip()
         ),
         "",
         f"Split by group into {_counts(folder)}. {_groups(data.table)} Who is in which part stands in "
