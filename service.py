@@ -6,8 +6,8 @@ from typing import Any
 
 import bentoml
 
-from serving import accepting
-from serving.settings import Settings
+from serving.http import accepting
+from serving.http.settings import Settings
 
 accepting.share_connections()
 settings = Settings.from_environment()
@@ -44,7 +44,7 @@ class FractureService:
 
     def __init__(self) -> None:
         from serving import bundle  # noqa: PLC0415  see Workers
-        from serving.http import Engine, create_app  # noqa: PLC0415
+        from serving.http.app import Engine, create_app  # noqa: PLC0415
 
         folder = os.environ.get("FRACTURE_BUNDLE")
         chosen = Path(folder) if folder else bundle.find_default(Path(__file__).parent)

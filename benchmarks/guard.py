@@ -13,13 +13,14 @@ from scipy.stats import binomtest
 
 from benchmarks import measure, strangers
 from benchmarks.strangers import CHOICE, REPORT, Stranger
-from pipeline import dataset, prepared
-from pipeline.prepared import Prepared
+from pipeline.data import layout, prepared
+from pipeline.data.prepared import Prepared
+from pipeline.data.sources.synthetic import sample
 from pipeline.quiet import quiet_import
-from pipeline.sources import sample
-from serving import bundle, guard, imaging
+from serving import bundle, guard
 from serving.bundle import Bundle
 from serving.errors import ImageError
+from serving.imaging import decode
 from serving.predictor import Predictor
 from serving.statistics import texture
 
@@ -96,9 +97,9 @@ def tell_of_radiographs(opened: Bundle, data: Prepared) -> None:
 
 def tell_of_framings(predictor: Predictor, data: Prepared, folder: Path) -> None:
     """Print how many images of the test part are refused when they are framed, exposed or stored in other ways."""
-    labels = dataset.read(folder).labels.set_index("image_id")["file"]
+    labels = layout.read(folder).labels.set_index("image_id")["file"]
     pictures = [
-        imaging.decode((folder / labels[data.table["image_id"].iloc[row]]).read_bytes()).pixels
+        decode.decode((folder / labels[data.table["image_id"].iloc[row]]).read_bytes()).pixels
         for row in data.rows("test")
     ]
     for name, change in OTHERWISE.items():
@@ -136,8 +137,8 @@ def tell_of_strangers(predictor: Predictor, everyone: Iterable[Stranger]) -> Non
 def tell_of_colours(predictor: Predictor) -> None:
     """Print how many of scikit-image's files are refused for their colours alone, and how many for anything."""
     contents = {path.stem: path.read_bytes() for path in strangers.colour_files()}
-    headers = {name: imaging.inspect(content) for name, content in contents.items()}
-    coloured = [name for name, header in headers.items() if imaging.has_colours(header)]
+    headers = {name: decode.inspect(content) for name, content in contents.items()}
+    coloured = [name for name, header in headers.items() if decode.has_colours(header)]
     unnoticed = [name for name in coloured if _passes(guard.check_colours, contents[name], headers[name])]
     print("scikit-image's files")
     print(f"  with colour channels, refused for their colours: {share(len(coloured) - len(unnoticed), len(coloured))}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import measure
-from pipeline import packaging
-from pipeline.explain import explained
+from pipeline.evaluation.saliency import explained
+from pipeline.packaging import bundle as packaging
 from pipeline.params import TrainParams
 from pipeline.quiet import quiet_import
 
@@ -29,14 +29,14 @@ def main() -> None:
         import keras  # noqa: PLC0415
         from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
-        from pipeline import models  # noqa: PLC0415
+        from pipeline.training import architectures  # noqa: PLC0415
     print(measure.machine(["ai-edge-litert", "keras", "tensorflow"]))
     measure.warn_of_load()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
     pixels = np.random.default_rng(0).integers(0, 255, (1, SIZE, SIZE, 1), np.uint8)
     with tempfile.TemporaryDirectory() as name:
         for network, options in NETWORKS.items():
-            model = models.build(options, SIZE, 2)
+            model = architectures.build(options, SIZE, 2)
             alone = keras.Model(model.input, {"scores": model.output})
             for kind in packaging.FORMATS:
                 runners = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import measure, pictures
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 COUNTS = (5_000, 20_000)
 TARGET_MB = 1_500

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline import dataset
+from pipeline.data import layout
 from pipeline.errors import InputError, exit_with_line
-from pipeline.models import newest_release
-from pipeline.workspace import project_root
+from pipeline.files import project_root
+from pipeline.training.architectures import newest_release
 
 _COLUMNS = ("region", "view", "hardware")
 
@@ -22,7 +22,7 @@ def write(data: Path, release: Path, folder: Path) -> int:
     """Copy what the release has not learned from, and count it; InputError where none of it is in `data`."""
     split = pd.read_csv(release / "split.csv", dtype=str)
     unseen = set(split["image_id"][split["part"] == "test"])
-    found = dataset.read(data)
+    found = layout.read(data)
     labels = found.labels[found.labels["image_id"].isin(unseen)]
     if not len(labels):
         raise InputError(

@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline import dataset
-from pipeline.dataset import Dataset, DatasetInfo
-from pipeline.sources import fracatlas, sample
+from pipeline.data import layout
+from pipeline.data.layout import Dataset, DatasetInfo
+from pipeline.data.sources import fracatlas
+from pipeline.data.sources.synthetic import sample
 
 CLINICAL_SIDE = 2048
 """Longer side in pixels of a radiograph as a clinic's archive holds it, roughly."""
@@ -25,7 +26,7 @@ def radiographs(folder: Path) -> Dataset:
     else:
         print("note: FRACATLAS_ARCHIVE names no archive; the synthetic sample (PNG files) stands in for FracAtlas")
         sample.fill(folder)
-    return dataset.read(folder)
+    return layout.read(folder)
 
 
 def enlarge(source: Path, target: Path) -> bool:
@@ -64,7 +65,7 @@ def _fields(count: int) -> Iterator[bytes]:
 def generated(folder: Path, count: int) -> None:
     """Fill a data folder with `count` generated pictures, a fifth of them called fractured."""
     info = DatasetInfo("generated", "1", "CC0-1.0", "None", "generated", ("normal", "fractured"), {"count": count})
-    with dataset.rebuild(folder, info, force=True) as building:
+    with layout.rebuild(folder, info, force=True) as building:
         for number, content in enumerate(_fields(count)):
             label = "fractured" if np.random.default_rng(number).random() < 0.2 else "normal"
             building.add(f"g{number:06d}", ".jpg", content, label, source="generated")

@@ -9,13 +9,14 @@ from pathlib import Path
 import cv2
 
 from benchmarks import measure, pictures
-from pipeline import params, preprocess, scan, validate
-from pipeline.datadocs import publish
-from pipeline.dataset import Dataset
+from pipeline import params, preprocess, validate
+from pipeline.data import scan
+from pipeline.data.data_docs import publish
+from pipeline.data.layout import Dataset
+from pipeline.files import project_root, write_text
 from pipeline.params import Params
 from pipeline.quiet import quiet_import
-from pipeline.workspace import project_root, write_text
-from serving.imaging import Preprocessing
+from serving.imaging.canvas import Preprocessing
 
 TARGET = 0.8
 ROUNDS = 5

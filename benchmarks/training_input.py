@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import measure, pictures
-from pipeline import models, params, preprocess
-from pipeline.augment import Batches, FollowEpoch
+from pipeline import params, preprocess
+from pipeline.files import project_root
 from pipeline.params import Augmentation, TrainParams
-from pipeline.workspace import project_root
-from serving import imaging
-from serving.imaging import Preprocessing
+from pipeline.training import architectures
+from pipeline.training.augmentation import Batches, FollowEpoch
+from serving.imaging import decode
+from serving.imaging.canvas import Preprocessing
 
 SIDE, BATCH, COUNT = 224, 32, 320
 EPOCHS, ROUNDS = 3, 2
@@ -82,7 +83,7 @@ def images_of(folder: Path, target: Path) -> Images:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     with quiet_import():
         preprocess.write_images(paths, Preprocessing(SIDE), target)
-    header = imaging.inspect(paths[0].read_bytes())
+    header = decode.inspect(paths[0].read_bytes())
     classes = sorted({path.parent.name for path in paths})
     labels = np.array([classes.index(path.parent.name) for path in paths], np.float32)
     return Images(folder, (header.height, header.width), np.load(target, mmap_mode="r"), labels)
@@ -93,8 +94,8 @@ def alike(paths: Sequence[Path], labels: Sequence[str]) -> tuple[list[Path], lis
     headers = []
     for path in paths:
         content = path.read_bytes()
-        header = imaging.inspect(content)
-        whole = not imaging.is_truncated(content, header)
+        header = decode.inspect(content)
+        whole = not decode.is_truncated(content, header)
         headers.append((header.width, header.height) if whole and header.orientation == 1 else (0, 0))
     (size, _), *_ = Counter(size for size in headers if size[0]).most_common(1)
     chosen = [i for i, found in enumerate(headers) if found == size]
@@ -104,7 +105,7 @@ def alike(paths: Sequence[Path], labels: Sequence[str]) -> tuple[list[Path], lis
 
 def classic() -> keras.Model:
     """The project's classic network."""
-    return models.build(TrainParams(architecture="cnn"), SIDE, 2)
+    return architectures.build(TrainParams(architecture="cnn"), SIDE, 2)
 
 
 def tiny() -> keras.Model:

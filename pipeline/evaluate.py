@@ -18,17 +18,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline import metrics, models, params, plots, prepared
+from pipeline import params
+from pipeline.data import prepared
+from pipeline.data.prepared import Prepared, slices_of
 from pipeline.errors import InputError, exit_with_line
-from pipeline.explain import MAP, SCORES, explained
-from pipeline.metrics import Array, Labels, number, with_interval
+from pipeline.evaluation import metrics, plots
+from pipeline.evaluation.metrics import Array, Labels, number, with_interval
+from pipeline.evaluation.saliency import MAP, SCORES, explained
+from pipeline.files import atomic_file, atomic_folder, write_json, write_text
 from pipeline.params import EvaluateParams
-from pipeline.prepared import Prepared, slices_of
 from pipeline.progress import progress_bar
-from pipeline.workspace import atomic_file, atomic_folder, write_json, write_text
-from serving import heatmap
+from pipeline.training import architectures
+from serving import saliency
 from serving.decision import Decision
-from serving.imaging import Letterbox, Pixels
+from serving.imaging.canvas import Letterbox, Pixels
 from serving.statistics import fingerprint, input_statistics, reference_of, texture
 
 _BATCH = 32
@@ -52,7 +55,7 @@ class Outputs:
 def run_model(model: keras.Model, data: Prepared, part: str) -> Outputs:
     """Pass one part through the explained model, with progress."""
     rows = data.rows(part)
-    collected: dict[str, list[npt.NDArray[np.float32]]] = {SCORES: [], models.FEATURES: [], MAP: []}
+    collected: dict[str, list[npt.NDArray[np.float32]]] = {SCORES: [], architectures.FEATURES: [], MAP: []}
     with progress_bar(f"evaluate: {part} part", len(rows)) as advance:
         for start in range(0, len(rows), _BATCH):
             chosen = rows[start : start + _BATCH]
@@ -60,7 +63,7 @@ def run_model(model: keras.Model, data: Prepared, part: str) -> Outputs:
             for name, parts in collected.items():
                 parts.append(np.asarray(answer[name], np.float32))
             advance(len(chosen))
-    scores, features, maps = (np.concatenate(collected[name]) for name in (SCORES, models.FEATURES, MAP))
+    scores, features, maps = (np.concatenate(collected[name]) for name in (SCORES, architectures.FEATURES, MAP))
     return Outputs(rows, scores.astype(np.float64), features.astype(np.float64), maps)
 
 
@@ -175,7 +178,7 @@ def peak_hits(data: Prepared, outputs: Outputs, chosen: npt.NDArray[np.bool_]) -
         if not len(truth):
             continue
         total += 1
-        peak = heatmap.peak(heatmap.evidence(outputs.maps[position], place))
+        peak = saliency.peak(saliency.evidence(outputs.maps[position], place))
         if peak is not None:
             x, y = peak
             hits += bool(((truth[:, 0] <= x) & (x <= truth[:, 2]) & (truth[:, 1] <= y) & (y <= truth[:, 3])).any())
@@ -207,7 +210,7 @@ def worst_errors(
             canvas[place.top : place.top + place.height, place.left : place.left + place.width]
         )
         kind = "missed fracture" if y[position] else "false alarm"
-        shown = heatmap.evidence(test.maps[position], place)
+        shown = saliency.evidence(test.maps[position], place)
         text = f"{kind}, probability {p[position]:.3f}"
         entries.append((str(data.table["image_id"].iloc[row]), pixels, shown, truth, text))
     return entries
@@ -323,7 +326,7 @@ def main() -> None:
     cv2.setNumThreads(0)
     options = params.load().evaluate
     data = prepared.load()
-    model, training = models.load_trained(Path("build/model"))
+    model, training = architectures.load_trained(Path("build/model"))
     if training["split_hash"] != data.split_hash:
         raise InputError("build/model: was trained on another split than prepared/ holds; run `dvc repro`")
     print(evaluate(data, model, training, options, Path("reports")))

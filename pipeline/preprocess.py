@@ -11,17 +11,18 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline import dataset, params
-from pipeline.dataset import Dataset
+from pipeline import params
+from pipeline.data import layout
+from pipeline.data.layout import Dataset
+from pipeline.data.prepared import NOT_SLICES
+from pipeline.data.split import PARTS, split
 from pipeline.errors import InputError, exit_with_line
+from pipeline.files import atomic_folder, write_json, write_text
 from pipeline.params import PreprocessParams
-from pipeline.prepared import NOT_SLICES
 from pipeline.progress import progress_bar
-from pipeline.split import PARTS, split
-from pipeline.workspace import atomic_folder, write_json, write_text
-from serving import imaging
 from serving.errors import ImageError
-from serving.imaging import Letterbox, Pixels, Preprocessing
+from serving.imaging import decode
+from serving.imaging.canvas import Letterbox, Pixels, Preprocessing
 
 _CHUNK = 32
 
@@ -30,7 +31,7 @@ def read_image_table(path: Path) -> pd.DataFrame:
     """The usable rows of reports/images.csv, sorted by image_id, every cell text."""
     if not path.is_file():
         raise InputError(f"{path}: not found; `dvc repro validate` writes it")
-    table = dataset.read_table(path, ["image_id", "file", "label", "group", "excluded", "sha256", "region"])
+    table = layout.read_table(path, ["image_id", "file", "label", "group", "excluded", "sha256", "region"])
     return table[table["excluded"] == ""].sort_values("image_id", kind="stable").reset_index(drop=True)
 
 
@@ -38,7 +39,7 @@ def check_image_table(path: Path, table: pd.DataFrame, data: Dataset) -> None:
     """Refuse a table of images that is not what validate made of this data set."""
     known = data.labels.set_index("image_id")[["file", "label"]]
     found = table.set_index("image_id")[["file", "label"]]
-    listed = dataset.read_table(path, ["image_id"])["image_id"]
+    listed = layout.read_table(path, ["image_id"])["image_id"]
     if not len(table) or not known.index.isin(listed).all() or not found.equals(known.reindex(found.index)):
         raise InputError(
             f"{path}: does not belong to the images and labels of {data.folder}; run `dvc repro -f validate`"
@@ -48,7 +49,7 @@ def check_image_table(path: Path, table: pd.DataFrame, data: Dataset) -> None:
 def prepare_file(path: Path, preprocessing: Preprocessing) -> tuple[Pixels, Letterbox]:
     """One image file as the model will see it; InputError names a file that cannot be decoded any more."""
     try:
-        pixels, box, _ = imaging.prepare(path.read_bytes(), preprocessing)
+        pixels, box, _ = decode.prepare(path.read_bytes(), preprocessing)
     except (ImageError, FileNotFoundError) as error:
         raise InputError(f"{path}: changed since validation ({error}); run `dvc repro` again") from None
     return pixels, box
@@ -115,7 +116,7 @@ def split_table(table: pd.DataFrame, parts: pd.Series, places: list[Letterbox], 
 def _further_columns(table: pd.DataFrame) -> list[str]:
     """The source's own columns: those that stand before `listed`, the first one that validate added."""
     own = list(table.columns[: list(table.columns).index("listed")]) if "listed" in table.columns else []
-    return [column for column in own if column not in {*dataset.LABEL_COLUMNS, *NOT_SLICES}]
+    return [column for column in own if column not in {*layout.LABEL_COLUMNS, *NOT_SLICES}]
 
 
 def canvas_boxes(data: Dataset, table: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +167,7 @@ def preprocess(data: Dataset, table: pd.DataFrame, options: PreprocessParams, fo
 def main() -> None:
     """Read data/ and reports/images.csv, write prepared/."""
     options = params.load().preprocess
-    data = dataset.read(Path("data"))
+    data = layout.read(Path("data"))
     source = Path("reports/images.csv")
     table = read_image_table(source)
     check_image_table(source, table, data)

@@ -13,11 +13,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when M
 import numpy as np
 import pandas as pd
 
-from pipeline import params, registry, tracking
+from pipeline import params
 from pipeline.errors import InputError, exit_with_line
+from pipeline.files import git_commit, read_json, sha256_file, write_json
 from pipeline.params import Params
 from pipeline.quiet import quiet_import
-from pipeline.workspace import git_commit, read_json, sha256_file, write_json
+from pipeline.registry import mlflow as tracking
+from pipeline.registry import promotion
 
 _ARTIFACTS = (
     "params.yaml",
@@ -66,13 +68,13 @@ class Candidate:
     def read(cls, root: Path) -> "Candidate":
         """Read build/, reports/ and params.yaml below `root`; InputError names what is missing."""
         with quiet_import():
-            from pipeline import models  # noqa: PLC0415  brings Keras, which takes seconds
+            from pipeline.training import architectures  # noqa: PLC0415  brings Keras, which takes seconds
 
         missing = [name for name in (*_ARTIFACTS, "reports/plots") if not (root / name).exists()]
         if missing:
             raise InputError(f"{root / missing[0]}: not found; `dvc repro` writes it")
         metrics = read_json(root / "reports/metrics.json", ("test", "hashes", "weights_sha256"))
-        training = models.read_training(root / "build/model")
+        training = architectures.read_training(root / "build/model")
         if metrics["weights_sha256"] != training["weights_sha256"]:
             raise InputError("reports/metrics.json: belongs to another model; run `dvc repro evaluate`")
         return cls(
@@ -199,9 +201,9 @@ def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
         import tensorflow  # noqa: PLC0415
 
     keras.utils.disable_interactive_logging()  # MLflow tries the input example out, with a progress bar
-    from pipeline import models  # noqa: PLC0415
+    from pipeline.training import architectures  # noqa: PLC0415
 
-    model, _ = models.load_trained(candidate.root / "build/model")
+    model, _ = architectures.load_trained(candidate.root / "build/model")
     size = int(candidate.training["image_size"])
     # A grey ramp: a registry is no place for a patient's pixels.
     ramp = np.tile(np.linspace(0, 255, size, dtype=np.uint8), (size, 1))[np.newaxis, ..., np.newaxis]
@@ -224,9 +226,9 @@ def register(mlflow: Any, candidate: Candidate) -> dict[str, Any]:
     client = mlflow.MlflowClient()
     options = candidate.options.register_
     name = options.model_name
-    champion = registry.observe(client, name)
-    gates = registry.check_gates(candidate.metrics, champion.tags if champion else None, options)
-    known = registry.version_by_tag(client, name, "content_hash", candidate.content_hash())
+    champion = promotion.observe(client, name)
+    gates = promotion.check_gates(candidate.metrics, champion.tags if champion else None, options)
+    known = promotion.version_by_tag(client, name, "content_hash", candidate.content_hash())
     if known is not None:
         version, run_id = str(known.version), str(known.run_id)
     else:
@@ -239,7 +241,7 @@ def register(mlflow: Any, candidate: Candidate) -> dict[str, Any]:
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
     if not gates.reasons:
-        client.set_registered_model_alias(name, registry.CHALLENGER, version)
+        client.set_registered_model_alias(name, promotion.CHALLENGER, version)
     return {
         "model": name,
         "version": version,
@@ -263,7 +265,7 @@ def main() -> None:
 
 def next_step(result: Mapping[str, Any]) -> str:
     """What a person can do with a version that was registered, as a line."""
-    if result["gates"] == registry.PASSED:
+    if result["gates"] == promotion.PASSED:
         return "it is the challenger; promote it with `fracture promote` or in the MLflow UI (`make mlflow`)"
     return (
         "improve it (params.yaml, docs/training.md), or promote it in spite of its gates: "

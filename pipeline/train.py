@@ -18,16 +18,18 @@ import numpy.typing as npt
 import pandas as pd
 import psutil
 
-from pipeline import checkpoint, models, params, prepared, unseen
-from pipeline.augment import Batches, FollowEpoch
-from pipeline.checkpoint import Keep, State, Store
+from pipeline import params
+from pipeline.data import prepared
+from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError, exit_with_line
-from pipeline.locations import Locations
-from pipeline.models import LOCATION, PROBABILITY
+from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_json, write_text
 from pipeline.params import Augmentation, TrainParams
-from pipeline.prepared import Prepared
-from pipeline.tracking import Mirror
-from pipeline.workspace import atomic_folder, home_root, project_root, sha256_file, write_json, write_text
+from pipeline.registry.mlflow import Mirror
+from pipeline.training import architectures, checkpoints, leakage
+from pipeline.training.architectures import LOCATION, PROBABILITY
+from pipeline.training.augmentation import Batches, FollowEpoch
+from pipeline.training.checkpoints import Keep, State, Store
+from pipeline.training.localisation_targets import Locations
 
 KILLED = 143
 _WATCH_SECONDS = 1.0
@@ -64,9 +66,9 @@ def phases(options: TrainParams) -> list[Phase]:
 
 def compile_for(model: keras.Model, phase: Phase, options: TrainParams, classes: int) -> None:
     """Give `model` the optimizer, loss and metrics of a phase; the optimizer's variables exist afterwards."""
-    if models.BACKBONE in {layer.name for layer in model.layers}:
+    if architectures.BACKBONE in {layer.name for layer in model.layers}:
         keep = options.weights != "none" and options.batch_statistics == "frozen"
-        models.set_trainable(model, not phase.frozen, keep_statistics=keep, first=options.trainable_from)
+        architectures.set_trainable(model, not phase.frozen, keep_statistics=keep, first=options.trainable_from)
     optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
     binary = classes == 2
     loss: Any = "binary_crossentropy" if binary else "sparse_categorical_crossentropy"
@@ -130,7 +132,7 @@ def _balanced(rows: npt.NDArray[np.int64], data: Prepared) -> npt.NDArray[np.int
 
 def _locations(data: Prepared, rows: npt.NDArray[np.int64], fractured: npt.NDArray[np.bool_], side: int) -> Locations:
     boxes = [data.boxes_of(int(row)) for row in rows]
-    return Locations(boxes, fractured, side // models.LOCATION_STRIDE, _POSITIVE_WEIGHT)
+    return Locations(boxes, fractured, side // architectures.LOCATION_STRIDE, _POSITIVE_WEIGHT)
 
 
 def schedule(options: TrainParams, phase: Phase) -> list[keras.callbacks.Callback]:
@@ -181,8 +183,8 @@ class Sizes:
         """The same with every output that training looks at."""
         if size not in self._built:
             weights = "none" if self._built else None
-            answering = models.build(self._options, size, self._classes, weights)
-            self._built[size] = answering, models.located(answering)
+            answering = architectures.build(self._options, size, self._classes, weights)
+            self._built[size] = answering, architectures.located(answering)
         if self._latest and size != self._latest:
             self._built[size][1].set_weights(self._built[self._latest][1].get_weights())
         self._latest = size
@@ -302,7 +304,7 @@ def write_model(model: keras.Model, state: State, data: Prepared, options: Train
         "image_size": data.preprocessing.image_size,
         "preprocessing": data.preprocessing.to_dict(),
         "model_sha256": sha256_file(folder / "model.keras"),
-        "weights_sha256": models.weights_hash(model),
+        "weights_sha256": architectures.weights_hash(model),
         "parameters": model.count_params(),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch,
@@ -345,12 +347,12 @@ def train(data: Prepared, options: TrainParams, store: Store, target: Path, hist
 def _begun_from(data: Prepared, options: TrainParams) -> str:
     """Hash of the starting weights that lie in this checkout, or empty; another release is another training.
 
-    Raises InputError where the release may not be judged by these data (`unseen.require`).
+    Raises InputError where the release may not be judged by these data (`leakage.require`).
     """
-    if options.weights != models.RELEASE:
+    if options.weights != architectures.RELEASE:
         return ""
-    file = models.newest_release(project_root())
-    unseen.require(data, file.parent)
+    file = architectures.newest_release(project_root())
+    leakage.require(data, file.parent)
     return sha256_file(file)
 
 
@@ -361,10 +363,10 @@ def main() -> None:
     data = prepared.load()
     if len(set(data.labels(data.rows("train")))) < len(data.classes):
         raise InputError("prepared/split.csv: the training part lacks a class; add images or change preprocess")
-    key = checkpoint.key_of(
+    key = checkpoints.key_of(
         options.model_dump(mode="json"),
         [data.data_hash, data.split_hash, json.dumps(data.preprocessing.to_dict()), _begun_from(data, options)],
-        checkpoint.modules_of_stage(project_root(), "train"),
+        checkpoints.modules_of_stage(project_root(), "train"),
     )
     store = Store(home_root() / "checkpoints" / key, kept=options.average_epochs)
     with store.locked():

@@ -18,14 +18,15 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipeline import dataset, params, scan
-from pipeline.datadocs import publish
-from pipeline.dataset import Dataset
+from pipeline import params
+from pipeline.data import layout, scan
+from pipeline.data.data_docs import publish
+from pipeline.data.layout import Dataset
 from pipeline.errors import InputError, exit_with_line
+from pipeline.files import atomic_folder, write_json, write_text
 from pipeline.params import ValidateParams
-from pipeline.workspace import atomic_folder, write_json, write_text
 from serving.guard import BLANK, COLOURFUL
-from serving.imaging import MAX_PIXELS
+from serving.imaging.decode import MAX_PIXELS
 
 UNUSABLE = ("missing_file", "empty_file", "undecodable", "too_many_pixels", "unlabelled_file", "unknown_class")
 """Offenders that nothing can be learnt from: the policy `keep` leaves them in data/, but not in training."""
@@ -72,7 +73,7 @@ def checks(classes: Sequence[str]) -> list[Check]:
             allowed=["yes"],
         ),
         Check(
-            "unknown_class", "has a label that dataset.json does not name", "correct the label or the list of classes",
+            "unknown_class", "has a label that layout.json does not name", "correct the label or the list of classes",
             "label", allowed=[*classes, _UNLABELLED],
         ),
         Check(
@@ -415,7 +416,7 @@ def _summary_html(verdict: Verdict) -> str:
 def main() -> None:
     """Read data/, write reports/images.csv, reports/validation.json and reports/data_docs/."""
     limits = params.load().validate_
-    data = dataset.read(Path("data"))
+    data = layout.read(Path("data"))
     reports = Path("reports")
     scratch = Path(tempfile.mkdtemp(prefix="fracture-validate-"))
     try:

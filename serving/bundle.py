@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.decision import Decision
 from serving.errors import BundleError
-from serving.imaging import Preprocessing
+from serving.imaging.canvas import Preprocessing
 from serving.statistics import Reference
 
 SCHEMA_VERSION = 1

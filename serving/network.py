@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 
-from serving.imaging import Pixels
+from serving.imaging.canvas import Pixels
 
 INPUT, SCORES, FEATURES, MAP = "pixels", "scores", "features", "map"
 """Names of the network's input and outputs."""

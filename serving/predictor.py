@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving import guard, heatmap, imaging
+from serving import guard, saliency
 from serving.bundle import Bundle
 from serving.decision import NONE_IN_PART, STATEMENTS, Suspicion
-from serving.heatmap import Map
-from serving.imaging import Decoded, Letterbox, Pixels
+from serving.imaging import decode
+from serving.imaging.canvas import Letterbox, Pixels
+from serving.imaging.decode import Decoded
 from serving.network import MAP, SCORES, Network
+from serving.saliency import Map
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
 
 RESPONSE_SCHEMA = 1
@@ -24,7 +26,7 @@ RESPONSE_SCHEMA = 1
 class Limits:
     """What is accepted of one image."""
 
-    max_pixels: int = imaging.MAX_PIXELS
+    max_pixels: int = decode.MAX_PIXELS
     max_frames: int = 1
 
 
@@ -58,8 +60,8 @@ class Prediction:
     pixels: Pixels
 
     def evidence(self) -> Map:
-        """Evidence for a fracture over the image, float32 in [0, 1] (`heatmap.evidence`)."""
-        return heatmap.evidence(self.signed, self.place)
+        """Evidence for a fracture over the image, float32 in [0, 1] (`saliency.evidence`)."""
+        return saliency.evidence(self.signed, self.place)
 
     @property
     def statement(self) -> str:
@@ -128,7 +130,7 @@ class Predictor:
     def predict(self, content: bytes) -> Prediction:
         """The answer for one image file's bytes.
 
-        Raises ImageError: whatever `imaging.decode` raises, and `too_small`, `too_many_frames`,
+        Raises ImageError: whatever `decode.decode` raises, and `too_small`, `too_many_frames`,
         `colour_photograph`, `blank` or `not_a_radiograph` for what is no radiograph.
         """
         return self.conclude(self.look(content))
@@ -139,11 +141,11 @@ class Predictor:
         Raises ImageError as `predict` does. Looking at a few images and then concluding on them keeps code and tables
         in the processor's caches, which a network's weights drive out.
         """
-        header = imaging.inspect(content, self._limits.max_pixels)
+        header = decode.inspect(content, self._limits.max_pixels)
         guard.check_header(header, self._limits.max_frames)
         guard.check_colours(content, header)
-        pixels, place, decoded = imaging.prepare(content, self.bundle.preprocessing, header=header)
-        imaging.check_complete(decoded)
+        pixels, place, decoded = decode.prepare(content, self.bundle.preprocessing, header=header)
+        decode.check_complete(decoded)
         guard.check_contrast(decoded)
         distance = float(self.bundle.reference.distance(texture(pixels)[np.newaxis])[0])
         guard.check_distance(distance, self.bundle.manifest.guard.limit, decoded.truncated)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from serving.imaging import Pixels
+from serving.imaging.canvas import Pixels
 
 Array = npt.NDArray[np.float64]
 

@@ -20,11 +20,11 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from pipeline import dataset
-from pipeline.dataset import Dataset, DatasetInfo
-from pipeline.prepared import Prepared
-from pipeline.sources import fracatlas
-from serving.imaging import Preprocessing
+from pipeline.data import layout
+from pipeline.data.layout import Dataset, DatasetInfo
+from pipeline.data.prepared import Prepared
+from pipeline.data.sources import fracatlas
+from serving.imaging.canvas import Preprocessing
 
 ROOT = Path(__file__).parents[1]
 
@@ -69,12 +69,12 @@ def make_data() -> MakeData:
 
     def make(folder: Path, images: Mapping[str, Mapping[str, Any]]) -> Dataset:
         info = DatasetInfo("shapes", "1", "CC0", "nobody", "drawn", ("normal", "fractured"))
-        with dataset.rebuild(folder, info) as building:
+        with layout.rebuild(folder, info) as building:
             for number, (image_id, given) in enumerate(images.items()):
                 default = {"suffix": ".png", "label": info.classes[number % 2]}
                 content = given["content"] if "content" in given else _encode(_draw(number))
                 building.add(image_id, **{**default, **given, "content": content})
-        return dataset.read(folder)
+        return layout.read(folder)
 
     return make
 
@@ -130,13 +130,15 @@ class _Silent:
 
 def _train_on_the_sample(root: Path) -> None:
     """The stages of dvc.yaml on a small synthetic sample, without their start-up times and without MLflow."""
-    from pipeline import evaluate, models, params, prepared, preprocess, train, validate
-    from pipeline.checkpoint import Store
+    from pipeline import evaluate, params, preprocess, train, validate
+    from pipeline.data import prepared
+    from pipeline.data.sources.synthetic import sample
     from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
-    from pipeline.sources import sample
+    from pipeline.training import architectures
+    from pipeline.training.checkpoints import Store
 
     sample.fill(root / "data", count=160)
-    data = dataset.read(root / "data")
+    data = layout.read(root / "data")
     table = validate.image_table(data, params.ValidateParams().near_duplicate_correlation)
     usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
     for folder in ("prepared", "build/model", "reports"):
@@ -147,7 +149,7 @@ def _train_on_the_sample(root: Path) -> None:
     model, state = train.fit(loaded, options, Store(root / "k"), lambda run_id: _Silent())
     train.write_model(model, state, loaded, options, root / "build/model")
     with contextlib.chdir(root):
-        trained, training = models.load_trained(Path("build/model"))
+        trained, training = architectures.load_trained(Path("build/model"))
         evaluate.evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=2), Path("reports"))
 
 
@@ -199,10 +201,12 @@ def second_bundle_folder(once: Once, trained_folder: Path) -> Path:
 
 
 def _bundle(trained: Path, version: str, root: Path) -> None:
-    from pipeline import models, packaging, prepared
+    from pipeline.data import prepared
+    from pipeline.packaging import bundle as packaging
+    from pipeline.training import architectures
     from serving.decision import Decision
 
-    model, training = models.load_trained(trained / "build/model")
+    model, training = architectures.load_trained(trained / "build/model")
     if version != "1":
         head = model.get_layer("logits")
         head.set_weights([weights * 1.01 for weights in head.get_weights()])

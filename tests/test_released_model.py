@@ -14,13 +14,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline import dataset, drift, unseen
+from pipeline.data import layout
+from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.models import newest_release
-from pipeline.prepared import Prepared
-from serving import bundle, imaging
+from pipeline.monitoring import drift
+from pipeline.training import leakage
+from pipeline.training.architectures import newest_release
+from serving import bundle
 from serving.bundle import Bundle
-from serving.imaging import Preprocessing
+from serving.imaging import decode
+from serving.imaging.canvas import Preprocessing
 from serving.predictor import Predictor
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +41,7 @@ def released() -> Bundle:
 @pytest.fixture(scope="module")
 def test_part(fracatlas_data: Path) -> dict[Path, int]:
     """Every third image of the release's test part, and whether it is fractured."""
-    files = dataset.read(fracatlas_data).labels.set_index("image_id")["file"]
+    files = layout.read(fracatlas_data).labels.set_index("image_id")["file"]
     with (RELEASE / "split.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["part"] == "test"][::3]
     return {fracatlas_data / files[row["image_id"]]: int(row["label"] == "fractured") for row in rows}
@@ -81,7 +84,7 @@ def test_it_tells_radiographs_apart(released: Bundle, test_part: dict[Path, int]
     for path, label in test_part.items():
         try:
             found = predictor.predict(path.read_bytes())
-        except imaging.ImageError:  # one in a hundred is refused, as the guard's limit was chosen
+        except decode.ImageError:  # one in a hundred is refused, as the guard's limit was chosen
             continue
         labels.append(label)
         probabilities.append(found.probability)
@@ -103,12 +106,12 @@ def test_it_warns_of_an_inverted_radiograph_and_not_of_others(released: Bundle, 
     warned = {"as it is": 0, "inverted": 0}
     files = list(test_part)[::4]
     for path in files:
-        decoded = imaging.decode(path.read_bytes()).pixels
+        decoded = decode.decode(path.read_bytes()).pixels
         for name, pixels in (("as it is", decoded), ("inverted", _inverted(decoded))):
             content = cv2.imencode(".png", pixels)[1].tobytes()
             try:
                 notes = predictor.predict(content).warnings
-            except imaging.ImageError:
+            except decode.ImageError:
                 continue
             warned[name] += any(note.code == "out_of_range" for note in notes)
     assert warned["as it is"] <= 0.03 * len(files)
@@ -117,7 +120,7 @@ def test_it_warns_of_an_inverted_radiograph_and_not_of_others(released: Bundle, 
 
 @needs_fracatlas
 def test_nothing_that_it_learned_from_may_judge_what_begins_from_it(fracatlas_data: Path) -> None:
-    labels = dataset.read(fracatlas_data).labels
+    labels = layout.read(fracatlas_data).labels
     table = labels.assign(part="train", group=labels["image_id"], **{"class": 0})
     split = pd.read_csv(RELEASE / "split.csv").set_index("image_id")["part"]
     source = json.loads((RELEASE / "training.json").read_text())["dataset"]["source"]
@@ -130,10 +133,10 @@ def test_nothing_that_it_learned_from_may_judge_what_begins_from_it(fracatlas_da
         )
 
     own = labels["image_id"].map(split) == "test"
-    unseen.require(of(own), RELEASE)
-    unseen.require(of(~own, "folder"), RELEASE)
+    leakage.require(of(own), RELEASE)
+    leakage.require(of(~own, "folder"), RELEASE)
     with pytest.raises(InputError, match=rf"{(~own).sum()} of the {(~own).sum()} images of the test part"):
-        unseen.require(of(~own), RELEASE)
+        leakage.require(of(~own), RELEASE)
 
 
 @needs_fracatlas
@@ -151,7 +154,7 @@ def test_drift_speaks_on_other_exposures(
     change: Callable[[Grey], Grey], released: Bundle, test_part: dict[Path, int], tmp_path: Path
 ) -> None:
     for path in list(test_part)[::2]:
-        decoded = imaging.decode(path.read_bytes()).pixels
+        decoded = decode.decode(path.read_bytes()).pixels
         cv2.imwrite(str(tmp_path / f"{path.stem}.png"), change(decoded))
     report = drift.compare(drift.read_folder(tmp_path, released), released, "changed")
     assert {"mean", "contrast"} <= set(report.moved)
@@ -159,7 +162,7 @@ def test_drift_speaks_on_other_exposures(
 
 @needs_fracatlas
 def test_drift_speaks_on_images_of_one_region(released: Bundle, fracatlas_data: Path, tmp_path: Path) -> None:
-    labels = dataset.read(fracatlas_data).labels.set_index("image_id")
+    labels = layout.read(fracatlas_data).labels.set_index("image_id")
     with (RELEASE / "split.csv").open(encoding="utf-8", newline="") as file:
         test = [row["image_id"] for row in csv.DictReader(file) if row["part"] == "test"]
     for image_id in test:

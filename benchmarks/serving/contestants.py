@@ -22,11 +22,14 @@ import cv2
 import numpy as np
 import psutil
 
-from pipeline import evaluate, models, packaging, params, prepared, preprocess, train, validate
-from pipeline.checkpoint import Store
-from pipeline.dataset import Dataset
+from pipeline import evaluate, params, preprocess, train, validate
+from pipeline.data import prepared
+from pipeline.data.layout import Dataset
+from pipeline.files import project_root
+from pipeline.packaging import bundle as packaging
 from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
-from pipeline.workspace import project_root
+from pipeline.training import architectures
+from pipeline.training.checkpoints import Store
 from serving import bundle
 from serving.decision import FRACTURED, NORMAL, Decision
 from serving.network import Network
@@ -74,7 +77,7 @@ def prepare(name: str, size: int, data: Dataset, folder: Path) -> Contest:
     no_mirror: Any = SimpleNamespace(run_id="", log_metrics=lambda *_: None)
     model, state = train.fit(loaded, options, Store(root / "checkpoints"), lambda _: no_mirror)
     train.write_model(model, state, loaded, options, root / "build/model")
-    trained, training = models.load_trained(root / "build/model")
+    trained, training = architectures.load_trained(root / "build/model")
     with contextlib.chdir(root), open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):  # noqa: PTH123
         evaluate.evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=0), Path("reports"))
         found = packaging.Registered(

@@ -19,10 +19,10 @@ from unittest import mock
 
 from benchmarks import measure, pictures
 from benchmarks.serving import load
-from pipeline import packaging
-from pipeline.deploying import image
+from pipeline.cloud import image
 from pipeline.errors import InputError, exit_with_line
-from pipeline.workspace import project_root
+from pipeline.files import project_root
+from pipeline.packaging import bundle as packaging
 from serving import bundle
 from serving.errors import ImageError
 from serving.predictor import Predictor

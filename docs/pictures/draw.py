@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.sources import sample
+from pipeline.data.sources.synthetic import sample
 
 _CELL = (260, 330)
 _SHOWN = (

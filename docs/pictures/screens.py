@@ -12,8 +12,8 @@ import uvicorn
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from serving import bundle
-from serving.http import Engine, create_app
-from serving.settings import Settings
+from serving.http.app import Engine, create_app
+from serving.http.settings import Settings
 
 _WEB = Path(__file__).parents[2] / "serving/web"
 _SIZES = {"phone": (360, 740), "screen": (1280, 800), "wall": (2560, 1440)}

@@ -28,6 +28,7 @@ _COMMANDS = {
     "predict": ("predict", "predict"),
     "recalibrate": ("recalibrate", "recalibrate"),
     "drift": ("drift", "drift"),
+    "tables": ("tables", "tables"),
     "mlflow": ("mlflow_ui", "mlflow_ui"),
     "doctor": ("doctor", "doctor"),
 }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 if TYPE_CHECKING:
     from serving.bundle import Bundle

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 if TYPE_CHECKING:
-    from pipeline.dataset import DatasetInfo
+    from pipeline.data.layout import DatasetInfo
 
 app = typer.Typer(
     help="Fill data/ with radiographs: a synthetic sample, FracAtlas, or a folder of your own.",
@@ -48,7 +48,7 @@ def sample(
     force: Force = False,
 ) -> None:
     """Draw a synthetic sample, to try everything out without any download."""
-    from pipeline.sources import sample as source  # noqa: PLC0415 - slow to load, and only this command needs it
+    from pipeline.data.sources.synthetic import sample as source  # noqa: PLC0415 - slow to load, and only this command needs it
 
     _fill(lambda folder: source.fill(folder, count=count, seed=seed, classes=classes.value, force=force), SAMPLE_REMARK)
 
@@ -64,7 +64,7 @@ def fracatlas(
     force: Force = False,
 ) -> None:
     """Read FracAtlas: 4,083 radiographs of hands, legs, hips and shoulders (CC BY 4.0)."""
-    from pipeline.sources import fracatlas as source  # noqa: PLC0415 - slow to load, and only this command needs it
+    from pipeline.data.sources import fracatlas as source  # noqa: PLC0415 - slow to load, and only this command needs it
 
     _fill(lambda folder: source.fill(folder, archive, url, force))
 
@@ -96,7 +96,7 @@ def folder(
     force: Force = False,
 ) -> None:
     """Read your own images: neutral ids, identifying metadata removed, names kept in private/ only."""
-    from pipeline.sources import folder as source  # noqa: PLC0415 - slow to load, and only this command needs it
+    from pipeline.data.sources import folder as source  # noqa: PLC0415 - slow to load, and only this command needs it
 
     private = project_root() / "private"
 
@@ -126,7 +126,7 @@ def _fill(write: Callable[[Path], "DatasetInfo"], remark: str = "") -> None:
 
 
 def _summarise(folder: Path, info: "DatasetInfo") -> None:
-    from pipeline.dataset import read  # noqa: PLC0415 - loads pandas, which --help can do without
+    from pipeline.data.layout import read  # noqa: PLC0415 - loads pandas, which --help can do without
 
     data = read(folder)
     counts = data.labels["label"].value_counts()

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.package import CHAMPION, make, require_model
-from pipeline.deploying import aws as cloud
-from pipeline.deploying import azure as other
-from pipeline.deploying import image, probe, push
-from pipeline.deploying.probe import Endpoint
+from pipeline.cloud import aws as cloud
+from pipeline.cloud import azure as other
+from pipeline.cloud import image, probe, push
+from pipeline.cloud.probe import Endpoint
 from pipeline.errors import InputError
-from pipeline.workspace import project_root, sha256_files
+from pipeline.files import project_root, sha256_files
 
 app = typer.Typer(
     help="Serve a registered model in a cloud; the cloud's own command line client does the work.",

@@ -12,9 +12,10 @@ from pathlib import Path
 import typer
 from packaging.markers import Marker
 
-from pipeline import registry, tracking
 from pipeline.errors import InputError
-from pipeline.workspace import project_root
+from pipeline.files import project_root
+from pipeline.registry import mlflow as tracking
+from pipeline.registry import promotion
 from serving.errors import BundleError
 
 _LOCK = "locks/full.txt"
@@ -106,10 +107,10 @@ def check_gpu() -> Finding:
 
 def check_data(root: Path) -> Finding:
     """Whether data/ can be read."""
-    from pipeline import dataset  # noqa: PLC0415  pandas is slow to import; the other checks come first
+    from pipeline.data import layout  # noqa: PLC0415  pandas is slow to import; the other checks come first
 
     try:
-        data = dataset.read(root / "data")
+        data = layout.read(root / "data")
     except InputError as error:
         fill = "`fracture data sample`, `fracture data fracatlas` or `fracture data folder DIR`"
         state = "error" if (root / "data").exists() else "warning"
@@ -127,7 +128,7 @@ def check_tracking(root: Path) -> Iterator[Finding]:
         return
     try:
         name = params.load(root / "params.yaml").register_.model_name
-        champion = tracking.require(lambda mlflow: registry.observe_if_allowed(mlflow.MlflowClient(), name))
+        champion = tracking.require(lambda mlflow: promotion.observe_if_allowed(mlflow.MlflowClient(), name))
     except InputError as error:
         yield Finding("error", "mlflow", str(error))
         return
@@ -136,7 +137,7 @@ def check_tracking(root: Path) -> Iterator[Finding]:
         yield Finding("ok", "champion", f"none of {name} yet; `fracture promote` after `dvc repro`")
         return
     try:
-        registry.require_fit(champion)
+        promotion.require_fit(champion)
     except InputError as error:
         yield Finding("error", "champion", str(error))
     else:

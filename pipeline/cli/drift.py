@@ -33,7 +33,7 @@ def drift(
     ] = False,
 ) -> None:
     """Compare inputs and scores with those of training; says which moved and by how much."""
-    from pipeline import drift as work  # noqa: PLC0415  what it imports takes seconds
+    from pipeline.monitoring import drift as work  # noqa: PLC0415  what it imports takes seconds
 
     if plot is not None:
         work.check_plot(plot)

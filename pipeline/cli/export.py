@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.workspace import make_folder, project_root
+from pipeline.files import make_folder, project_root
 
 
 class Kind(StrEnum):
@@ -43,8 +43,9 @@ def export(
     """Write a registered model to one file, once its answers are those of the registered one."""
     if number_format and kind is not Kind.litert:
         raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
-    from pipeline import export as work  # noqa: PLC0415  this takes seconds
-    from pipeline import packaging, prepared  # noqa: PLC0415
+    from pipeline.data import prepared  # noqa: PLC0415
+    from pipeline.packaging import bundle as packaging  # noqa: PLC0415
+    from pipeline.packaging import export as work  # noqa: PLC0415  this takes seconds
 
     suffix = work.SUFFIXES[kind.value]
     if output is not None and (output.is_dir() or output.suffix.lower() != suffix):

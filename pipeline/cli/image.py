@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 
 def image(
@@ -20,8 +20,8 @@ def image(
     ] = "",
 ) -> None:
     """Build the container image of a bento with docker, podman or buildah, whichever works here."""
-    from pipeline.deploying import image as images  # noqa: PLC0415  brings packages that --help can do without
-    from pipeline.deploying import push  # noqa: PLC0415
+    from pipeline.cloud import image as images  # noqa: PLC0415  brings packages that --help can do without
+    from pipeline.cloud import push  # noqa: PLC0415
 
     chosen = bento or newest_bento(project_root())
     labels = images.labels_of(chosen)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 
 class Range(StrEnum):
@@ -39,8 +39,8 @@ def import_model(
     It takes one square grey or RGB image and gives one sigmoid column, or one softmax column a class.
     """
     root = project_root()
-    from pipeline import importing  # noqa: PLC0415  TensorFlow takes seconds
+    from pipeline.packaging import keras_import  # noqa: PLC0415  TensorFlow takes seconds
 
     own = tuple(name.strip() for name in classes.split(",")) if classes else None
-    for line in importing.import_model(file, root, scale.value if scale else None, own):
+    for line in keras_import.import_model(file, root, scale.value if scale else None, own):
         print(line)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline import tracking
 from pipeline.errors import InputError
-from pipeline.workspace import home_root
+from pipeline.files import home_root
+from pipeline.registry import mlflow as tracking
 
 BACKEND_STORE, ARTIFACT_ROOT = "_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_ARTIFACT_ROOT"
 """How the server is told of its stores (mlflow.server.constants, which cannot be imported before they are set)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.workspace import make_folder, project_root
+from pipeline.files import make_folder, project_root
 
 if TYPE_CHECKING:
     from serving.bundle import Manifest
@@ -59,7 +59,8 @@ def require_model(model: str) -> None:
 def make(root: Path, model: str, output: Path | None) -> Packaged:
     """Bundle and bento of a model, below `output` or build/; InputError, BundleError."""
     require_model(model)
-    from pipeline import packaging, prepared  # noqa: PLC0415  TensorFlow takes seconds
+    from pipeline.data import prepared  # noqa: PLC0415  TensorFlow takes seconds
+    from pipeline.packaging import bundle as packaging  # noqa: PLC0415  TensorFlow takes seconds
     from serving import bundle  # noqa: PLC0415
 
     if model.startswith("models:/"):

@@ -15,8 +15,8 @@ import typer
 
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.errors import InputError
+from pipeline.files import atomic_file, make_folder
 from pipeline.quiet import quiet_import
-from pipeline.workspace import atomic_file, make_folder
 
 if TYPE_CHECKING:
     from pipeline.progress import Advance
@@ -210,8 +210,8 @@ def draw(prediction: "Prediction", target: Path) -> None:
     """Write an image with its evidence for a fracture laid over it as a PNG, whole or not at all."""
     import cv2  # noqa: PLC0415
 
-    from serving import heatmap  # noqa: PLC0415
+    from serving import saliency  # noqa: PLC0415
 
-    _, content = cv2.imencode(".png", heatmap.overlay(prediction.pixels, prediction.evidence()))
+    _, content = cv2.imencode(".png", saliency.overlay(prediction.pixels, prediction.evidence()))
     with atomic_file(target) as partial:
         partial.write_bytes(content.tobytes())

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline import params, registry, tracking
-from pipeline.workspace import project_root
+from pipeline import params
+from pipeline.files import project_root
+from pipeline.registry import mlflow as tracking
+from pipeline.registry import promotion
 
 Name = Annotated[str, typer.Option("--name", help="Registered model; by default the one params.yaml names.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the version's tags.")]
@@ -15,7 +17,7 @@ def _model(name: str) -> str:
     return name or params.load(project_root() / "params.yaml").register_.model_name
 
 
-def _announce(name: str, move: registry.Move) -> None:
+def _announce(name: str, move: promotion.Move) -> None:
     before = f", before it version {move.previous}" if move.previous else ""
     print(f"{name} version {move.version} is now the champion{before}; recorded: {move.by}, {move.at}: {move.reason}")
 
@@ -28,12 +30,12 @@ def promote(
 ) -> None:
     """Make a registered version the champion, which is what gets packaged and served."""
     model = _model(name)
-    move = tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), model, version, force, reason))
+    move = tracking.require(lambda mlflow: promotion.promote(mlflow.MlflowClient(), model, version, force, reason))
     _announce(model, move)
 
 
 def rollback(reason: Reason = "", name: Name = "") -> None:
     """Return to the champion before the present one."""
     model = _model(name)
-    move = tracking.require(lambda mlflow: registry.rollback(mlflow.MlflowClient(), model, reason))
+    move = tracking.require(lambda mlflow: promotion.rollback(mlflow.MlflowClient(), model, reason))
     _announce(model, move)

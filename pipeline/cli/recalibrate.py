@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.bundles import BundleOption, open_bundle
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 
 def recalibrate(
@@ -30,7 +30,7 @@ def recalibrate(
     The new bundle says that it was recalibrated, on how many images, and how it did before and after.
     """
     from pipeline import params  # noqa: PLC0415  what these import takes seconds
-    from pipeline import recalibrate as work  # noqa: PLC0415
+    from pipeline.packaging import recalibration as work  # noqa: PLC0415
 
     root = project_root()
     opened = open_bundle(bundle)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 
 def release(
@@ -17,7 +17,7 @@ def release(
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9.]+)*-[0-9]+", name):
         raise InputError(f"{name}: a release is named like fracatlas-mobilenet-1, its version at the end")
     root = project_root()
-    from pipeline import release as work  # noqa: PLC0415  TensorFlow takes seconds
+    from pipeline.packaging import release as work  # noqa: PLC0415  TensorFlow takes seconds
 
     target = root / "models" / name
     manifest = work.release(root, target, note)

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 import typer
 
 from pipeline.errors import InputError
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 app = typer.Typer(
     help="Where a team keeps data and models, through DVC.",

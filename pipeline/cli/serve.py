@@ -17,7 +17,7 @@ import typer
 
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.errors import InputError
-from pipeline.workspace import project_root
+from pipeline.files import project_root
 
 _SERVICE = "service:FractureService"
 _POLL_SECONDS = 0.1
@@ -41,7 +41,7 @@ def serve(
 ) -> None:
     """Answer radiographs over HTTP, with a web page, until Ctrl-C."""
     root = project_root()
-    from serving.settings import Settings  # noqa: PLC0415  brings nothing heavy, but belongs to what is checked here
+    from serving.http.settings import Settings  # noqa: PLC0415  brings nothing heavy, but belongs to what is checked here
 
     settings = Settings.from_environment()
     check_port(host, port)

@@ -2,7 +2,7 @@
 
 const SPACE = "\u00a0"; // the space before a unit never breaks a line
 
-// One entry for each code of serving/problems.py, and for what only a browser meets.
+// One entry for each code of serving/http/problems.py, and for what only a browser meets.
 // `again`: whether sending the same image once more may help.
 export const PROBLEMS = {
   missing_image: { title: "No image arrived", advice: "Open the image again.", again: true },

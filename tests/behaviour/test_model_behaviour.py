@@ -13,13 +13,15 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from pipeline import dataset, preprocess, train, validate
-from pipeline.checkpoint import Store
-from pipeline.metrics import logit
+from pipeline import preprocess, train, validate
+from pipeline.data import layout
+from pipeline.data.prepared import load
+from pipeline.data.sources.synthetic import sample
+from pipeline.evaluation.metrics import logit
 from pipeline.params import Augmentation, PreprocessParams, TrainParams, ValidateParams
-from pipeline.prepared import load
-from pipeline.sources import sample
-from serving.imaging import Preprocessing, prepare
+from pipeline.training.checkpoints import Store
+from serving.imaging.canvas import Preprocessing
+from serving.imaging.decode import prepare
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +40,7 @@ def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
     """A classic network trained on 400 synthetic radiographs, as a function from pictures to log odds."""
     folder = tmp_path_factory.mktemp("behaviour")
     sample.fill(folder / "data")
-    data = dataset.read(folder / "data")
+    data = layout.read(folder / "data")
     table = validate.image_table(data, ValidateParams().near_duplicate_correlation)
     usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
     (folder / "prepared").mkdir()

@@ -20,10 +20,10 @@ import pytest
 import typer
 
 from pipeline.cli import deploy as command
-from pipeline.deploying import aws, push, stacks
-from pipeline.deploying.aws import Hands, Release, Request
-from pipeline.deploying.probe import Endpoint
-from pipeline.deploying.push import Login
+from pipeline.cloud import aws, push, stacks
+from pipeline.cloud.aws import Hands, Release, Request
+from pipeline.cloud.probe import Endpoint
+from pipeline.cloud.push import Login
 from pipeline.errors import InputError
 from tests.deploy.certificates import Certificate
 from tests.deploy.standins import read_template, recorded

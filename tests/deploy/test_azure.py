@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.settings import Settings
+from serving.http.settings import Settings
 from tests.deploy import bicep, checkers
 from tests.deploy.checkers import ROOT, Policies
 

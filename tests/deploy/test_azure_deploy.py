@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.deploying import azure
-from pipeline.deploying.aws import Hands, Release
-from pipeline.deploying.azure import Request
-from pipeline.deploying.probe import Endpoint
-from pipeline.deploying.push import Login
+from pipeline.cloud import azure
+from pipeline.cloud.aws import Hands, Release
+from pipeline.cloud.azure import Request
+from pipeline.cloud.probe import Endpoint
+from pipeline.cloud.push import Login
 from pipeline.errors import InputError
 from tests.deploy.standins import recorded
 

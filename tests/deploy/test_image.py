@@ -17,10 +17,10 @@ from unittest import mock
 
 import pytest
 
-from pipeline import packaging
-from pipeline.deploying import image, push, sbom
+from pipeline.cloud import image, push, sbom
 from pipeline.errors import InputError
-from pipeline.workspace import git_commit
+from pipeline.files import git_commit
+from pipeline.packaging import bundle as packaging
 from serving import bundle
 from serving.predictor import Predictor
 from tests.deploy import checkers

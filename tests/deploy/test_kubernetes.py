@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from serving.http import create_app
-from serving.settings import MIB, Settings
+from serving.http.app import create_app
+from serving.http.settings import MIB, Settings
 from tests.deploy import checkers
 from tests.deploy.checkers import ROOT, Policies
 

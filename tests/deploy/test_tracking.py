@@ -19,8 +19,10 @@ import pytest
 import requests
 from ruamel.yaml import YAML
 
-from pipeline import register, registry, tracking
+from pipeline import register
 from pipeline.errors import InputError
+from pipeline.registry import mlflow as tracking
+from pipeline.registry import promotion
 from tests.deploy import checkers
 from tests.deploy.blobs import ACCOUNT, azurite
 from tests.deploy.certificates import make_certificate
@@ -145,7 +147,7 @@ def aliases(team: Team) -> dict[str, str]:
 
 def move_champion(team: Team, version: str, login: tuple[str, str] = (ADMIN, ADMIN_PASSWORD)) -> int:
     """Move the alias as the UI does, from the page's own origin."""
-    body = {"name": MODEL, "alias": registry.CHAMPION, "version": version}
+    body = {"name": MODEL, "alias": promotion.CHAMPION, "version": version}
     path = "/ajax-api/2.0/mlflow/registered-models/alias"
     return int(team.ask("POST", path, login, json=body, headers={"Origin": team.url}).status_code)
 
@@ -197,7 +199,7 @@ def test_only_an_administrator_makes_users(team: Team) -> None:
 def test_a_repro_registers_at_the_server_and_its_files_lie_in_the_bucket(
     team: Team, registered: Project, cloud: dict[str, str]
 ) -> None:
-    assert aliases(team)[registry.CHALLENGER] == "1"
+    assert aliases(team)[promotion.CHALLENGER] == "1"
     listed = ask(cloud, "s3api", "list-objects-v2", "--bucket", BUCKET, region="us-east-1")
     keys = [entry["Key"] for entry in listed["Contents"]]
     assert all(key.startswith("models/") for key in keys)
@@ -228,7 +230,7 @@ def connected(team: Team, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.fixture
 def nothing_promoted(registered: Project, connected: Any) -> None:
     client = connected.MlflowClient()
-    client.delete_registered_model_alias(MODEL, registry.CHAMPION)
+    client.delete_registered_model_alias(MODEL, promotion.CHAMPION)
     client.set_registered_model_tag(MODEL, "champion_history", "[]")
 
 
@@ -239,7 +241,7 @@ def test_who_may_only_read_promotes_nothing_by_command_or_in_the_ui(team: Team, 
     assert f"{READER} has no permission for this" in printed
     assert len(printed.splitlines()) == 1
     assert move_champion(team, "1", (READER, READER_PASSWORD)) == 403
-    assert registry.CHAMPION not in aliases(team)
+    assert promotion.CHAMPION not in aliases(team)
 
 
 def test_who_may_only_read_changes_no_run(team: Team, connected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +274,7 @@ def test_a_wrong_login_or_an_unknown_certificate_is_one_line(
     else:
         monkeypatch.delenv(name)
     with pytest.raises(InputError, match=line) as raised:
-        tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), MODEL, None))
+        tracking.require(lambda mlflow: promotion.promote(mlflow.MlflowClient(), MODEL, None))
     assert len(str(raised.value).splitlines()) == 1
     tracking.Mirror(name="never")
     assert line in capsys.readouterr().out
@@ -289,9 +291,9 @@ def test_what_is_promoted_in_the_ui_is_packaged_even_by_who_may_only_read(team: 
 
 @pytest.mark.usefixtures("nothing_promoted")
 def test_a_promotion_names_the_login_at_the_server(team: Team) -> None:
-    move = tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), MODEL, "1", reason="read by two"))
+    move = tracking.require(lambda mlflow: promotion.promote(mlflow.MlflowClient(), MODEL, "1", reason="read by two"))
     assert move.by == ADMIN
-    assert aliases(team)[registry.CHAMPION] == "1"
+    assert aliases(team)[promotion.CHAMPION] == "1"
 
 
 @pytest.mark.usefixtures("nothing_promoted")
@@ -307,7 +309,7 @@ def test_who_is_granted_edit_logs_and_promotes(team: Team, connected: Any, monke
     run = tracking.Mirror(name="of a member")
     run.log_metrics({"loss": 0.5}, 1)
     assert epochs(connected, run.run_id) == [1]
-    move = tracking.require(lambda mlflow: registry.promote(mlflow.MlflowClient(), MODEL, "1"))
+    move = tracking.require(lambda mlflow: promotion.promote(mlflow.MlflowClient(), MODEL, "1"))
     assert move.by == member
     team.ask("DELETE", USERS + "delete", json={"username": member})
     with pytest.raises(InputError, match="does not know this login"):

@@ -20,10 +20,18 @@ def _imported(path: Path) -> set[Path]:
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         for name in names:
-            file = ROOT / Path(*name.split(".")).with_suffix(".py")
-            if name.split(".")[0] in {"pipeline", "serving"} and file.is_file():
-                found.add(file)
+            if name.split(".")[0] in {"pipeline", "serving"}:
+                found |= _files(name)
     return found
+
+
+def _files(name: str) -> set[Path]:
+    """What importing a module runs: its file, and of the packages above it those that hold more than a docstring."""
+    parts = name.split(".")
+    packages = [ROOT.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
+    module = ROOT.joinpath(*parts).with_suffix(".py")
+    running = {path for path in packages if path.is_file() and len(ast.parse(path.read_text()).body) > 1}
+    return running | ({module} if module.is_file() else set())
 
 
 def _closure(start: Path) -> set[Path]:

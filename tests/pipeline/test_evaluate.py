@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import evaluate, models, train
-from pipeline.checkpoint import Store
+from pipeline import evaluate, train
+from pipeline.data.prepared import Prepared
 from pipeline.evaluate import Outputs
-from pipeline.metrics import LogisticCalibration
+from pipeline.evaluation.metrics import LogisticCalibration
 from pipeline.params import EvaluateParams, TrainParams
-from pipeline.prepared import Prepared
+from pipeline.training import architectures
+from pipeline.training.checkpoints import Store
 
 OPTIONS = EvaluateParams(bootstrap=100, gallery=4)
 Squares = Callable[..., Prepared]
@@ -117,7 +118,7 @@ def test_the_stage_writes_every_file_with_numbers_in_it(
     data = squares(90, classes=classes)
     options = TrainParams(epochs=2, batch_size=16)
     model, _ = train.fit(data, options, Store(tmp_path / "k"), lambda run_id: Silent())
-    training = {"architecture": "cnn", "weights_sha256": models.weights_hash(model)}
+    training = {"architecture": "cnn", "weights_sha256": architectures.weights_hash(model)}
     line = evaluate.evaluate(data, model, training, OPTIONS, tmp_path / "reports")
     assert "test AUROC" in line
     figures = json.loads((tmp_path / "reports/metrics.json").read_text())
@@ -132,6 +133,8 @@ def test_the_stage_writes_every_file_with_numbers_in_it(
 
 
 def test_the_same_weights_have_the_same_hash_and_others_another() -> None:
-    one, same = models.build(TrainParams(), 32, 2), models.build(TrainParams(), 32, 2)
-    assert models.weights_hash(one) == models.weights_hash(same)
-    assert models.weights_hash(models.build(TrainParams(seed=8), 32, 2)) != models.weights_hash(one)
+    one, same = architectures.build(TrainParams(), 32, 2), architectures.build(TrainParams(), 32, 2)
+    assert architectures.weights_hash(one) == architectures.weights_hash(same)
+    assert architectures.weights_hash(architectures.build(TrainParams(seed=8), 32, 2)) != architectures.weights_hash(
+        one
+    )

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from pipeline import registry, tracking
+from pipeline.registry import mlflow as tracking
+from pipeline.registry import promotion
 from tests.pipeline.project import Project, ran
 
 pytestmark = pytest.mark.timeout(900)
@@ -42,7 +43,7 @@ def test_the_version_carries_what_an_auditor_asks_for(tiny: Project, monkeypatch
     prepared = json.loads((tiny.root / "prepared/prepared.json").read_text())
     assert version.tags["data_hash"] == prepared["data_hash"]
     assert version.tags["split_hash"] == prepared["split_hash"]
-    assert version.tags["gates"] == registry.PASSED
+    assert version.tags["gates"] == promotion.PASSED
     assert len(version.tags["git_commit"].removesuffix("-dirty")) == 40
     run = client.get_run(version.run_id)
     assert run.data.params["train.architecture"] == "cnn"

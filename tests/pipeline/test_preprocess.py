@@ -12,13 +12,14 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from pipeline import dataset, prepared, preprocess
-from pipeline.dataset import Dataset
+from pipeline import preprocess
+from pipeline.data import layout, prepared
+from pipeline.data.layout import Dataset
+from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
-from pipeline.prepared import Prepared
-from serving import imaging
-from serving.imaging import Preprocessing
+from serving.imaging import decode
+from serving.imaging.canvas import Preprocessing
 
 MakeData = Callable[..., Dataset]
 Draw = Callable[..., npt.NDArray[np.uint8]]
@@ -54,14 +55,14 @@ def data(tmp_path: Path, make_data: MakeData) -> Dataset:
 def test_the_images_are_what_the_service_would_see(data: Dataset, tmp_path: Path) -> None:
     result = run(tmp_path / "prepared", data)
     for pixels, file in zip(result.images, data.labels["file"], strict=True):
-        np.testing.assert_array_equal(pixels, imaging.prepare((data.folder / file).read_bytes(), Preprocessing(32))[0])
+        np.testing.assert_array_equal(pixels, decode.prepare((data.folder / file).read_bytes(), Preprocessing(32))[0])
 
 
 def test_noise_is_handled_as_the_parameters_say(data: Dataset, tmp_path: Path) -> None:
     options = PreprocessParams(image_size=32, denoise="median", clahe=True)
     result = run(tmp_path / "prepared", data, options=options)
     content = (data.folder / "images" / "i00.png").read_bytes()
-    np.testing.assert_array_equal(result.images[0], imaging.prepare(content, Preprocessing(32, "median", True))[0])
+    np.testing.assert_array_equal(result.images[0], decode.prepare(content, Preprocessing(32, "median", True))[0])
     assert result.preprocessing == Preprocessing(32, "median", True)
 
 
@@ -151,7 +152,7 @@ def test_a_box_on_a_turned_image_is_one_of_the_upright_image(
 ) -> None:
     upright = np.zeros((64, 32), np.uint8)
     upright[:16, :16] = 255
-    exif = imaging.Image.Exif()
+    exif = decode.Image.Exif()
     exif[0x0112] = 6
     images: dict[str, dict[str, Any]] = {image_id: {} for image_id in IDS}
     lying = encode(np.ascontiguousarray(np.rot90(upright)), exif=exif)
@@ -314,7 +315,7 @@ def test_a_table_that_lacks_a_column_is_refused(data: Dataset, tmp_path: Path) -
 
 
 def test_what_is_prepared_was_read_from_the_data_folder(data: Dataset, tmp_path: Path) -> None:
-    result = run(tmp_path / "prepared", dataset.read(data.folder))
+    result = run(tmp_path / "prepared", layout.read(data.folder))
     facts = {"name": "shapes", "version": "1", "source": "drawn", "licence": "CC0", "citation": "nobody"}
     assert result.dataset == facts
     assert result.classes == ("normal", "fractured")

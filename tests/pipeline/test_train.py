@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import augment, checkpoint, models, train
-from pipeline.checkpoint import State, Store
+from pipeline import train
+from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.params import Augmentation, TrainParams
-from pipeline.prepared import Prepared
-from serving.imaging import Preprocessing
+from pipeline.training import architectures, augmentation, checkpoints
+from pipeline.training.checkpoints import State, Store
+from serving.imaging.canvas import Preprocessing
 
 Squares = Callable[..., Prepared]
 
@@ -140,16 +141,16 @@ def test_finishing_removes_the_checkpoints_of_this_training_and_old_ones(squares
 def test_key_changes_with_parameters_data_and_code_only(tmp_path: Path) -> None:
     code = tmp_path / "a.py"
     code.write_text("x = 1")
-    key = checkpoint.key_of({"a": 1, "b": 2}, ["d"], [code])
-    assert checkpoint.key_of({"b": 2, "a": 1}, ["d"], [code]) == key
-    assert checkpoint.key_of({"a": 1, "b": 3}, ["d"], [code]) != key
-    assert checkpoint.key_of({"a": 1, "b": 2}, ["e"], [code]) != key
+    key = checkpoints.key_of({"a": 1, "b": 2}, ["d"], [code])
+    assert checkpoints.key_of({"b": 2, "a": 1}, ["d"], [code]) == key
+    assert checkpoints.key_of({"a": 1, "b": 3}, ["d"], [code]) != key
+    assert checkpoints.key_of({"a": 1, "b": 2}, ["e"], [code]) != key
     code.write_text("x = 2")
-    assert checkpoint.key_of({"a": 1, "b": 2}, ["d"], [code]) != key
+    assert checkpoints.key_of({"a": 1, "b": 2}, ["d"], [code]) != key
 
 
 def test_a_diverging_training_says_so(tmp_path: Path) -> None:
-    keep = checkpoint.Keep(Store(tmp_path / "a"), State(), [])
+    keep = checkpoints.Keep(Store(tmp_path / "a"), State(), [])
     with pytest.raises(InputError, match=r"epoch 3 is not a number; lower train\.learning_rate"):
         keep.on_epoch_end(2, {"loss": float("nan"), "val_loss": 1.0})
 
@@ -187,9 +188,9 @@ def test_only_fine_tuning_moves_the_backbone_and_its_batch_statistics_only_if_as
     squares: Squares, backbone_weights: str, phase: int, statistics: str
 ) -> None:
     options = _backbone(backbone_weights).model_copy(update={"batch_statistics": statistics})
-    model = models.build(options, 32, 2)
+    model = architectures.build(options, 32, 2)
     train.compile_for(model, train.phases(options)[phase], options, 2)
-    backbone = model.get_layer(models.BACKBONE)
+    backbone = model.get_layer(architectures.BACKBONE)
     before = {v.path: v.numpy().copy() for v in backbone.variables}  # a view would move along
     model.train_on_batch(*train.batches_of(squares(), "train", options)[0])
     moved = {v.path for v in backbone.variables if not np.array_equal(before[v.path], v.numpy())}
@@ -213,19 +214,19 @@ def test_a_stop_in_either_phase_or_between_them_changes_nothing(
 
 def test_the_first_layers_of_a_backbone_can_stay_frozen(squares: Squares, backbone_weights: str) -> None:
     options = _backbone(backbone_weights).model_copy(update={"trainable_from": "conv_pw_6"})
-    model = models.build(options, 32, 2)
+    model = architectures.build(options, 32, 2)
     train.compile_for(model, train.phases(options)[1], options, 2)
-    layers = [layer for layer in model.get_layer(models.BACKBONE).layers if layer.name.startswith("conv_pw_")]
+    layers = [layer for layer in model.get_layer(architectures.BACKBONE).layers if layer.name.startswith("conv_pw_")]
     moving = {layer.name for layer in layers if layer.trainable_variables}
     assert {"conv_pw_6", "conv_pw_13"} <= moving
     assert not moving & {f"conv_pw_{number}" for number in range(1, 6)}
     with pytest.raises(InputError, match=r"train\.trainable_from: the backbone has no layer 'conv_99'") as error:
-        models.set_trainable(model, True, keep_statistics=True, first="conv_99")
+        architectures.set_trainable(model, True, keep_statistics=True, first="conv_99")
     shown = str(error.value).partition("some are ")[2].split(", ")
     assert len(shown) == 12
     assert (shown[0], shown[-1]) == ("conv1", "conv_pw_13")
     assert all(re.fullmatch(r"conv1|conv_(dw|pw)_\d+", name) for name in shown)
-    assert set(shown) <= {layer.name for layer in model.get_layer(models.BACKBONE).layers}
+    assert set(shown) <= {layer.name for layer in model.get_layer(architectures.BACKBONE).layers}
 
 
 def _with_location(weights: str) -> TrainParams:
@@ -283,9 +284,11 @@ def test_half_of_the_patches_hold_a_fracture(squares: Squares, backbone_weights:
     batches = train.batches_of(data, "train", _with_location(backbone_weights), patch=32)
     pixels, labels, _ = batches[0]
     assert pixels.shape[1:] == (32, 32, 1)
-    seen = np.concatenate([batches[i][1][models.PROBABILITY] for i in range(len(batches))])
+    seen = np.concatenate([batches[i][1][architectures.PROBABILITY] for i in range(len(batches))])
     assert seen.mean() == pytest.approx(0.5, abs=0.05)
-    assert (labels[models.LOCATION].max(axis=(1, 2, 3)) > 0).tolist() == (labels[models.PROBABILITY] == 1).tolist()
+    assert (labels[architectures.LOCATION].max(axis=(1, 2, 3)) > 0).tolist() == (
+        labels[architectures.PROBABILITY] == 1
+    ).tolist()
 
 
 def test_patches_need_boxes(squares: Squares, backbone_weights: str) -> None:
@@ -296,7 +299,7 @@ def test_patches_need_boxes(squares: Squares, backbone_weights: str) -> None:
 
 def test_a_localisation_head_needs_whole_cells(backbone_weights: str) -> None:
     with pytest.raises(InputError, match="40 is no multiple of 32"):
-        models.build(_with_location(backbone_weights), 40, 2)
+        architectures.build(_with_location(backbone_weights), 40, 2)
 
 
 def test_the_last_epochs_are_averaged(squares: Squares, tmp_path: Path) -> None:
@@ -324,7 +327,7 @@ def test_several_classes_give_a_softmax(squares: Squares, tmp_path: Path) -> Non
 
 
 def test_every_architecture_of_keras_applications_is_offered() -> None:
-    assert {"cnn", "MobileNet", "DenseNet121", "EfficientNetV2B0", "ConvNeXtTiny"} <= set(models.architectures())
+    assert {"cnn", "MobileNet", "DenseNet121", "EfficientNetV2B0", "ConvNeXtTiny"} <= set(architectures.architectures())
 
 
 @pytest.mark.parametrize(
@@ -340,14 +343,14 @@ def test_every_architecture_of_keras_applications_is_offered() -> None:
 )
 def test_a_wrong_architecture_is_refused_with_its_key(change: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=r"params\.yaml: train") as caught:
-        models.build(OPTIONS.model_copy(update=change), 32, 2)
+        architectures.build(OPTIONS.model_copy(update=change), 32, 2)
     assert named in str(caught.value)
 
 
 def test_weights_of_another_width_are_refused(backbone_weights: str) -> None:
     wider = _backbone(backbone_weights).model_copy(update={"architecture_options": {"alpha": 0.5}})
     with pytest.raises(InputError, match=r"cannot be loaded into MobileNet"):
-        models.build(wider, 32, 2)
+        architectures.build(wider, 32, 2)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +363,7 @@ def test_weights_of_another_width_are_refused(backbone_weights: str) -> None:
     ],
 )
 def test_grey_levels_are_scaled_as_the_backbone_expects(name: str, black: list[float], white: list[float]) -> None:
-    layer = models.scaling(name)
+    layer = architectures.scaling(name)
     for level, expected in ((0, black), (255, white)):
         pixel = np.full((1, 1, 1, 3), level, np.uint8)
         assert np.allclose(np.asarray(layer(pixel))[0, 0, 0], expected, atol=1e-3)
@@ -386,21 +389,25 @@ def test_an_epoch_holds_every_training_image_once(squares: Squares) -> None:
 
 def test_augmentation_switched_off_changes_no_pixel() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
-    found, moved = augment.augment(pixels, Augmentation(flip=False), np.random.default_rng(1))
+    found, moved = augmentation.augment(pixels, Augmentation(flip=False), np.random.default_rng(1))
     assert np.array_equal(found, pixels)
     assert np.array_equal(moved, np.eye(3))
 
 
 def test_a_flip_mirrors_the_image() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
-    flipped = [augment.augment(pixels, Augmentation(flip=True), np.random.default_rng(seed))[0] for seed in range(8)]
+    flipped = [
+        augmentation.augment(pixels, Augmentation(flip=True), np.random.default_rng(seed))[0] for seed in range(8)
+    ]
     assert any(np.array_equal(image, pixels[:, ::-1]) for image in flipped)
 
 
 def test_augmented_noise_keeps_black_padding_black() -> None:
     pixels = np.zeros((32, 32), np.uint8)
     pixels[:, 10:20] = 100
-    changed, _ = augment.augment(pixels, Augmentation(flip=False, contrast=0.3, noise=20), np.random.default_rng(1))
+    changed, _ = augmentation.augment(
+        pixels, Augmentation(flip=False, contrast=0.3, noise=20), np.random.default_rng(1)
+    )
     assert (changed[:, :10] == 0).all()
     assert len(np.unique(changed[:, 10:20])) > 10
 
@@ -419,7 +426,7 @@ devices = int(sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
 from pipeline import train
-from pipeline.checkpoint import Store
+from pipeline.training.checkpoints import Store
 from pathlib import Path
 if devices > 1:
     train.strategy = lambda: tf.distribute.MirroredStrategy(
@@ -452,11 +459,11 @@ def test_two_mirrored_devices_learn_what_one_learns(squares: Squares, tmp_path: 
 
 def test_a_model_file_that_training_did_not_write_is_refused(squares: Squares, tmp_path: Path) -> None:
     data = squares()
-    model = models.build(OPTIONS, 32, 2)
+    model = architectures.build(OPTIONS, 32, 2)
     train.write_model(model, State(epoch=1, best_epoch=1), data, OPTIONS, tmp_path)
-    loaded, _ = models.load_trained(tmp_path)
+    loaded, _ = architectures.load_trained(tmp_path)
     assert loaded.count_params() == model.count_params()
     content = (tmp_path / "model.keras").read_bytes()
     (tmp_path / "model.keras").write_bytes(content[:900] + b"x" + content[901:])
     with pytest.raises(InputError, match="not the file that training wrote"):
-        models.load_trained(tmp_path)
+        architectures.load_trained(tmp_path)

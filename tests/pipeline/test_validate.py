@@ -17,8 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from pipeline import dataset, params, validate
-from pipeline.dataset import Dataset
+from pipeline import params, validate
+from pipeline.data import layout
+from pipeline.data.layout import Dataset
 from pipeline.params import Offenders, ValidateParams
 from pipeline.validate import Judge, Verdict
 
@@ -88,7 +89,7 @@ def write_messy(folder: Path, make_data: MakeData, draw: Draw, encode: Encode) -
     shutil.copy(folder / "images" / "fine_1.png", folder / "images" / "copy.png")
     labels = (folder / "labels.csv").read_text()
     (folder / "labels.csv").write_text(labels.replace("bruised.png,normal", "bruised.png,bruised"))
-    return dataset.read(folder)
+    return layout.read(folder)
 
 
 def everything(policy: Any) -> ValidateParams:
@@ -211,7 +212,7 @@ def table_of(tmp_path: Path, make_data: MakeData) -> Callable[..., pd.DataFrame]
         make_data(tmp_path / "data", images)
         for name, content in (strays or {}).items():
             (tmp_path / "data" / "images" / name).write_bytes(content)
-        found = validate.image_table(dataset.read(tmp_path / "data"), 0.995)
+        found = validate.image_table(layout.read(tmp_path / "data"), 0.995)
         return found.set_index(found["file"].str.removeprefix("images/"))
 
     return table
@@ -441,7 +442,7 @@ def test_a_failing_stage_says_one_line_a_failure_and_leaves_the_old_table(projec
 @pytest.fixture(scope="module")
 def fracatlas(fracatlas_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Verdict:
     limits = params.load(ROOT / "params.yaml").validate_
-    return validate.validate(dataset.read(fracatlas_data), limits, Judge(tmp_path_factory.mktemp("gx")))
+    return validate.validate(layout.read(fracatlas_data), limits, Judge(tmp_path_factory.mktemp("gx")))
 
 
 @real_data

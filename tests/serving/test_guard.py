@@ -13,11 +13,12 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks import strangers
-from pipeline import dataset, prepared
-from pipeline.sources import sample
+from pipeline.data import layout, prepared
+from pipeline.data.sources.synthetic import sample
 from serving import bundle, guard
 from serving.errors import ImageError
-from serving.imaging import Decoded, Header, Preprocessing, decode, inspect, prepare
+from serving.imaging.canvas import Preprocessing
+from serving.imaging.decode import Decoded, Header, decode, inspect, prepare
 from serving.predictor import Predictor
 from serving.statistics import INPUTS, Reference, reference_of, texture
 
@@ -48,7 +49,7 @@ def predictor(bundle_folder: Path) -> Predictor:
 
 @pytest.fixture(scope="module")
 def fracatlas(fracatlas_data: Path) -> Fracatlas:
-    labels = dataset.read(fracatlas_data).labels
+    labels = layout.read(fracatlas_data).labels
     textures = np.stack([_texture_of((fracatlas_data / file).read_bytes()) for file in labels["file"]])
     names, last = labels["image_id"].to_numpy(str), np.random.default_rng(0).random(len(textures)) < 0.2
     reference = reference_of(

@@ -24,10 +24,10 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from serving import bundle
-from serving.http import Engine, create_app
+from serving.http.app import Engine, create_app
+from serving.http.problems import PROBLEMS
+from serving.http.settings import Settings
 from serving.predictor import Predictor
-from serving.problems import PROBLEMS
-from serving.settings import Settings
 
 pytestmark = pytest.mark.browser
 

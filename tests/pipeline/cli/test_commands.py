@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import tracking
 from pipeline.cli import doctor, mlflow_ui
+from pipeline.registry import mlflow as tracking
 
 FRACTURE = str(Path(sys.executable).parent / "fracture")
 ROOT = Path(__file__).parents[3]

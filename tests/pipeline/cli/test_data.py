@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline import dataset
 from pipeline.cli import data as command
+from pipeline.data import layout
 from pipeline.errors import InputError
 
 MD5 = "outs:\n- md5: {}.dir\n  size: 3\n  path: data\n"
@@ -59,7 +59,7 @@ def test_a_folder_is_filled_and_the_next_command_named(project: Path) -> None:
     output = run("folder", "../own")
     assert "2 images (1 normal, 1 fractured), 0 boxes" in output
     assert "next: dvc repro" in output
-    assert len(dataset.read(project / "data").labels) == 2
+    assert len(layout.read(project / "data").labels) == 2
 
 
 def test_names_go_to_the_private_folder_of_the_project(project: Path) -> None:
@@ -90,12 +90,12 @@ def test_an_unchanged_hash_is_announced(dvc: list[list[str]], monkeypatch: pytes
 def test_a_changed_sample_says_why_that_may_be(
     dvc: list[list[str]], monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
-    from pipeline.sources import sample
+    from pipeline.data.sources.synthetic import sample
 
-    info = dataset.DatasetInfo("sample", "1", "", "", "", ("normal", "fractured"))
+    info = layout.DatasetInfo("sample", "1", "", "", "", ("normal", "fractured"))
 
-    def fill(folder: Path, count: int, seed: int, classes: str, force: bool) -> dataset.DatasetInfo:
-        with dataset.rebuild(folder, info, force) as building:
+    def fill(folder: Path, count: int, seed: int, classes: str, force: bool) -> layout.DatasetInfo:
+        with layout.rebuild(folder, info, force) as building:
             building.add("a", ".png", b"", "normal")
         return info
 

@@ -12,10 +12,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from pipeline import drift
 from pipeline.cli.drift import drift as command
+from pipeline.data.sources.synthetic import sample
 from pipeline.errors import InputError
-from pipeline.sources import sample
+from pipeline.monitoring import drift
 from serving import bundle
 from serving.bundle import Bundle
 from serving.statistics import QUANTILES, shift

@@ -13,13 +13,16 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from pipeline import export, models, packaging, prepared
 from pipeline.cli import export as command
+from pipeline.data import prepared
+from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.packaging import Registered
-from pipeline.prepared import Prepared
+from pipeline.packaging import bundle as packaging
+from pipeline.packaging import export
+from pipeline.packaging.bundle import Registered
+from pipeline.training import architectures
 from serving.decision import Decision
-from serving.imaging import Preprocessing
+from serving.imaging.canvas import Preprocessing
 from serving.network import SCORES, Network
 
 
@@ -31,7 +34,7 @@ def data(trained_folder: Path) -> Prepared:
 @pytest.fixture(scope="module")
 def registered(trained_folder: Path) -> Registered:
     """The small sample's model as the registry would give it."""
-    model, training = models.load_trained(trained_folder / "build/model")
+    model, training = architectures.load_trained(trained_folder / "build/model")
     return Registered(
         version=SimpleNamespace(name="bone-fracture", version="4", tags={}),
         model=model,

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from keras import layers
 
-from pipeline import explain, importing, models, registry, tracking
+from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.packaging import fetched
-from pipeline.prepared import Prepared
-from serving.imaging import Preprocessing
+from pipeline.evaluation import saliency
+from pipeline.packaging import keras_import
+from pipeline.packaging.bundle import fetched
+from pipeline.registry import mlflow as tracking
+from pipeline.registry import promotion
+from pipeline.training import architectures
+from serving.imaging.canvas import Preprocessing
 
 SIZE = 32
 BINARY = ("normal", "fractured")
@@ -106,12 +110,12 @@ def _save(model: keras.Model, folder: Path, suffix: str = ".keras") -> Path:
 
 
 def _take_over(path: Path, data: Prepared, scale: Any = "0-255") -> keras.Model:
-    return importing.take_over(path, data, scale, data.classes)[0]
+    return keras_import.take_over(path, data, scale, data.classes)[0]
 
 
 def _answers(model: keras.Model, data: Prepared, scale: Any = "0-255") -> np.ndarray:
     """Probability of a fracture as the model itself gives it for its own kind of input."""
-    factor, offset = importing.SCALES[scale]
+    factor, offset = keras_import.SCALES[scale]
     images = np.asarray(data.images[:6])[..., np.newaxis].astype(np.float32) * factor + offset
     found = np.asarray(model.predict_on_batch(np.repeat(images, model.inputs[0].shape[3], axis=3)))
     return np.asarray(found[:, -1])
@@ -131,9 +135,9 @@ def _grad_cam_by_tape(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     """Grad-CAM as published, on the layers between map and logits."""
     import tensorflow as tf
 
-    maps = keras.Model(model.input, model.get_layer(models.FEATURE_MAP).output)(pixels, training=False)
+    maps = keras.Model(model.input, model.get_layer(architectures.FEATURE_MAP).output)(pixels, training=False)
     names = [layer.name for layer in model.layers]
-    behind = model.layers[names.index(models.FEATURE_MAP) + 1 : names.index(models.LOGITS) + 1]
+    behind = model.layers[names.index(architectures.FEATURE_MAP) + 1 : names.index(architectures.LOGITS) + 1]
     with tf.GradientTape() as tape:
         tape.watch(maps)
         x = maps
@@ -148,7 +152,7 @@ def test_the_heatmap_is_grad_cam_but_for_its_unit(build: Any, squares: Squares, 
     data = squares()
     wrapped = _take_over(_save(_settled(build()), tmp_path), data, "0-1")
     pixels = np.asarray(data.images[:3])[..., np.newaxis]
-    found = np.asarray(explain.explained(wrapped).predict_on_batch(pixels)[explain.MAP])
+    found = np.asarray(saliency.explained(wrapped).predict_on_batch(pixels)[saliency.MAP])
     wanted = _grad_cam_by_tape(wrapped, pixels)
     assert np.abs(wanted).max() > 0
     for ours, theirs in zip(found, wanted, strict=True):
@@ -168,11 +172,11 @@ def test_scaling_lies_inside(squares: Squares, tmp_path: Path, scale: Any) -> No
 def test_a_model_of_whole_grey_levels_is_taken_over(squares: Squares, tmp_path: Path) -> None:
     parts = layers.Rescaling(1 / 255), *_convolutions(), layers.Flatten(), layers.Dense(**SIGMOID)
     model = _sequence(*parts, dtype="uint8")
-    assert importing.take_over(_save(model, tmp_path), squares(), None, BINARY)[1].scale == "0-255"
+    assert keras_import.take_over(_save(model, tmp_path), squares(), None, BINARY)[1].scale == "0-255"
 
 
 def test_a_model_that_begins_with_rescaling_says_its_range_itself(squares: Squares, tmp_path: Path) -> None:
-    assert importing.take_over(_save(_classic(), tmp_path), squares(), None, BINARY)[1].scale == "0-255"
+    assert keras_import.take_over(_save(_classic(), tmp_path), squares(), None, BINARY)[1].scale == "0-255"
 
 
 def test_a_model_that_does_not_is_asked_about(squares: Squares, tmp_path: Path) -> None:
@@ -204,14 +208,14 @@ def test_softmax_columns_of_types_are_kept(squares: Squares, tmp_path: Path) -> 
 def test_classes_in_another_order_are_turned(squares: Squares, tmp_path: Path, units: int, activation: str) -> None:
     data = squares()
     model = _settled(_sequence(*_convolutions(), layers.Flatten(), layers.Dense(units, activation=activation)))
-    wrapped = importing.take_over(_save(model, tmp_path), data, "0-255", BINARY[::-1])[0]
+    wrapped = keras_import.take_over(_save(model, tmp_path), data, "0-255", BINARY[::-1])[0]
     found = wrapped.predict_on_batch(np.asarray(data.images[:6])[..., np.newaxis])[:, 0]
     assert found == pytest.approx(1 - _answers(model, data), abs=1e-5)
 
 
 def test_classes_that_are_none_are_one_line(squares: Squares, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--classes a,b: name each of normal, fractured once"):
-        importing.take_over(tmp_path / "model.keras", squares(), None, ("a", "b"))
+        keras_import.take_over(tmp_path / "model.keras", squares(), None, ("a", "b"))
 
 
 def _joined() -> keras.Model:
@@ -272,7 +276,7 @@ def test_another_shape_than_a_square_image_is_one_line(
 
 def _error(path: Path) -> str:
     with pytest.raises(InputError) as caught:
-        importing.load(path)
+        keras_import.load(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     return str(caught.value)
@@ -346,7 +350,7 @@ def imported(checkout: Path, trained_folder: Path) -> dict[str, Any]:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{checkout}/mlflow.db")
         patch.chdir(checkout)
         file = trained_folder / "build/model/model.keras"
-        lines = [importing.import_model(file, checkout, None, None) for _ in range(2)]
+        lines = [keras_import.import_model(file, checkout, None, None) for _ in range(2)]
         client = tracking.connect().MlflowClient()
         versions = client.search_model_versions("name = 'bone-fracture'")
         with fetched("models:/bone-fracture/1") as found:
@@ -376,7 +380,7 @@ def test_its_version_says_which_file_it_came_from(imported: dict[str, Any], trai
 
 
 def test_it_is_not_promoted_by_itself(imported: dict[str, Any]) -> None:
-    assert registry.CHAMPION not in imported["aliases"]
+    assert promotion.CHAMPION not in imported["aliases"]
 
 
 def test_it_carries_no_parameters_of_a_training_here(imported: dict[str, Any]) -> None:

@@ -15,12 +15,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline import recalibrate
 from pipeline.cli import recalibrate as command
+from pipeline.data.sources.synthetic import sample
 from pipeline.errors import InputError
+from pipeline.packaging import recalibration
+from pipeline.packaging.recalibration import Scores, Site
 from pipeline.params import EvaluateParams
-from pipeline.recalibrate import Scores, Site
-from pipeline.sources import sample
 from serving import bundle
 from serving.bundle import Bundle
 from serving.decision import Decision, LogisticCalibration, TemperatureCalibration, sigmoid
@@ -49,43 +49,43 @@ def _scores(count: int = 120, shift: float = 0.0, groups: np.ndarray | None = No
 
 
 def test_a_folder_of_class_folders_is_read(tmp_path: Path) -> None:
-    site = recalibrate.read_site(_fill(tmp_path / "St Elsewhere", Normal=10, Fractures=12), BINARY)
+    site = recalibration.read_site(_fill(tmp_path / "St Elsewhere", Normal=10, Fractures=12), BINARY)
     assert np.bincount(site.classes).tolist() == [10, 12]
     assert site.name == "St Elsewhere"
 
 
 def test_the_layout_of_data_is_read_with_its_patients(tmp_path: Path, make_data: Callable[..., Any]) -> None:
     make_data(tmp_path / "data", {f"i{n}": {"patient_id": f"p{n // 2}"} for n in range(20)})
-    site = recalibrate.read_site(tmp_path / "data", BINARY)
+    site = recalibration.read_site(tmp_path / "data", BINARY)
     assert np.bincount(site.classes).tolist() == [10, 10]
     assert site.kin["patient_id"].nunique() == 10
 
 
 def test_any_type_is_a_fracture_for_a_model_of_two_classes(tmp_path: Path) -> None:
-    site = recalibrate.read_site(_fill(tmp_path, normal=10, spiral=5, transverse=6), BINARY)
+    site = recalibration.read_site(_fill(tmp_path, normal=10, spiral=5, transverse=6), BINARY)
     assert np.bincount(site.classes).tolist() == [10, 11]
 
 
 def test_a_model_of_types_wants_its_own_types(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="comminuted: is no class of the model"):
-        recalibrate.read_site(_fill(tmp_path, normal=10, comminuted=10, spiral=10), TYPES)
+        recalibration.read_site(_fill(tmp_path, normal=10, comminuted=10, spiral=10), TYPES)
 
 
 def test_the_types_of_a_model_are_told_apart(tmp_path: Path) -> None:
-    site = recalibrate.read_site(_fill(tmp_path, transverse=12, normal=10, spiral=11), TYPES)
+    site = recalibration.read_site(_fill(tmp_path, transverse=12, normal=10, spiral=11), TYPES)
     assert np.bincount(site.classes).tolist() == [10, 11, 12]
 
 
 def test_too_few_images_of_a_class_are_one_line_that_counts_them(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"too few images \(9 of fractured\); at least 10"):
-        recalibrate.read_site(_fill(tmp_path, normal=30, fractured=9), BINARY)
+        recalibration.read_site(_fill(tmp_path, normal=30, fractured=9), BINARY)
 
 
 def test_a_normal_class_of_an_unusual_name_is_asked_for(tmp_path: Path) -> None:
     _fill(tmp_path, gesund=10, gebrochen=10)
     with pytest.raises(InputError, match="--normal"):
-        recalibrate.read_site(tmp_path, BINARY)
-    assert recalibrate.read_site(tmp_path, BINARY, "gesund").classes.sum() == 10
+        recalibration.read_site(tmp_path, BINARY)
+    assert recalibration.read_site(tmp_path, BINARY, "gesund").classes.sum() == 10
 
 
 def test_a_label_that_is_no_class_is_named_with_its_row(tmp_path: Path, make_data: Callable[..., Any]) -> None:
@@ -93,12 +93,12 @@ def test_a_label_that_is_no_class_is_named_with_its_row(tmp_path: Path, make_dat
     table = tmp_path / "data/labels.csv"
     table.write_text(table.read_text().replace("fractured", "broken", 1))
     with pytest.raises(InputError, match=r"labels\.csv: row 3: label 'broken'"):
-        recalibrate.read_site(tmp_path / "data", BINARY)
+        recalibration.read_site(tmp_path / "data", BINARY)
 
 
 def test_what_is_no_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere: is no folder"):
-        recalibrate.read_site(tmp_path / "nowhere", BINARY)
+        recalibration.read_site(tmp_path / "nowhere", BINARY)
 
 
 def _dicom(path: Path, patient: str) -> None:
@@ -116,13 +116,13 @@ def test_dicom_files_of_one_patient_are_known_to_be(tmp_path: Path) -> None:
     _fill(tmp_path, normal=10, fractured=10)
     for name in ("normal/a.dcm", "fractured/b.dcm"):
         _dicom(tmp_path / name, "Doe")
-    site = recalibrate.read_site(tmp_path, BINARY)
+    site = recalibration.read_site(tmp_path, BINARY)
     assert (site.kin["patient_id"] == "Doe").sum() == 2
 
 
 def test_images_of_one_patient_and_identical_ones_are_one_group() -> None:
     kin = pd.DataFrame({"patient_id": ["p1", "p1", "", "", ""], "study_id": ["", "", "", "s1", "s1"]})
-    groups = recalibrate._groups(kin, ["a", "b", "b", "c", "d"])
+    groups = recalibration._groups(kin, ["a", "b", "b", "c", "d"])
     assert groups[0] == groups[1] == groups[2]
     assert groups[3] == groups[4]
     assert len(set(groups)) == 2
@@ -130,12 +130,12 @@ def test_images_of_one_patient_and_identical_ones_are_one_group() -> None:
 
 def test_one_file_with_two_labels_is_one_line_that_names_both() -> None:
     with pytest.raises(InputError, match="b and c are the same file with two labels"):
-        recalibrate._check_contradictions(pd.Series(["x", "y", "y"]), np.array([0, 0, 1]), ["a", "b", "c"])
+        recalibration._check_contradictions(pd.Series(["x", "y", "y"]), np.array([0, 0, 1]), ["a", "b", "c"])
 
 
 def test_no_group_lies_in_two_folds_and_every_fold_leaves_both_classes() -> None:
     groups = np.arange(120) // 6
-    folds = recalibrate.folds_of(_scores(groups=groups), 7)
+    folds = recalibration.folds_of(_scores(groups=groups), 7)
     assert all(len(set(folds[groups == group])) == 1 for group in range(20))
     assert len(set(folds)) == 5
     assert all(set(_scores().classes[folds != number]) == {0, 1} for number in range(5))
@@ -143,15 +143,15 @@ def test_no_group_lies_in_two_folds_and_every_fold_leaves_both_classes() -> None
 
 def test_images_of_one_patient_alone_cannot_be_measured() -> None:
     with pytest.raises(InputError, match="come from one patient"):
-        recalibrate.folds_of(_scores(groups=np.zeros(120, np.int64)), 7)
+        recalibration.folds_of(_scores(groups=np.zeros(120, np.int64)), 7)
 
 
 def test_an_image_is_judged_by_what_was_fitted_without_its_fold() -> None:
     scores = _scores()
     folds = np.arange(120) % 3
-    p, above = recalibrate.cross_fitted(scores, folds, OPTIONS, 0.5)
+    p, above = recalibration.cross_fitted(scores, folds, OPTIONS, 0.5)
     own = folds == 1
-    others = recalibrate.decide(scores.raw[~own], scores.classes[~own], OPTIONS, 0.5)
+    others = recalibration.decide(scores.raw[~own], scores.classes[~own], OPTIONS, 0.5)
     assert np.allclose(p[own], others.fracture_probability(scores.raw[own]))
     assert (above["high_sensitivity"][own] == (p[own] >= others.high_sensitivity)).all()
 
@@ -161,16 +161,16 @@ def test_figures_after_are_lower_than_those_on_the_images_that_were_fitted() -> 
     for seed in range(30):
         scores = _scores(30, seed=seed)
         fractured = scores.classes == 1
-        found = recalibrate.decide(scores.raw, scores.classes, OPTIONS, 0.5)
+        found = recalibration.decide(scores.raw, scores.classes, OPTIONS, 0.5)
         flattering.append((found.fracture_probability(scores.raw) >= found.high_sensitivity)[fractured].mean())
-        _, above = recalibrate.cross_fitted(scores, recalibrate.folds_of(scores, 7), OPTIONS, 0.5)
+        _, above = recalibration.cross_fitted(scores, recalibration.folds_of(scores, 7), OPTIONS, 0.5)
         honest.append(above["high_sensitivity"][fractured].mean())
     assert min(flattering) >= 0.95
     assert np.mean(honest) < 0.95
 
 
 def test_shifted_scores_are_put_right() -> None:
-    quality = recalibrate.refit(_scores(400, shift=3.0), BEFORE, OPTIONS).quality
+    quality = recalibration.refit(_scores(400, shift=3.0), BEFORE, OPTIONS).quality
     assert quality["before"]["calibration_intercept"]["value"] < -1.5
     assert abs(quality["after"]["calibration_intercept"]["value"]) < 0.3
     assert quality["after"]["brier"]["value"] < quality["before"]["brier"]["value"]
@@ -179,20 +179,20 @@ def test_shifted_scores_are_put_right() -> None:
 def test_operating_points_reach_the_targets_of_the_parameters() -> None:
     scores = _scores(400)
     options = EvaluateParams(bootstrap=100, target_sensitivity=0.9, target_specificity=0.7)
-    found = recalibrate.refit(scores, BEFORE, options).decision
+    found = recalibration.refit(scores, BEFORE, options).decision
     p = found.fracture_probability(scores.raw)
     assert (p[scores.classes == 1] >= found.high_sensitivity).mean() == pytest.approx(0.9, abs=0.01)
     assert (p[scores.classes == 0] < found.high_specificity).mean() == pytest.approx(0.7, abs=0.01)
 
 
 def test_the_threshold_stays() -> None:
-    assert recalibrate.refit(_scores(), replace(BEFORE, threshold=0.4), OPTIONS).decision.threshold == 0.4
+    assert recalibration.refit(_scores(), replace(BEFORE, threshold=0.4), OPTIONS).decision.threshold == 0.4
 
 
 def test_intervals_are_wider_when_images_come_in_groups() -> None:
     widths = []
     for groups in (np.arange(120), np.arange(120) // 12):
-        figure = recalibrate.refit(_scores(groups=groups), BEFORE, OPTIONS).quality["before"]["brier"]
+        figure = recalibration.refit(_scores(groups=groups), BEFORE, OPTIONS).quality["before"]["brier"]
         assert figure["low"] <= figure["value"] <= figure["high"]
         widths.append(figure["high"] - figure["low"])
     assert widths[0] != widths[1]
@@ -204,14 +204,14 @@ def test_several_classes_keep_their_kind_of_calibration() -> None:
     raw = rng.dirichlet(np.ones(3), 90) + np.eye(3)[classes]
     scores = Scores(raw / raw.sum(axis=1, keepdims=True), classes, np.arange(90), {})
     before = replace(BEFORE, calibration=TemperatureCalibration(1.0))
-    assert isinstance(recalibrate.refit(scores, before, OPTIONS).decision.calibration, TemperatureCalibration)
+    assert isinstance(recalibration.refit(scores, before, OPTIONS).decision.calibration, TemperatureCalibration)
 
 
 @pytest.mark.parametrize(
     ("old", "new"), [("3", "3+site"), ("3+site", "3+site2"), ("3+site2", "3+site3"), ("12+site9", "12+site10")]
 )
 def test_every_recalibration_has_a_version_of_its_own(old: str, new: str) -> None:
-    assert recalibrate.recalibrated_version(old) == new
+    assert recalibration.recalibrated_version(old) == new
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _write(opened: Bundle, target: Path) -> Bundle:
     scores = replace(_scores(), refused={"blank": 2})
     site = Site("St Elsewhere", (), scores.classes, pd.DataFrame())
-    recalibrate.write_bundle(opened, site, scores, recalibrate.refit(scores, opened.decision, OPTIONS), target)
+    recalibration.write_bundle(opened, site, scores, recalibration.refit(scores, opened.decision, OPTIONS), target)
     return bundle.read(target)
 
 
@@ -287,7 +287,7 @@ def test_drift_is_measured_from_the_new_probabilities(opened: Bundle, tmp_path: 
 
 
 def test_raw_scores_are_those_behind_the_calibration(opened: Bundle, labelled: Path) -> None:
-    scores = recalibrate.score_site(opened, recalibrate.read_site(labelled, BINARY))
+    scores = recalibration.score_site(opened, recalibration.read_site(labelled, BINARY))
     file = sorted((labelled / "fractured").iterdir())[0]
     wanted = Predictor(opened).predict(file.read_bytes()).probability
     found = opened.decision.fracture_probability(scores.raw)
@@ -295,7 +295,7 @@ def test_raw_scores_are_those_behind_the_calibration(opened: Bundle, labelled: P
 
 
 def test_refusals_are_counted_by_reason(opened: Bundle, labelled: Path) -> None:
-    scores = recalibrate.score_site(opened, recalibrate.read_site(labelled, BINARY))
+    scores = recalibration.score_site(opened, recalibration.read_site(labelled, BINARY))
     assert scores.refused["unsupported_format"] == 1
     assert len(scores.classes) + sum(scores.refused.values()) == 31
 
@@ -304,28 +304,28 @@ def test_images_of_the_model_s_own_training_are_left_out(opened: Bundle, trained
     table = pd.read_csv(trained_folder / "prepared/split.csv").set_index("image_id")
     folder = _sorted_into(tmp_path / "again", trained_folder / "data")
     used = [table.loc[file.stem, "part"] != "test" for file in folder.rglob("*.*")]
-    site = recalibrate.read_site(folder, BINARY)
+    site = recalibration.read_site(folder, BINARY)
     with pytest.raises(InputError, match=rf"{sum(used)} trained_on\); these are too few images"):
-        recalibrate.score_site(opened, site)
+        recalibration.score_site(opened, site)
 
 
 def test_too_few_answered_images_are_one_line(opened: Bundle, tmp_path: Path) -> None:
-    site = recalibrate.read_site(_fill(tmp_path / "data", normal=10, fractured=10), BINARY)
+    site = recalibration.read_site(_fill(tmp_path / "data", normal=10, fractured=10), BINARY)
     with pytest.raises(InputError, match=r"0 of 20 images are left \(left out: 20 unsupported_format\)"):
-        recalibrate.score_site(opened, site)
+        recalibration.score_site(opened, site)
 
 
 @pytest.mark.parametrize("where", ["old", ".", "old/new"])
 def test_the_old_bundle_is_never_replaced(opened: Bundle, tmp_path: Path, where: str) -> None:
     with pytest.raises(InputError, match="would replace the bundle"):
-        recalibrate.check_target(tmp_path / where, opened)
+        recalibration.check_target(tmp_path / where, opened)
 
 
 def test_a_folder_of_other_files_is_never_replaced(opened: Bundle, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").touch()
     with pytest.raises(InputError, match="holds files that are no bundle"):
-        recalibrate.check_target(tmp_path / "full", opened)
+        recalibration.check_target(tmp_path / "full", opened)
 
 
 def test_a_failure_leaves_nothing_behind(opened: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

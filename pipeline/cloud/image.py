@@ -1,0 +1,143 @@
+"""A bento to a container image, with docker, podman or buildah.
+
+The hashed lock inside the bento is installed on this machine for the image's, and copied in: so the build reaches no
+network, a package mirror's credentials never get near it, and the image holds no installer.
+"""
+
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uv
+
+from pipeline.cloud import push, sbom
+from pipeline.cloud.client import last_line, run
+from pipeline.errors import InputError
+from pipeline.files import git_commit, project_root, write_json
+
+BASE = "python:3.11-slim-bookworm"
+PYTHON = "3.11"
+"""Of the base; deploy/image/Dockerfile refuses another."""
+LABEL = "org.bone-fracture"
+_LIBRARY = "manylinux_2_28"  # glibc of Debian 10 and later
+_BUILD_SECONDS = 1800.0
+_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
+_LOCK = "locks/service.txt"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
+
+
+def build(bento: Path, tag: str, base: str = BASE, tool: str = "") -> str:
+    """Build the image of a bento, named `tag`, and write its list of parts beside; returns the tag.
+
+    `base` is an image with Python 3.11, or a tar file of a root file system with it. `tool` is docker, podman or
+    buildah, by default the first that works. Raises InputError.
+    """
+    labels = {**labels_of(bento), "org.opencontainers.image.base.name": str(base)}
+    if not _NAME.fullmatch(tag):
+        raise InputError(f"--tag {tag}: is no image's name; write one like bone-fracture:1")
+    chosen = tool or push.find_tool()
+    with tempfile.TemporaryDirectory(prefix="fracture-image-") as name:
+        context = Path(name)
+        shutil.copytree(bento / "src", context / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(project_root() / "deploy/image/Dockerfile", context)
+        install(bento / "src" / _LOCK, context / "packages")
+        for path in [context, *context.rglob("*")]:
+            path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))  # for another user
+        if Path(base).is_file():
+            base = _import_base(chosen, Path(base), context)
+        elif base.endswith((".tar", ".tar.gz", ".tar.xz")):
+            raise InputError(f"--base {base}: no such file")
+        arguments = ["--build-arg", f"BASE={base}"]
+        for key, value in labels.items():
+            arguments += ["--label", f"{key}={value}"]
+        _run_build(chosen, context / "Dockerfile", context, tag, arguments)
+    write_json(sbom_path(tag), _parts(bento, tag, labels))
+    return tag
+
+
+def labels_of(bento: Path) -> dict[str, str]:
+    """Where the model comes from, as labels of the image; InputError for a folder that is no bento of ours."""
+    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
+
+    for part in ("service.py", _LOCK, f"bundle/{bundle.MANIFEST}"):
+        if not (bento / "src" / part).is_file():
+            raise InputError(f"{bento}: is no bento of ours (src/{part} is missing); make one: fracture package")
+    opened = bundle.read(bento / "src/bundle")
+    manifest, origin = opened.manifest, opened.manifest.origin
+    return {
+        "org.opencontainers.image.title": manifest.name,
+        "org.opencontainers.image.version": manifest.version,
+        "org.opencontainers.image.revision": git_commit(project_root()),
+        "org.opencontainers.image.licenses": "Apache-2.0",
+        f"{LABEL}.registry-version": manifest.version,
+        f"{LABEL}.run-id": origin.run_id,
+        f"{LABEL}.training-commit": origin.git_commit,
+        f"{LABEL}.data-hash": origin.data_hash,
+        f"{LABEL}.bundle-sha256": manifest.digest,
+        f"{LABEL}.model-sha256": opened.sha256,
+    }
+
+
+def install(lock: Path, target: Path) -> None:
+    """Install a hashed lock into a folder, for Linux on this machine's processor; InputError."""
+    machine = _MACHINES.get(platform.machine().lower())
+    if machine is None:
+        raise InputError(f"images are built for x86_64 and aarch64, not for {platform.machine()}")
+    command = [
+        uv.find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--require-hashes", "--no-deps",
+        "--only-binary", ":all:", "--python-version", PYTHON, "--python-platform", f"{machine}-{_LIBRARY}",
+        "--link-mode", "copy", "--target", str(target), "--requirement", str(lock),
+    ]  # fmt: skip
+    done = run(command, seconds=_BUILD_SECONDS)
+    if done.returncode:
+        raise InputError(f"{lock}: cannot be installed: {_why(done.stderr or done.stdout)}")
+    shutil.rmtree(target / "bin", ignore_errors=True)  # scripts that name this machine's Python
+
+
+def _why(printed: str) -> str:
+    """What uv complains of: the package whose hash is another one, if it is that, or its last line."""
+    found = re.search(r"Hash mismatch for `([^`]+)`", " ".join(printed.split()))
+    return f"{found[1]} has not the hash of the lock" if found else last_line(printed)
+
+
+def _import_base(tool: str, archive: Path, context: Path) -> str:
+    """An image that holds the root file system of a tar file, and nothing else."""
+    folder = context.with_name(f"{context.name}-base")
+    folder.mkdir()
+    try:
+        shutil.copy(archive, folder / "root.tar")
+        (folder / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n", encoding="utf-8")
+        tag = "localhost/fracture-base:latest"
+        _run_build(tool, folder / "Dockerfile", folder, tag, [])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return tag
+
+
+def _run_build(tool: str, file: Path, context: Path, tag: str, arguments: list[str]) -> None:
+    # HEALTHCHECK is Docker's own; the others keep it in Docker's format only.
+    kind = {"docker": ["build"], "podman": ["build", "--format", "docker"], "buildah": ["bud", "--format", "docker"]}
+    done = run([tool, *kind[tool], "--file", str(file), "--tag", tag, *arguments, str(context)], seconds=_BUILD_SECONDS)
+    if done.returncode:
+        raise InputError(f"{tool} build: {last_line(done.stderr or done.stdout)}")
+
+
+def sbom_path(tag: str) -> Path:
+    """Where the list of an image's parts lies."""
+    return project_root() / "build/images" / f"{re.sub(r'[^A-Za-z0-9._-]', '-', tag)}.cdx.json"
+
+
+def _parts(bento: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object]:
+    machine = _MACHINES[platform.machine().lower()]
+    environment = {
+        "implementation_name": "cpython", "platform_python_implementation": "CPython", "os_name": "posix",
+        "sys_platform": "linux", "platform_system": "Linux", "platform_machine": machine, "extra": "",
+        "python_version": PYTHON, "python_full_version": f"{PYTHON}.0", "implementation_version": f"{PYTHON}.0",
+        "platform_release": "", "platform_version": "",
+    }  # fmt: skip
+    packages = [package for package in sbom.read_lock(bento / "src" / _LOCK) if package.applies(environment)]
+    return sbom.document(packages, tag, labels, datetime.now(UTC).isoformat(timespec="seconds"))

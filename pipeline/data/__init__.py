@@ -1,0 +1,1 @@
+"""Radiographs on disk: where they come from, what is known of them, and how they are split."""

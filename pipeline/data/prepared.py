@@ -1,0 +1,107 @@
+"""The folder prepared/: what preprocess leaves for train and evaluate.
+
+prepared/images.npy     uint8 (n, size, size), memory-mapped
+prepared/split.csv      one row per image: index, image_id, label, class, part, group, box on the canvas, ...
+prepared/boxes.csv      fracture boxes as fractions of the canvas
+prepared/prepared.json  classes, preprocessing, hashes of data, split and test part
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pipeline.errors import InputError
+from pipeline.files import read_json
+from serving.imaging.canvas import Preprocessing
+
+NOT_SLICES = frozenset({
+    "index", "image_id", "label", "class", "part", "group", "patient_id", "study_id", "note", "left", "top", "width",
+    "height", "truncated", "laterality",
+})  # fmt: skip
+"""Columns of split.csv that describe the file or the split; every other one is a slice of the evaluation."""
+_NUMBERS = ("index", "class", "left", "top", "width", "height")
+_TEXTS = ("image_id", "label", "part", "group")
+_CORNERS = ("index", "x0", "y0", "x1", "y1")
+_KEYS = ("classes", "preprocessing", "data_hash", "split_hash", "test_hash", "dataset")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The prepared data set; `images` is a read-only memory map, uint8 (n, size, size)."""
+
+    images: npt.NDArray[np.uint8]
+    table: pd.DataFrame
+    boxes: pd.DataFrame
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    data_hash: str
+    split_hash: str
+    test_hash: str
+    dataset: dict[str, Any]
+
+    def rows(self, part: str) -> npt.NDArray[np.int64]:
+        """Indices of the images of one part, ascending; int64."""
+        return np.asarray(np.flatnonzero((self.table["part"] == part).to_numpy()), np.int64)
+
+    def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Class numbers of the given images, 0 = normal; int64."""
+        return np.asarray(self.table["class"].to_numpy(np.int64)[rows], np.int64)
+
+    def boxes_of(self, row: int) -> npt.NDArray[np.float64]:
+        """Fracture boxes (x0, y0, x1, y1) of one image as fractions of the canvas; float64 (k, 4)."""
+        chosen = self.boxes[self.boxes["index"] == row]
+        return np.asarray(chosen[["x0", "y0", "x1", "y1"]], np.float64)
+
+
+def load(folder: Path = Path("prepared")) -> Prepared:
+    """Open prepared/; InputError names the file that is missing or does not fit the others."""
+    meta = read_json(folder / "prepared.json", _KEYS)
+    try:
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        text = pd.read_csv(folder / "split.csv", keep_default_na=False, dtype=str)
+        table = text.astype(dict.fromkeys(_NUMBERS, int))
+        boxes = pd.read_csv(folder / "boxes.csv", keep_default_na=False)
+    except (FileNotFoundError, KeyError, EOFError, ValueError) as error:
+        raise InputError(f"{folder}: {error}; make it again with `dvc repro preprocess`") from None
+    fault = _fault(images, table, boxes, meta)
+    if fault:
+        raise InputError(f"{folder}: {fault}; make it again with `dvc repro -f preprocess`")
+    return Prepared(
+        images=images,
+        table=table,
+        boxes=boxes,
+        classes=tuple(meta["classes"]),
+        preprocessing=Preprocessing.from_dict(meta["preprocessing"]),
+        data_hash=meta["data_hash"],
+        split_hash=meta["split_hash"],
+        test_hash=meta["test_hash"],
+        dataset=meta["dataset"],
+    )
+
+
+def _fault(images: npt.NDArray[np.uint8], table: pd.DataFrame, boxes: pd.DataFrame, meta: dict[str, Any]) -> str:
+    """What does not fit together in the files of prepared/; empty when all does."""
+    size = meta["preprocessing"].get("image_size")
+    if images.shape != (len(table), size, size):
+        return f"images.npy has the shape {images.shape}, but split.csv {len(table)} rows and prepared.json {size} px"
+    for name, columns, found in (("split.csv", _TEXTS, table.columns), ("boxes.csv", _CORNERS, boxes.columns)):
+        missing = [column for column in columns if column not in found]
+        if missing:
+            return f"{name} lacks the column {', '.join(missing)}"
+    if not table["class"].between(0, len(meta["classes"]) - 1).all():
+        return f"split.csv has a class number that is none of 0 to {len(meta['classes']) - 1}"
+    missing = sorted({"train", "validation", "test"} - set(table["part"]))
+    return f"split.csv has no image in the part {', '.join(missing)}" if missing else ""
+
+
+def slices_of(table: pd.DataFrame, limit: int = 20) -> list[str]:
+    """Columns of split.csv worth evaluating apart: 2 to `limit` different values, none of NOT_SLICES.
+
+    Columns named `fracture...` describe the answer, not the image, and are no slices.
+    """
+    candidates = [c for c in table.columns if c not in NOT_SLICES and not c.startswith("fracture")]
+    return [column for column in candidates if 2 <= table[column].nunique() <= limit]

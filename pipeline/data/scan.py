@@ -1,0 +1,175 @@
+"""One pass over the image files: what each file is, before anyone decides what that means."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.fft import dctn
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from pipeline.progress import progress_bar
+from serving import guard
+from serving.errors import ImageError
+from serving.imaging import decode
+
+THUMBNAIL = 16
+_HASH_SIDE = 32
+_CHUNK = 64
+
+T = TypeVar("T")
+
+
+@dataclass
+class Scan:
+    """One file's facts. `decoded` is whole, truncated, failed, empty, oversized or missing; grey levels 0..255."""
+
+    decoded: str
+    error: str = ""
+    format: str = ""
+    mode: str = ""
+    bit_depth: int = 0
+    width: int = 0
+    height: int = 0
+    orientation: int = 1
+    bytes: int = 0
+    mean: float = float("nan")
+    contrast: float = float("nan")
+    colourfulness: float = 0.0
+    sha256: str = ""
+    thumbnail: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+
+
+_FAULTS = {"empty": "empty", "too_many_pixels": "oversized"}
+
+
+def scan_file(path: Path) -> Scan:
+    """Read one file once and describe it; never raises for what the file holds."""
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return Scan("missing", "no such file")
+    digest = hashlib.sha256(content).hexdigest() if content else ""  # empty files are no copies of each other
+    try:
+        header = decode.inspect(content)
+        pixels, truncated = decode.preview(content, header)
+    except ImageError as fault:
+        return Scan(_FAULTS.get(fault.code, "failed"), fault.message, bytes=len(content), sha256=digest)
+    colourfulness = guard.colourfulness(pixels) if pixels.ndim == 3 else 0.0
+    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
+    mean, deviation = cv2.meanStdDev(grey)
+    return Scan(
+        decoded="truncated" if truncated else "whole",
+        format=header.format,
+        mode=header.mode,
+        bit_depth=header.bit_depth,
+        width=header.width,
+        height=header.height,
+        orientation=header.orientation,
+        bytes=len(content),
+        mean=round(float(mean[0, 0]), 3),
+        contrast=round(float(deviation[0, 0]), 3),
+        colourfulness=round(colourfulness, 3),
+        sha256=digest,
+        thumbnail=np.asarray(cv2.resize(grey, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA), np.float32),
+    )
+
+
+def scan_files(paths: list[Path], workers: int | None = None) -> tuple[pd.DataFrame, npt.NDArray[np.float32]]:
+    """Scan files on all cores, with progress.
+
+    Returns a table with a row per path (columns: the fields of Scan and `perceptual_hash`) and the thumbnails,
+    float32 (n, 16, 16), NaN where there is no picture.
+    """
+    cv2.setNumThreads(1)  # the files are spread over the cores, not each image's rows
+    count = workers or len(os.sched_getaffinity(0))
+    small = np.full((len(paths), THUMBNAIL, THUMBNAIL), np.nan, np.float32)
+    rows: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(count) as pool, progress_bar("validate: reading images", len(paths)) as advance:
+        for described, thumbnails in pool.map(_scan_chunk, _chunks(paths)):
+            small[len(rows) : len(rows) + len(described)] = thumbnails
+            rows += described
+            advance(len(described))
+    columns = [*(name for name in Scan.__dataclass_fields__ if name != "thumbnail"), "perceptual_hash"]
+    return pd.DataFrame(rows, columns=columns), small
+
+
+def _scan_chunk(paths: list[Path]) -> tuple[list[dict[str, Any]], npt.NDArray[np.float32]]:
+    """Rows of the table and thumbnails, float32 (n, 16, 16); the larger ones, 4 kB each, are not kept."""
+    scans = [vars(scan_file(path)) for path in paths]
+    missing = np.full((_HASH_SIDE, _HASH_SIDE), np.nan, np.float32)
+    large = np.stack([missing if (found := scan.pop("thumbnail")) is None else found for scan in scans])
+    hashes = perceptual_hashes(large)
+    half = large.reshape(-1, THUMBNAIL, 2, THUMBNAIL, 2).mean(axis=(2, 4))
+    rows = [{**scan, "perceptual_hash": text} for scan, text in zip(scans, hashes, strict=True)]
+    return rows, np.asarray(half, np.float32)
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, _CHUNK)):
+        yield chunk
+
+
+def perceptual_hashes(thumbnails: npt.NDArray[np.float32]) -> list[str]:
+    """64-bit DCT hashes of (n, 32, 32) thumbnails as 16 hex digits; empty where a thumbnail is NaN.
+
+    Each bit says whether one of the 8 x 8 lowest frequencies lies above their median (pHash, Zauner 2010).
+    """
+    usable = ~np.isnan(thumbnails).any(axis=(1, 2))
+    hashes = [""] * len(thumbnails)
+    if usable.any():
+        low = dctn(thumbnails[usable], axes=(1, 2), norm="ortho")[:, :8, :8].reshape(-1, 64)
+        bits = low > np.median(low[:, 1:], axis=1, keepdims=True)
+        for index, row in zip(np.flatnonzero(usable), np.packbits(bits, axis=1), strict=True):
+            hashes[index] = row.tobytes().hex()
+    return hashes
+
+
+def near_duplicates(thumbnails: npt.NDArray[np.float32], correlation: float) -> npt.NDArray[np.int64]:
+    """Pairs (i, j), i < j, of thumbnails (n, 16, 16) that correlate above `correlation`; int64 (m, 2).
+
+    Normalised thumbnails that correlate by r lie sqrt(2 - 2r) apart, and no further on any orthonormal
+    projection: a search tree over the lowest DCT frequencies preselects without missing a pair.
+    """
+    flat = thumbnails.reshape(-1, THUMBNAIL * THUMBNAIL)
+    centred = flat - flat.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=1)
+    usable = np.flatnonzero(np.isfinite(norms) & (norms > 1e-3))
+    if len(usable) < 2:
+        return np.empty((0, 2), np.int64)
+    unit = centred[usable] / norms[usable, None]
+    frequencies = dctn(unit.reshape(-1, THUMBNAIL, THUMBNAIL), axes=(1, 2), norm="ortho")
+    tree = cKDTree(frequencies[:, :4, :4].reshape(len(usable), -1))
+    radius = float(np.sqrt(2 - 2 * correlation)) + 1e-6
+    candidates = tree.query_pairs(radius, output_type="ndarray").astype(np.int64)
+    kept = [
+        block[np.einsum("ij,ij->i", unit[block[:, 0]], unit[block[:, 1]]) > correlation]
+        for block in np.array_split(candidates, max(1, len(candidates) // 65_536))
+    ]
+    pairs = usable[np.concatenate(kept)] if kept else np.empty((0, 2), np.int64)
+    return np.sort(pairs, axis=1)
+
+
+def connected(count: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Group number of each of `count` items when the items of every pair belong together; int64 (count,)."""
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], np.int64)
+
+
+def pairs_of_equal(values: pd.Series) -> npt.NDArray[np.int64]:
+    """Pairs that link all rows with the same non-empty value; int64 (m, 2) of positions."""
+    positions = pd.Series(range(len(values)), index=values.index)[values != ""]
+    firsts = positions.groupby(values[values != ""]).transform("first")
+    pairs = np.column_stack([firsts.to_numpy(np.int64), positions.to_numpy(np.int64)])
+    return np.asarray(pairs[pairs[:, 0] != pairs[:, 1]], np.int64)

@@ -1,0 +1,1 @@
+"""Drawn radiographs with and without fractures."""

@@ -1,0 +1,1 @@
+"""Metrics with intervals, subgroups, saliency, plots and tables."""

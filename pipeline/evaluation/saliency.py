@@ -1,0 +1,62 @@
+"""A trained model with its reasons: scores, features and the Grad-CAM map in one forward pass, without a tape."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from pipeline.training import architectures
+
+SCORES, MAP = "scores", "map"
+LEAST_PLACE = -3.0
+"""Log odds from which on a localisation head's place counts as evidence: a probability of about 0.05."""
+
+
+def explained(model: keras.Model) -> keras.Model:
+    """A model from the same pixels to {scores (n, 1 or classes), features (n, k), map (n, h, w)}.
+
+    `map` is the signed Grad-CAM (Selvaraju et al., ICCV 2017) of the likeliest fracture class on the last pooled
+    feature map. Its weights, the gradient of the logit averaged over positions, have a closed form for both
+    heads: behind global average pooling they are the dense weights over the number of positions; behind
+    Flatten-Dense-ReLU they are products of the two dense layers, the first one averaged over positions
+    beforehand, with the ReLU's mask taken from its output. `models` names the layers this relies on.
+
+    A model with a localisation head needs no Grad-CAM: its map is the log odds of a fracture at each place, less
+    LEAST_PLACE.
+    """
+    maps = model.get_layer(architectures.FEATURE_MAP).output
+    features = model.get_layer(architectures.FEATURES).output
+    if says_where(model):
+        places = ops.squeeze(model.get_layer(architectures.LOCATION_LOGITS).output, axis=-1)
+        outputs = {SCORES: model.output, architectures.FEATURES: features, MAP: places - LEAST_PLACE}
+        return keras.Model(model.input, outputs, name=f"{model.name}_explained")
+    logits_layer = model.get_layer(architectures.LOGITS)
+    chosen = _weights_of_likeliest(logits_layer, model.get_layer(architectures.LOGITS).output)
+    if isinstance(model.get_layer(architectures.FEATURES), keras.layers.Dense):
+        kernel = ops.convert_to_numpy(model.get_layer(architectures.FEATURES).kernel)
+        channels = int(maps.shape[-1])
+        folded = kernel.reshape(-1, channels, kernel.shape[1]).mean(axis=0)
+        active = ops.cast(ops.greater(features, 0), "float32")
+        alpha = ops.matmul(ops.multiply(chosen, active), np.ascontiguousarray(folded.T))
+    else:
+        alpha = ops.multiply(chosen, 1.0 / float(maps.shape[1] * maps.shape[2]))
+    weighted = ops.multiply(maps, ops.expand_dims(ops.expand_dims(alpha, 1), 1))
+    outputs = {SCORES: model.output, architectures.FEATURES: features, MAP: ops.sum(weighted, axis=-1)}
+    return keras.Model(model.input, outputs, name=f"{model.name}_explained")
+
+
+def says_where(model: keras.Model) -> bool:
+    """Whether a model has a localisation head."""
+    return architectures.LOCATION_LOGITS in {layer.name for layer in model.layers}
+
+
+def _weights_of_likeliest(layer: keras.layers.Dense, logits: Any) -> Any:
+    """Rows of dense weights (n or 1, k) that lead to the likeliest fracture class of each image."""
+    kernel = ops.convert_to_numpy(layer.kernel)
+    if kernel.shape[1] == 1:
+        return kernel.T.copy()
+    fractures = logits[:, 1:]
+    # Not argmax: Keras writes it with operations that LiteRT does not have.
+    likeliest = ops.cast(ops.equal(fractures, ops.max(fractures, axis=-1, keepdims=True)), "float32")
+    return ops.matmul(likeliest, np.ascontiguousarray(kernel[:, 1:].T))

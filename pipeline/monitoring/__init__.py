@@ -1,0 +1,1 @@
+"""Later images compared with those of training."""

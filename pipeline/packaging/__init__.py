@@ -1,0 +1,1 @@
+"""Registered model to bundle, bento, export, release."""

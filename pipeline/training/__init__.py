@@ -1,0 +1,1 @@
+"""The network, its targets and augmentation, and what a killed training needs."""

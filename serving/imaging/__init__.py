@@ -1,0 +1,1 @@
+"""Bytes to the network's input: decoders, and the geometry of the canvas."""

@@ -1,0 +1,325 @@
+"""Bytes to pixels: the one path of training and serving.
+
+content -> inspect (header only) -> decode (grey, upright) -> prepare (letterboxed, denoised, uint8)
+"""
+
+import io
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from serving.errors import ImageError
+from serving.imaging import dicom
+from serving.imaging.canvas import Letterbox, Pixels, Preprocessing, decode_scale, fit
+
+MAX_PIXELS = 89_478_485
+"""Pillow's own limit of what is no decompression bomb: a quarter GiB of RGB."""
+
+_PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+_PILLOW_SWITCH = threading.Lock()  # Pillow's tolerance of truncated files is one switch for the whole process
+_ORIENTATION_TAG = 0x0112
+_SWAPS_SIDES = (5, 6, 7, 8)
+_LEAST_ROWS = 0.5
+"""Share of a truncated picture's rows that have to be there; what is missing is shown as one shade of grey."""
+_WHITE_IS_ZERO_TAG, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, PhotometricInterpretation
+_MAX_PREVIEW = 1024
+_REDUCTIONS = (
+    (8, cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
+    (4, cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
+    (2, cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
+)
+_BIT_DEPTHS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself before a pixel is decoded; `width` and `height` are those of the upright image.
+
+    `frames` of a TIFF is 2 where there are several: counting them would walk a chain that a stranger wrote.
+    """
+
+    format: str
+    mode: str
+    bit_depth: int
+    width: int
+    height: int
+    orientation: int
+    frames: int = 1
+    sop_instance_uid: str = ""
+
+    @property
+    def pixels(self) -> int:
+        """Width x height x frames."""
+        return self.width * self.height * self.frames
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Grey, upright pixels, uint8 (height, width), with the header; decoded at a reduced scale when asked."""
+
+    pixels: Pixels
+    header: Header
+    truncated: bool
+
+
+def inspect(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read an image's header without decoding it.
+
+    Raises ImageError with code `empty`, `unsupported_format`, `undecodable`, `too_many_pixels` or, for a DICOM object
+    without an image, `no_pixels`.
+    """
+    if not content:
+        raise ImageError("empty", "the file is empty")
+    header = dicom.inspect(content) if dicom.is_dicom(content) else None
+    found = Header(**header) if header else _inspect_picture(content, max_pixels)
+    if found.width < 1 or found.height < 1:
+        raise ImageError("undecodable", f"the image is {found.width} x {found.height} pixels")
+    if found.pixels > max_pixels:
+        size = f"{found.width} x {found.height}" + (f" x {found.frames}" if found.frames > 1 else "")
+        raise ImageError("too_many_pixels", f"the image has {size} pixels; at most {max_pixels} are accepted")
+    return found
+
+
+def _inspect_picture(content: bytes, max_pixels: int) -> Header:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large images and odd metadata; what matters is raised
+            image = Image.open(io.BytesIO(content), formats=_PICTURE_FORMATS)
+            orientation = _orientation(image)
+    except Image.DecompressionBombError:
+        raise ImageError("too_many_pixels", f"the image has more than {max_pixels} pixels") from None
+    except UnidentifiedImageError:
+        raise ImageError("unsupported_format", "the file is no JPEG, PNG, BMP, TIFF or DICOM image") from None
+    except Exception as error:  # noqa: BLE001  Pillow's parsers raise whatever broken bytes lead them to
+        raise ImageError("undecodable", f"the image's header is broken ({_short(error)})") from None
+    # Pillow turns a TIFF upright by itself and gives its upright size already.
+    turned = orientation in _SWAPS_SIDES and image.format != "TIFF"
+    width, height = image.size[::-1] if turned else image.size
+    depth = _BIT_DEPTHS.get(image.mode, 8)
+    return Header(image.format or "", image.mode, depth, width, height, orientation, _frames(image))
+
+
+def _frames(image: Image.Image) -> int:
+    if not getattr(image, "is_animated", False):
+        return 1
+    return int(getattr(image, "n_frames", 2)) if image.format == "PNG" else 2
+
+
+def _orientation(image: Image.Image) -> int:
+    if "exif" not in image.info and image.format != "TIFF":
+        return 1
+    value = image.getexif().get(_ORIENTATION_TAG, 1)
+    return int(value) if value in range(1, 9) else 1
+
+
+def decode(
+    content: bytes, at_least: int | None = None, max_pixels: int = MAX_PIXELS, header: Header | None = None
+) -> Decoded:
+    """Decode an image to grey, upright pixels.
+
+    `at_least` (pixels) allows a JPEG to be decoded at 1/2, 1/4 or 1/8 of its scale as long as its longer side
+    keeps that many: the decoder then averages for us at a fraction of the cost. A truncated file is decoded as
+    far as it goes and reported. More than eight bits are mapped to 0..255 between the darkest and the brightest
+    pixel. `header` is what `inspect` found, where it was asked before. Raises ImageError as `inspect` does, and
+    `undecodable`.
+    """
+    header = header or inspect(content, max_pixels)
+    if header.format == "DICOM":
+        return Decoded(dicom.decode(content), header, truncated=False)
+    truncated = is_truncated(content, header)
+    if not truncated and _suits_opencv(content, header):
+        # libpng's own grey cuts fractions off; the colours of a JPEG leave its decoder as Y, as they are stored.
+        colour = header.format == "PNG" and header.mode == "RGB"
+        found = _decode_with_opencv(content, header, at_least, colour)
+        if found is not None:
+            grey = np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2GRAY), np.uint8) if colour else found
+            return Decoded(grey, header, truncated)
+    pixels, cut_short = _decode_with_pillow(content, header, _to_grey)
+    return Decoded(pixels, header, truncated or cut_short)
+
+
+def check_complete(decoded: Decoded) -> None:
+    """Refuse a truncated picture of which more than half is missing; ImageError `undecodable`.
+
+    What a decoder did not get is rows of one shade at the end, as they are stored. A picture that ends in such rows by
+    itself is refused as well, but only when its file is cut short.
+    """
+    if not decoded.truncated:
+        return
+    stored = _as_stored(decoded.pixels, decoded.header)
+    flat = (stored.max(axis=1) == stored.min(axis=1)) & (stored[:, 0] == stored[-1, 0])
+    there = int(np.flatnonzero(~flat)[-1]) + 1 if not flat.all() else 0
+    if there < _LEAST_ROWS * len(stored):
+        share = there / len(stored)
+        raise ImageError(
+            "undecodable", f"the file is cut short: {share:.0%} of the image is there; send it again whole"
+        )
+
+
+def _suits_opencv(content: bytes, header: Header) -> bool:
+    """Whether OpenCV sees what Pillow sees: a grey or RGB JPEG or PNG in which no colour stands for transparent."""
+    if header.mode not in {"L", "RGB"} or header.format not in {"JPEG", "PNG"}:
+        return False
+    return header.format == "JPEG" or b"tRNS" not in content[: content.find(b"IDAT")]
+
+
+def _decode_with_opencv(content: bytes, header: Header, at_least: int | None, colour: bool) -> Pixels | None:
+    # The header alone says how to turn the image: OpenCV and Pillow do not look in the same places for it.
+    flag = _reduced_flag(header, at_least, colour) | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+    return None if pixels is None else _upright(np.asarray(pixels, np.uint8), header)
+
+
+def _reduced_flag(header: Header, at_least: int | None, colour: bool) -> int:
+    if header.format == "JPEG" and at_least is not None:
+        for factor, grey_flag, colour_flag in _REDUCTIONS:
+            if max(header.width, header.height) >= factor * at_least:
+                return colour_flag if colour else grey_flag
+    return cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
+
+
+def is_truncated(content: bytes, header: Header) -> bool:
+    """Whether a JPEG or PNG lacks its end marker (some writers append zeros or text after it)."""
+    if header.format == "JPEG":
+        if content.endswith(b"\xff\xd9"):
+            return False
+        return content.rfind(b"\xff\xd9") <= content.rfind(b"\xff\xda")
+    return header.format == "PNG" and b"IEND" not in content[-4096:]
+
+
+def _decode_with_pillow(
+    content: bytes, header: Header, convert: Callable[[Image.Image], Pixels]
+) -> tuple[Pixels, bool]:
+    try:
+        return _upright(convert(_load(content, tolerant=False)), header), False
+    except Exception as first:  # noqa: BLE001  Pillow's decoders raise whatever broken bytes lead them to
+        try:
+            return _upright(convert(_load(content, tolerant=True)), header), True
+        except Exception:  # noqa: BLE001
+            raise ImageError("undecodable", f"the image cannot be decoded ({_short(first)})") from None
+
+
+def _load(content: bytes, tolerant: bool) -> Image.Image:
+    with _PILLOW_SWITCH, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
+        try:
+            image = Image.open(io.BytesIO(content), formats=_PICTURE_FORMATS)
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return image
+
+
+def _upright(pixels: Pixels, header: Header) -> Pixels:
+    """Undo the orientation (Exif 2.3, tag 274) in which pixels are stored; Pillow has done so for a TIFF."""
+    orientation = 1 if header.format == "TIFF" else header.orientation
+    if orientation in _SWAPS_SIDES:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _as_stored(pixels: Pixels, header: Header) -> Pixels:
+    """What `_upright` was given."""
+    orientation = 1 if header.format == "TIFF" else header.orientation
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    return pixels.swapaxes(0, 1) if orientation in _SWAPS_SIDES else pixels
+
+
+def _to_grey(image: Image.Image) -> Pixels:
+    if _BIT_DEPTHS.get(image.mode, 8) > 8:
+        grey = stretch(np.asarray(image, np.float32))
+        # Pillow inverts such a TIFF only up to eight bits.
+        inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(_WHITE_IS_ZERO_TAG) == _WHITE_IS_ZERO
+        return np.asarray(255 - grey, np.uint8) if inverted else grey
+    return np.asarray(_on_black(image).convert("L"), np.uint8)
+
+
+def _to_bgr(image: Image.Image) -> Pixels:
+    return np.asarray(_on_black(image).convert("RGB"), np.uint8)[..., ::-1]
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """Without transparency: such pixels carry arbitrary colours, and black is what surrounds a radiograph."""
+    if image.mode not in {"PA", "LA", "RGBA"} and "transparency" not in image.info:
+        return image
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+
+
+def stretch(values: npt.NDArray[np.floating]) -> Pixels:
+    """Map finite values linearly to 0..255, the smallest to 0 and the largest to 255; a flat image to 0.
+
+    What is no number is shown as the smallest value, an infinite one as the nearest finite one.
+    """
+    usable = values[np.isfinite(values)]
+    if usable.size == 0 or usable.max() <= usable.min():
+        return np.zeros(values.shape, np.uint8)
+    low, high = float(usable.min()), float(usable.max())
+    finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    return np.asarray(np.rint((finite - low) * (255.0 / (high - low))), np.uint8)
+
+
+def prepare(
+    content: bytes, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS, header: Header | None = None
+) -> tuple[Pixels, Letterbox, Decoded]:
+    """The whole path from a file's bytes to the model's input, uint8 (image_size, image_size).
+
+    `header` and errors as in `decode`.
+    """
+    decoded = decode(content, decode_scale(preprocessing), max_pixels, header)
+    header = decoded.header
+    pixels, box = fit(decoded.pixels, header.width, header.height, preprocessing)
+    return pixels, box, decoded
+
+
+def has_colours(header: Header) -> bool:
+    """Whether the file stores colours, be they all grey."""
+    return header.mode not in {"L", "LA", *_BIT_DEPTHS} and header.format != "DICOM"
+
+
+def preview(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels, bool]:
+    """A cheap, upright, small version of a picture and whether the file was truncated.
+
+    uint8 (h, w, 3) BGR where the file has colour channels, else (h, w). A JPEG is decoded at the smallest scale
+    that leaves its longer side `at_least` pixels; every byte of it is read all the same. Other files are decoded
+    whole. At most 1024 pixels of a side are given back. Raises ImageError.
+    """
+    truncated = is_truncated(content, header)
+    colour = has_colours(header)
+    if not truncated and _suits_opencv(content, header):
+        found = _decode_with_opencv(content, header, at_least, colour)
+        if found is not None:
+            return _bounded(found), False
+    if colour:
+        pixels, cut_short = _decode_with_pillow(content, header, _to_bgr)
+        return _bounded(pixels), truncated or cut_short
+    decoded = decode(content)
+    return _bounded(decoded.pixels), decoded.truncated
+
+
+def _bounded(pixels: Pixels) -> Pixels:
+    """Small enough that statistics over it take no memory to speak of."""
+    factor = _MAX_PREVIEW / max(pixels.shape[:2])
+    if factor >= 1:
+        return pixels
+    width, height = (max(1, round(side * factor)) for side in (pixels.shape[1], pixels.shape[0]))
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

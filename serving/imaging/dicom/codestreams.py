@@ -1,0 +1,66 @@
+"""Headers of compressed frames (ITU-T T.81, T.87, T.800), checked before a decoder sees the stream."""
+
+import struct
+from collections.abc import Iterator
+
+from pydicom import uid
+
+from serving.errors import ImageError
+from serving.imaging.dicom.syntaxes import DECODERS, unsupported
+
+_MAX_SEGMENTS = 256  # of a JPEG stream before its scan
+
+
+def misfit(rows: int, columns: int) -> ImageError:
+    """The error for pixels that are not as many as the object declares."""
+    return ImageError("undecodable", f"the DICOM pixels do not fit Rows x Columns, {rows} x {columns}")
+
+
+def codestream(frame: bytes, syntax: uid.UID, rows: int, columns: int) -> bytes:
+    """The coded image of a frame, if of `rows` x `columns`: of another size it would be sheared, or fill the memory."""
+    if syntax in {uid.JPEG2000Lossless, uid.JPEG2000}:
+        start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)  # SOC, SIZ (ISO 15444-1, A.5.1); boxes of JP2 may come before
+        if start < 0 or len(frame) < start + 45:
+            raise ValueError("no JPEG 2000 codestream")
+        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
+        components, _, across, down = struct.unpack_from(">HBBB", frame, start + 40)
+        if (bottom - top, right - left, components, across, down) != (rows, columns, 1, 1, 1):
+            raise misfit(rows, columns)
+        return frame[start:]
+    for marker, payload, _ in segments(frame):
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}):  # SOF55 of JPEG-LS, SOFn
+            precision = check_frame(payload, rows, columns)
+            if DECODERS[syntax] == "pyjpegls":
+                return frame + b"\xff\xd9"  # EOI: at an end without it CharLS may look for a next bit for seconds
+            if precision != 8:
+                raise unsupported(syntax, f"is supported with 8 bits, not with {precision}")
+            return frame
+    raise ValueError("the stream has no frame header")
+
+
+def segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Marker, payload and end of each segment of a JPEG or JPEG-LS stream up to its scan (ITU-T T.81, B.1.1)."""
+    if not frame.startswith(b"\xff\xd8"):
+        raise ValueError("no JPEG stream")
+    end = 2
+    for _ in range(_MAX_SEGMENTS):
+        while frame.startswith(b"\xff\xff", end):  # fill bytes
+            end += 1
+        if len(frame) < end + 4:
+            raise ValueError("the stream ends before its scan")
+        prefix, marker, length = struct.unpack_from(">BBH", frame, end)
+        if prefix != 0xFF or length < 2:
+            raise ValueError("the stream has a broken marker")
+        start, end = end + 4, end + 2 + length
+        yield marker, frame[start:end], end
+        if marker == 0xDA:
+            return
+    raise ValueError("the stream has too many segments")
+
+
+def check_frame(payload: bytes, rows: int, columns: int) -> int:
+    """The bits of a pixel that a frame header tells (B.2.2)."""
+    precision, coded_rows, coded_columns, components = struct.unpack_from(">BHHB", payload)
+    if (coded_rows, coded_columns, components) != (rows, columns, 1):
+        raise misfit(rows, columns)
+    return int(precision)

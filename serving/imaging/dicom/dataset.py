@@ -1,0 +1,104 @@
+"""Bytes to a pydicom data set, bounded in time and memory: files come from strangers."""
+
+import io
+import logging
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pydicom
+from pydicom import uid
+from pydicom.filereader import read_dataset
+
+from serving.errors import ImageError
+
+_PREAMBLE = 128
+_PIXEL_DATA = 0x7FE00008  # and the two tags after it: float, double and integer pixel data
+_MAX_HEADER = 4 << 20  # bytes inflated for the elements around the pixels, which take a few kB in a radiograph
+_MAX_READS = 50_000  # steps of the parser, a few for each element: it is through them in less than a second
+
+# It would log a traceback for each frame that it cannot decode, and warn of invalid values by repeating them, which may
+# name a patient. The error says what is wrong.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+
+def is_dicom(content: bytes) -> bool:
+    """Whether the bytes carry the DICOM file prefix (PS3.10, 7.1)."""
+    return content[_PREAMBLE : _PREAMBLE + 4] == b"DICM"
+
+
+@contextmanager
+def faults(problem: str) -> Iterator[None]:
+    """Turn whatever broken bytes raise into an ImageError `undecodable` that begins with `problem`."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # noqa: BLE001  parsers and decoders raise whatever broken bytes lead them to
+        detail = " ".join(str(error).split("available plugins:")[-1].split())[:120] or type(error).__name__
+        raise ImageError("undecodable", f"{problem} ({detail})") from None
+
+
+def image_size(dataset: pydicom.Dataset) -> tuple[int, int]:
+    """Rows and Columns; ImageError `no_pixels` where the object holds no image."""
+    if any(dataset.get(name) is None for name in ("Rows", "Columns", "PhotometricInterpretation", "BitsStored")):
+        raise ImageError("no_pixels", "the DICOM object holds no image")
+    return int(dataset.Rows), int(dataset.Columns)
+
+
+def identifier(value: Any) -> str:
+    """A UID; empty where it is none: free text may name a patient."""
+    found = uid.UID(str(value or ""))
+    return str(found) if found.is_valid else ""
+
+
+class _Deflated(Exception):  # noqa: N818  no error: it says where the deflated data set begins
+    def __init__(self, position: int) -> None:
+        super().__init__()
+        self.position = position
+
+
+class _Source(io.BytesIO):
+    """Bytes for pydicom to parse, which has no limits of its own."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:  # it reads all that is left only to inflate it, whole
+            raise _Deflated(self.tell())
+        self._reads += 1
+        if self._reads > _MAX_READS:
+            raise ImageError("undecodable", "the DICOM object is broken (it has too many elements)")
+        return super().read(size)
+
+
+def read(content: bytes, pixel_bytes: int = 0) -> pydicom.Dataset:
+    """The data set up to its pixel data or, where `pixel_bytes` tells their size, whole."""
+    try:
+        return pydicom.dcmread(_Source(content), stop_before_pixels=not pixel_bytes)
+    except _Deflated as found:
+        return _inflated(content, found.position, pixel_bytes)
+
+
+def _inflated(content: bytes, position: int, pixel_bytes: int) -> pydicom.Dataset:
+    """The data set of a deflated object (PS3.5, A.5), inflated as far as a header and `pixel_bytes` go."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    limit = _MAX_HEADER + pixel_bytes
+    plain = inflater.decompress(content[position:], limit)
+    reached = False
+
+    def is_enough(tag: int, _vr: str | None, _length: int) -> bool:
+        nonlocal reached
+        reached = not pixel_bytes and tag >= _PIXEL_DATA
+        return reached
+
+    dataset = read_dataset(_Source(plain), is_implicit_VR=False, is_little_endian=True, stop_when=is_enough)
+    if not reached and not inflater.eof:
+        fault = "it ends early" if len(plain) < limit else "it inflates to more than a header and its image"
+        raise ImageError("undecodable", f"the DICOM object is broken ({fault})")
+    dataset.file_meta = pydicom.dcmread(io.BytesIO(content[:position])).file_meta
+    return dataset

@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.data import layout
+from pipeline.data.sources.synthetic import sample
+from pipeline.errors import InputError
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> layout.Dataset:
+    folder = tmp_path_factory.mktemp("sample") / "data"
+    sample.fill(folder, count=60)
+    return layout.read(folder)
+
+
+@pytest.fixture(scope="module")
+def thumbnails(small: layout.Dataset) -> np.ndarray:
+    """One row of 16 x 16 means for each picture, standardised."""
+    pictures = [cv2.imread(str(small.folder / file), cv2.IMREAD_GRAYSCALE) for file in small.labels["file"]]
+    rows = np.stack([cv2.resize(np.asarray(p), (16, 16), interpolation=cv2.INTER_AREA).ravel() for p in pictures])
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
+
+
+def auroc(values: np.ndarray, positive: np.ndarray) -> float:
+    ranks = pd.Series(values).rank().to_numpy()
+    hits = int(positive.sum())
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(values) - hits)))
+
+
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_workers(tmp_path: Path) -> None:
+    sample.fill(tmp_path / "one", count=20, seed=3, workers=1)
+    sample.fill(tmp_path / "three", count=20, seed=3, workers=3)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "three")
+
+
+def test_another_seed_gives_other_pictures() -> None:
+    first, second = (sample.render(seed, "thigh", "frontal").pixels for seed in (1, 2))
+    assert first.shape != second.shape or not np.array_equal(first, second)
+
+
+def test_boxes_and_types_belong_to_the_fractured_and_to_nobody_else(small: layout.Dataset) -> None:
+    fractured = small.labels["label"] == "fractured"
+    assert set(small.boxes["image_id"]) == set(small.labels["image_id"][fractured])
+    assert (small.labels["fracture_type"][fractured] != "").all()
+    assert (small.labels["fracture_type"][~fractured] == "").all()
+    assert set(small.boxes["label"]) <= set(sample.TYPES)
+
+
+def test_about_45_percent_are_fractured(small: layout.Dataset) -> None:
+    assert 0.35 <= (small.labels["label"] == "fractured").mean() <= 0.58
+
+
+def test_pictures_are_8_bit_grey_between_380_and_640_pixels(small: layout.Dataset) -> None:
+    for file in small.labels["file"]:
+        pixels = cv2.imread(str(small.folder / file), cv2.IMREAD_UNCHANGED)
+        assert pixels is not None
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 2
+        assert 380 <= max(pixels.shape) <= 640
+
+
+def test_a_patient_has_one_region_and_one_fracture_type(small: layout.Dataset) -> None:
+    pictures = small.labels["patient_id"].value_counts()
+    assert (
+        not small.labels[["patient_id", "region", "fracture_type"]].drop_duplicates()["patient_id"].duplicated().any()
+    )
+    assert 1 < pictures.max() <= 3
+
+
+def test_types_mode_has_normal_and_the_five_types(tmp_path: Path) -> None:
+    info = sample.fill(tmp_path / "data", count=40, classes="types")
+    labels = layout.read(tmp_path / "data").labels
+    assert info.classes == ("normal", "transverse", "oblique", "spiral", "comminuted", "greenstick")
+    assert set(labels["label"]) == set(info.classes)
+
+
+def test_no_two_pictures_are_near_duplicates(thumbnails: np.ndarray) -> None:
+    likeness = thumbnails @ thumbnails.T - np.eye(len(thumbnails))
+    assert likeness.max() <= 0.995
+
+
+@pytest.mark.parametrize("fracture", sample.TYPES)
+@pytest.mark.parametrize("region", sample.REGIONS)
+def test_a_fracture_changes_the_picture_most_inside_its_box(region: str, fracture: str) -> None:
+    seed = 11
+    before = sample.render(seed, region, "frontal", hardware=False)
+    after = sample.render(seed, region, "frontal", fracture, hardware=False)
+    change = np.abs(after.pixels.astype(int) - before.pixels)
+    height, width = change.shape
+    inside = np.zeros(change.shape, bool)
+    for x0, y0, x1, y1, name in after.boxes:
+        assert 0 <= x0 < x1 <= 1
+        assert 0 <= y0 < y1 <= 1
+        assert name == fracture
+        inside[int(y0 * height) : int(y1 * height) + 1, int(x0 * width) : int(x1 * width) + 1] = True
+    assert change[inside].max() > 40
+    assert change[inside].mean() > 2.5 * change[~inside].mean()
+
+
+def test_a_fracture_leaves_the_rest_of_the_picture_as_it_was() -> None:
+    before = sample.render(5, "finger", "frontal")
+    after = sample.render(5, "finger", "frontal", "transverse")
+    assert (before.laterality, before.hardware) == (after.laterality, after.hardware)
+    assert (before.pixels == after.pixels).mean() > 0.6
+
+
+@pytest.mark.parametrize("what", ["finger", "hand", "thigh", "frontal", "lateral", "hardware", "left"])
+def test_nothing_in_the_labels_predicts_the_fracture(what: str) -> None:
+    plans = sample._plan(400, 7, "binary")
+    traits = [{plan.region, plan.view, "hardware" * plan.hardware, "left" * (plan.laterality == "L")} for plan in plans]
+    fractured = np.array([plan.fracture is not None for plan in plans])
+    assert 0.4 <= auroc(np.array([what in trait for trait in traits]), fractured) <= 0.6
+
+
+@pytest.fixture(scope="module")
+def measures() -> pd.DataFrame:
+    """Simple measures of pictures of the default set."""
+    rows = []
+    for plan in sample._plan(400, 7, "binary")[:100]:
+        pixels = sample._make(plan)[1].pixels
+        height, width = pixels.shape
+        rows.append((plan.fracture is not None, pixels.mean(), pixels.std(), np.median(pixels), height, width))
+    return pd.DataFrame(rows, columns=["fractured", "mean", "contrast", "median", "height", "width"])
+
+
+@pytest.mark.parametrize("what", ["mean", "contrast", "median", "height", "width"])
+def test_no_simple_measure_predicts_the_fracture(measures: pd.DataFrame, what: str) -> None:
+    assert 0.4 <= auroc(measures[what].to_numpy(), measures["fractured"].to_numpy()) <= 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"count": 19}, "--count 19 is too small to split; give at least 20"),
+        ({"seed": -1}, "--seed -1 is negative; give 0 or more"),
+        ({"classes": "bones"}, "--classes 'bones' is not known; choose one of binary, types"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(tmp_path: Path, options: dict[str, object], line: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        sample.fill(tmp_path / "data", **options)  # type: ignore[arg-type]
+    assert str(refusal.value) == line
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_unknown_region_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="region 'skull' is not known; choose one of finger, hand"):
+        sample.render(1, "skull", "frontal")
