@@ -225,7 +225,7 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
 SLOW_FILES = (
     "test_image.py",
     "test_pipeline.py",
-    "test_packaging.py",
+    "packaging/test_bundle.py",
     "test_web.py",
     "test_aws.py",
     "test_interruptions.py",
@@ -244,4 +244,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put slow files first; pytest-randomly has shuffled the others before."""
-    items.sort(key=lambda item: SLOW_FILES.index(item.path.name) if item.path.name in SLOW_FILES else len(SLOW_FILES))
+    ranks = [f"/{name}" for name in SLOW_FILES]
+    items.sort(key=lambda item: next((i for i, name in enumerate(ranks) if str(item.path).endswith(name)), len(ranks)))

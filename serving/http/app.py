@@ -36,7 +36,7 @@ from serving.http.settings import MIB, Settings
 from serving.http.telemetry import Stopwatch, Telemetry
 from serving.predictor import RESPONSE_SCHEMA, Limits, Prediction, Predictor
 
-WEB = Path(__file__).with_name("web")
+WEB = Path(__file__).parents[1] / "web"
 PREVIEW_SIDE = 2048
 """Longest side in pixels of the preview that a browser gets of a file it cannot show itself."""
 
