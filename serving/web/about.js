@@ -18,7 +18,7 @@ export function drawAbout(body, model) {
       ["Source of the data", data.citation],
     ]),
     quality(model),
-    element("h3", {}, "What is accepted"),
+    element("h3", {}, "Accepted files"),
     facts([
       ["Files", "JPEG, PNG, BMP, TIFF, DICOM"],
       ["Size", `at most ${megabytes(model.limits.max_body_bytes)} and ${megapixels(model.limits.max_pixels)}`],
@@ -29,7 +29,7 @@ export function drawAbout(body, model) {
       ["Git commit", model.origin?.git_commit],
       ["Packaged", model.origin?.packaged_at],
       ["Quality gates", model.origin?.gates],
-      ["Promoted in spite of them", model.origin?.forced?.reason],
+      ["Reason for promoting it all the same", model.origin?.forced?.reason],
     ])),
     element("p", {}, element("a", { href: "docs" }, "Interface for programs")),
   );
@@ -45,12 +45,12 @@ function quality(model) {
   if (!rows.length) return null;
   const count = model.quality.images?.test;
   return element("section", {},
-    element("h3", {}, `How good it was in the test${count ? ` (${count} images)` : ""}`),
+    element("h3", {}, `Results on the test set${count ? ` (${count} images)` : ""}`),
     facts(rows.map(([name, { value, low, high }, words]) => [name,
       Number.isFinite(low) && Number.isFinite(high)
         ? `${words(value)} (95\u00a0% interval ${words(low)} to ${words(high)})`
         : words(value)])),
     model.recalibrated && element("p", { class: "hint" },
-      `Thresholds were fitted anew on ${model.recalibrated.images} images of another site; these figures are older.`),
+      `Thresholds were recalibrated on ${model.recalibrated.images} images from another site; these results are older.`),
   );
 }

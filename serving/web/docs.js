@@ -33,7 +33,7 @@ async function show() {
     facts([["Version", version], ["Licence", license?.name], ["OpenAPI", description.openapi]]),
     keys(description, find),
     element("h2", {}, "Addresses"),
-    operations.length === 0 && element("p", {}, "The description names no address."),
+    operations.length === 0 && element("p", {}, "The description lists no endpoints."),
     ...operations.map((operation) => drawOperation(operation, find, description)),
     schemas.length > 0 && element("h2", {}, "Objects"),
     ...schemas.map(([name, schema]) => element("section", { class: "card", id: schemaId(name) },
@@ -92,7 +92,7 @@ function drawBody(body, find) {
   const kinds = Object.entries(body.content ?? {});
   const form = kinds.map(([kind, { schema }]) => [kind, find(schema)]).find(([, schema]) => schema?.properties);
   return element("div", { class: "body" },
-    element("p", { class: "label" }, `Body${body.required ? "" : " (may be left out)"}`),
+    element("p", { class: "label" }, `Body${body.required ? "" : " (optional)"}`),
     body.description && element("p", {}, ...rich(body.description)),
     element("p", {}, ...join(kinds.map(([kind]) => element("code", {}, kind)))),
     form && table("Fields of the form", ["Field", "Type"], Object.entries(form[1].properties).map(([name, schema]) => [

@@ -1,40 +1,40 @@
-// Everything the page says about numbers and faults, in plain words.
+// Everything the page says about numbers and errors, in plain words.
 
 const SPACE = "\u00a0"; // the space before a unit never breaks a line
 
-// One entry for each code of serving/http/problems.py, and for what only a browser meets.
-// `again`: whether sending the same image once more may help.
+// One entry per code of serving/http/problems.py, and for errors that only a browser meets.
+// `again`: whether sending the same image again may help.
 export const PROBLEMS = {
   missing_image: { title: "No image arrived", advice: "Open the image again.", again: true },
   malformed_multipart: {
     title: "The image arrived incomplete",
-    advice: "Send it again. If that fails too, something between this page and the service changes what is sent.",
+    advice: "Send it again. If that fails too, something between this page and the service alters the data.",
     again: true,
   },
   invalid_parameter: {
     title: "The service did not understand this page",
-    advice: "The page and the service are probably of different versions. Reload the page.",
+    advice: "The page and the service probably have different versions. Reload the page.",
   },
-  empty: { title: "The file is empty", advice: "It holds no byte. Export or copy the image again." },
+  empty: { title: "The file is empty", advice: "Export or copy the image again." },
   unauthorized: {
     title: "An API key is needed",
-    advice: "Enter the key that you were given for this service.",
+    advice: "Enter the key you were given for this service.",
     again: true,
   },
   not_found: {
     title: "The service has no such address",
-    advice: "The page and the service are probably of different versions. Reload the page.",
+    advice: "The page and the service probably have different versions. Reload the page.",
   },
   method_not_allowed: {
     title: "The service refused the request",
-    advice: "The page and the service are probably of different versions. Reload the page.",
+    advice: "The page and the service probably have different versions. Reload the page.",
   },
   request_timeout: {
     title: "Sending took too long",
     advice: "The connection is slow or was interrupted. Try again, or send a smaller image.",
     again: true,
   },
-  body_too_large: { title: "The file is too large", advice: "Export it smaller, for instance as a compressed JPEG." },
+  body_too_large: { title: "The file is too large", advice: "Export a smaller file, for example a compressed JPEG." },
   too_many_pixels: { title: "The image has too many pixels", advice: "Export it at a lower resolution." },
   too_many_files: { title: "Too many files at once", advice: "Open fewer images at a time." },
   unsupported_media_type: {
@@ -42,53 +42,53 @@ export const PROBLEMS = {
     advice: "Use JPEG, PNG, BMP, TIFF or DICOM.",
   },
   unsupported_format: {
-    title: "This is no image the service can read",
-    advice: "Use JPEG, PNG, BMP, TIFF or DICOM. Photographs in HEIC and pages in PDF have to be converted first.",
+    title: "The service cannot read this file",
+    advice: "Use JPEG, PNG, BMP, TIFF or DICOM. Convert HEIC photographs and PDF pages first.",
   },
   undecodable: {
     title: "The image is damaged",
-    advice: "The file cannot be decoded. Export or copy it again from where it comes.",
+    advice: "The file cannot be decoded. Export or copy it again from its source.",
   },
   no_pixels: {
     title: "The DICOM file holds no image",
-    advice: "Some objects of a study hold reports or settings only. Open the one with the radiograph.",
+    advice: "Some objects of a study hold only reports or settings. Open the one with the radiograph.",
   },
   unsupported_dicom: {
     title: "This kind of DICOM file is not supported",
-    advice: "Export the radiograph as an uncompressed or JPEG compressed DICOM image, or as PNG.",
+    advice: "Export the radiograph as an uncompressed or JPEG-compressed DICOM image, or as PNG.",
   },
-  too_small: { title: "The image is too small", advice: "Bones cannot be seen in it. Open it in its full size." },
+  too_small: { title: "The image is too small", advice: "Bones cannot be seen at this size. Open the full-size image." },
   too_many_frames: {
     title: "The file holds several images",
-    advice: "Export the frames or pages one by one and open the one you want to ask about.",
+    advice: "Export the frames or pages one by one and open the one you need.",
   },
   colour_photograph: {
     title: "This is a colour photograph",
-    advice: "Only radiographs are answered. When you photograph a film, fill the picture with it and avoid coloured light.",
+    advice: "Only radiographs get an answer. When you photograph a film, fill the picture with it and avoid coloured light.",
   },
   blank: { title: "The image is blank", advice: "It shows a single shade of grey. Check the export." },
   not_a_radiograph: {
     title: "This does not look like the radiographs the model knows",
-    advice: "No answer is given rather than a guess. The model knows certain body parts and views only; see About the model.",
+    advice: "The model gives no answer rather than a guess. It knows only some body parts and views; see About the model.",
   },
   internal: {
     title: "The service has failed",
-    advice: "This is no fault of the image. Try again; if it stays, report the request number to whoever runs the service.",
+    advice: "The image is not the cause. Try again. If the error persists, report the request number to whoever runs the service.",
     again: true,
   },
-  overloaded: { title: "The service is busy", advice: "It has more to do than it can. Try again in a minute.", again: true },
+  overloaded: { title: "The service is busy", advice: "It has too many requests. Try again in a minute.", again: true },
   timeout: { title: "The answer took too long", advice: "The service may be busy. Try again.", again: true },
   network: {
     title: "The service cannot be reached",
-    advice: "Check the connection to the network. Nothing was lost: the image is still here.",
+    advice: "Check the network connection. Nothing was lost: the image is still here.",
     again: true,
   },
   unreadable: {
     title: "The answer cannot be read",
-    advice: "Something other than the service has answered, perhaps a login page of the network. Reload the page.",
+    advice: "Something other than the service answered, perhaps the network's login page. Reload the page.",
     again: true,
   },
-  folder: { title: "Folders cannot be opened", advice: "Open the folder and drop the images that lie in it." },
+  folder: { title: "Folders cannot be opened", advice: "Open the folder and drop the images in it." },
 };
 
 // Title, advice and the service's own words for an error (api.js, ServiceError).
@@ -107,7 +107,7 @@ export const SUSPICION = {
   high: { rank: 2, short: "High", words: "High suspicion" },
 };
 
-// A share as whole per cent; certainty is never claimed. `short` is for a column of figures.
+// A share as a whole percentage; certainty is never claimed. `short` is for a column of numbers.
 export function percent(share, short = false) {
   if (share > 0 && share < 0.01) return short ? `<${SPACE}1${SPACE}%` : `under${SPACE}1${SPACE}%`;
   if (share < 1 && share > 0.99) return short ? `>${SPACE}99${SPACE}%` : `over${SPACE}99${SPACE}%`;
@@ -124,10 +124,10 @@ export function inHundred(probability) {
   return `${among}, about ${fractured} ${fractured === 1 ? "shows" : "show"} a fracture and ${rest} ${rest === 1 ? "does" : "do"} not.`;
 }
 
-// How firm the answer is, from the distance between probability and threshold.
+// A note where the probability lies so close to the threshold that the label could change.
 export function firmness(probability, threshold) {
   return Math.abs(probability - threshold) < 0.05
-    ? "The probability lies close to the threshold: a slightly different exposure could turn the answer."
+    ? "The probability is close to the threshold: a slightly different exposure could change the label."
     : "";
 }
 

@@ -32,7 +32,7 @@ function heading(item) {
 
 function reading(item) {
   const words = {
-    waiting: "Waiting for the images before it.",
+    waiting: "Waiting for earlier images.",
     reading: "The model is reading the image.",
     busy: "The service is busy. The image will be sent again in a moment.",
   }[item.state];
@@ -66,9 +66,9 @@ function answered(item, actions) {
       element("span", { class: "number" }, percent(answer.probability)), " probability of a fracture"),
     scale(answer, model),
     element("p", { class: "plain" }, inHundred(answer.probability), " ",
-      element("span", { class: "hint" }, "This holds for images like those the model was tested on."), " ",
+      element("span", { class: "hint" }, "This holds for images like those of the test set."), " ",
       firmness(answer.probability, answer.threshold)),
-    !item.heatmap && element("p", { class: "hint" }, "The answer points to no place in the image, so there is no heatmap."),
+    !item.heatmap && element("p", { class: "hint" }, "The model found no suspicious region, so there is no heatmap."),
     notes.length > 0 && element("section", { class: "warnings", "aria-label": "Warnings" },
       element("ul", {}, ...notes)),
     Object.keys(answer.probabilities).length > 2 && classes(answer.probabilities),
@@ -113,7 +113,7 @@ function marks(answer, model) {
   const points = Object.entries(POINTS)
     .map(([key, point]) => ({ key, ...point, at: model?.operating_points?.[key] }))
     .filter(({ at }) => Number.isFinite(at) && at <= 1);
-  const threshold = { key: "threshold", name: "Threshold of the answer", shape: "line", at: answer.threshold };
+  const threshold = { key: "threshold", name: "Threshold of the label", shape: "line", at: answer.threshold };
   return [...points, threshold].sort((one, other) => one.at - other.at);
 }
 
@@ -121,7 +121,7 @@ function legend(answer, model) {
   const drawn = marks(answer, model);
   const lowest = drawn.find(({ key }) => key !== "threshold")?.key;
   const meaning = (key) => {
-    if (key === "threshold") return "From here on the answer reads “Fracture detected”.";
+    if (key === "threshold") return "From here on the label is “Fracture detected”.";
     return key === lowest ? "From here on a fracture is possible: look closely." : "From here on a fracture is likely.";
   };
   const missing = Object.entries(POINTS).filter(([key]) => model?.operating_points?.[key] > 1);
@@ -136,7 +136,7 @@ function legend(answer, model) {
 function tested({ key, figure, found }, model) {
   // Figures of the points hold only as long as nobody has moved them to another site's images.
   const value = model?.recalibrated ? null : model?.quality?.test?.[`at_${key}`]?.[figure]?.value;
-  return Number.isFinite(value) ? `In the test ${percent(value)} of the ${found}.` : "";
+  return Number.isFinite(value) ? `On the test set: ${percent(value)} of the ${found}.` : "";
 }
 
 function classes(probabilities) {
