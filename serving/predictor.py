@@ -100,8 +100,8 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Looked:
-    """An image that may be answered: the network's input, uint8 (size, size), and what was found on the way to it."""
+class PreparedImage:
+    """An image that may be answered: the network's input, uint8 (size, size), and what was measured on the way."""
 
     pixels: Pixels
     place: Letterbox
@@ -131,15 +131,15 @@ class Predictor:
         """The answer for one image file's bytes.
 
         Raises ImageError: whatever `decode.decode` raises, and `too_small`, `too_many_frames`,
-        `colour_photograph`, `blank` or `not_a_radiograph` for what is no radiograph.
+        `colour_photograph`, `blank` or `not_a_radiograph` for other pictures.
         """
-        return self.conclude(self.look(content))
+        return self.infer(self.prepare(content))
 
-    def look(self, content: bytes) -> Looked:
-        """Everything before the network: decode an image file's bytes, and refuse what is no radiograph.
+    def prepare(self, content: bytes) -> PreparedImage:
+        """Everything before the network: decode an image file's bytes, and refuse what is not a radiograph.
 
-        Raises ImageError as `predict` does. Looking at a few images and then concluding on them keeps code and tables
-        in the processor's caches, which a network's weights drive out.
+        Raises ImageError as `predict` does. Preparing a few images before the network runs on them is faster: its
+        weights drive the decoder's code and tables out of the processor's caches.
         """
         header = decode.inspect(content, self._limits.max_pixels)
         guard.check_header(header, self._limits.max_frames)
@@ -149,32 +149,34 @@ class Predictor:
         guard.check_contrast(decoded)
         distance = float(self.bundle.reference.distance(texture(pixels)[np.newaxis])[0])
         guard.check_distance(distance, self.bundle.manifest.guard.limit, decoded.truncated)
-        return Looked(pixels, place, decoded, distance, input_statistics(pixels), hashlib.sha256(content).hexdigest())
+        return PreparedImage(
+            pixels, place, decoded, distance, input_statistics(pixels), hashlib.sha256(content).hexdigest()
+        )
 
-    def conclude(self, looked: Looked) -> Prediction:
-        """Run the network on what was looked at, and say what follows."""
-        outputs = self._network(looked.pixels)
+    def infer(self, prepared: PreparedImage) -> Prediction:
+        """Run the network on a prepared image and turn its scores into an answer."""
+        outputs = self._network(prepared.pixels)
         manifest, decision = self.bundle.manifest, self.bundle.decision
         probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]
         fracture = float(1 - probabilities[0])
-        header = looked.decoded.header
+        header = prepared.decoded.header
         return Prediction(
             label=decision.label(fracture),
             probability=fracture,
             threshold=decision.threshold,
             suspicion=decision.suspicion(fracture),
             probabilities=dict(zip(manifest.classes, map(float, probabilities), strict=True)),
-            warnings=tuple(self._notes(looked)),
-            sha256=looked.sha256,
+            warnings=tuple(self._notes(prepared)),
+            sha256=prepared.sha256,
             width=header.width,
             height=header.height,
             sop_instance_uid=header.sop_instance_uid,
-            distance=looked.distance,
-            inputs=looked.inputs,
+            distance=prepared.distance,
+            inputs=prepared.inputs,
             signed=outputs[MAP][0],
-            place=looked.place,
-            canvas=looked.pixels,
-            pixels=looked.decoded.pixels,
+            place=prepared.place,
+            canvas=prepared.pixels,
+            pixels=prepared.decoded.pixels,
         )
 
     def warm_up(self) -> None:
@@ -182,8 +184,8 @@ class Predictor:
         size = self.bundle.preprocessing.image_size
         self._network(np.zeros((size, size), np.uint8))
 
-    def _notes(self, looked: Looked) -> list[Note]:
-        decoded, size = looked.decoded, self.bundle.preprocessing.image_size
+    def _notes(self, prepared: PreparedImage) -> list[Note]:
+        decoded, size = prepared.decoded, self.bundle.preprocessing.image_size
         header = decoded.header
         notes = []
         if self.bundle.manifest.trained_on.synthetic:
@@ -199,9 +201,9 @@ class Predictor:
             notes.append(Note("first_frame", "The file holds several frames; only the first one was read."))
         if max(header.width, header.height) < size:
             notes.append(Note("low_resolution", f"The image is smaller than the {size} pixels that the model sees."))
-        if looked.distance > self.bundle.manifest.guard.unusual:
+        if prepared.distance > self.bundle.manifest.guard.unusual:
             notes.append(Note("unusual", "The image is unlike most of the radiographs that the model was trained on."))
-        outside = self.bundle.reference.outside(looked.inputs)
+        outside = self.bundle.reference.outside(prepared.inputs)
         if outside:
             found = "; ".join(
                 f"{INPUT_MEANINGS[name]} {value:.3g} ({low:.3g} to {high:.3g})" for name, value, low, high in outside

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import cv2
 
 from serving.errors import ImageError
-from serving.predictor import Looked, Prediction, Predictor
+from serving.predictor import Prediction, Predictor, PreparedImage
 
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom", ".dic",
@@ -151,24 +151,24 @@ def score(
 
 
 def _score_chunk(predictor: Predictor, files: Sequence[File], keep: Callable[[File, Prediction], T]) -> list[Answer[T]]:
-    """Look at all files first and conclude on them then (`Predictor.look`), a few large images at a time."""
+    """Prepare all files first, then run the network on them (`Predictor.prepare`); large images a few at a time."""
     answers: list[Answer[T]] = []
-    held: list[tuple[File, Looked | ImageError]] = []
+    held: list[tuple[File, PreparedImage | ImageError]] = []
     pixels = 0
     for file in files:
-        looked = _tried(lambda path: predictor.look(read(path)), file.path)
-        held.append((file, looked))
-        pixels += 0 if isinstance(looked, ImageError) else looked.decoded.pixels.size
+        prepared = _tried(lambda path: predictor.prepare(read(path)), file.path)
+        held.append((file, prepared))
+        pixels += 0 if isinstance(prepared, ImageError) else prepared.decoded.pixels.size
         if pixels > _MOST_PIXELS:
-            answers += _concluded(predictor, held, keep)
+            answers += _inferred(predictor, held, keep)
             held, pixels = [], 0
-    return answers + _concluded(predictor, held, keep)
+    return answers + _inferred(predictor, held, keep)
 
 
-def _concluded(
-    predictor: Predictor, held: Sequence[tuple[File, Looked | ImageError]], keep: Callable[[File, Prediction], T]
+def _inferred(
+    predictor: Predictor, held: Sequence[tuple[File, PreparedImage | ImageError]], keep: Callable[[File, Prediction], T]
 ) -> list[Answer[T]]:
-    found = [seen if isinstance(seen, ImageError) else _tried(predictor.conclude, seen) for _, seen in held]
+    found = [image if isinstance(image, ImageError) else _tried(predictor.infer, image) for _, image in held]
     return [
         Answer(file, None, one) if isinstance(one, ImageError) else Answer(file, keep(file, one), None)
         for (file, _), one in zip(held, found, strict=True)

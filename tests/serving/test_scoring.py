@@ -130,16 +130,16 @@ class Double:
 
     def warm_up(self) -> None: ...
 
-    def look(self, content: bytes) -> Any:
+    def prepare(self, content: bytes) -> Any:
         self.started += 1
         self.waiting += 1
         self.most_waiting = max(self.waiting, self.most_waiting)
         pixels = SimpleNamespace(size=self.pixels)
         return SimpleNamespace(content=content, decoded=SimpleNamespace(pixels=pixels))
 
-    def conclude(self, looked: Any) -> Any:
+    def infer(self, prepared: Any) -> Any:
         self.waiting -= 1
-        return self.answer(looked.content)
+        return self.answer(prepared.content)
 
 
 def _files(folder: Path, count: int) -> list[File]:
