@@ -91,7 +91,7 @@ OTHERWISE: Mapping[str, Callable[[Pixels], bytes]] = {
 def tell_of_radiographs(opened: Bundle, data: Prepared) -> None:
     """Print how many images of the test part are refused, and how many get a warning, by their distance."""
     found, limits = distances(opened, data, "test"), opened.manifest.guard
-    print(f"test part of {data.dataset['name']}, refused: {share(int((found > limits.limit).sum()), len(found))}")
+    print(f"test part of {data.dataset.name}, refused: {share(int((found > limits.limit).sum()), len(found))}")
     print(f"  refused or called unusual: {share(int((found > limits.unusual).sum()), len(found))}")
 
 

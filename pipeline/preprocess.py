@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from pipeline import params
+from pipeline.artifacts import Artifacts, DatasetRecord, PreparedRecord
 from pipeline.data import layout
 from pipeline.data.layout import Dataset
 from pipeline.data.prepared import NOT_SLICES
 from pipeline.data.split import PARTS, split
 from pipeline.errors import InputError, exit_with_line
-from pipeline.files import atomic_folder, write_json, write_text
+from pipeline.files import atomic_folder, write_text
 from pipeline.params import PreprocessParams
 from pipeline.progress import progress_bar
 from serving.errors import ImageError
@@ -146,32 +147,29 @@ def preprocess(data: Dataset, table: pd.DataFrame, options: PreprocessParams, fo
     hashed = result.assign(sha256=table["sha256"])
     write_text(folder / "split.csv", result.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "boxes.csv", canvas_boxes(data, result).to_csv(index=False, lineterminator="\n"))
-    meta = {
-        "classes": list(data.info.classes),
-        "preprocessing": preprocessing.to_dict(),
-        "dataset": {
-            "name": data.info.name,
-            "version": data.info.version,
-            "source": data.info.source,
-            "licence": data.info.licence,
-            "citation": data.info.citation,
-        },
-        "data_hash": content_hash(hashed, ["image_id", "label", "sha256"]),
-        "split_hash": content_hash(hashed, ["sha256", "part"]),
-        "test_hash": content_hash(hashed[hashed["part"] == "test"], ["sha256", "label"]),
-    }
-    write_json(folder / "prepared.json", meta)
+    info = data.info
+    record = PreparedRecord(
+        classes=info.classes,
+        preprocessing=preprocessing.to_dict(),
+        dataset=DatasetRecord(
+            name=info.name, version=info.version, source=info.source, licence=info.licence, citation=info.citation
+        ),
+        data_hash=content_hash(hashed, ["image_id", "label", "sha256"]),
+        split_hash=content_hash(hashed, ["sha256", "part"]),
+        test_hash=content_hash(hashed[hashed["part"] == "test"], ["sha256", "label"]),
+    )
+    record.write(folder / "prepared.json")
     return result
 
 
 def main() -> None:
     """Read data/ and reports/images.csv, write prepared/."""
-    options = params.load().preprocess
-    data = layout.read(Path("data"))
-    source = Path("reports/images.csv")
-    table = read_image_table(source)
-    check_image_table(source, table, data)
-    with atomic_folder(Path("prepared")) as folder:
+    paths = Artifacts()
+    options = params.load(paths.params).preprocess
+    data = layout.read(paths.data)
+    table = read_image_table(paths.images)
+    check_image_table(paths.images, table, data)
+    with atomic_folder(paths.prepared) as folder:
         result = preprocess(data, table, options, folder)
     for part in PARTS:
         chosen = result[result["part"] == part]

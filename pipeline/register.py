@@ -2,54 +2,43 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when MLflow imports it
 
 import numpy as np
 import pandas as pd
 
 from pipeline import params
+from pipeline.artifacts import Artifacts, Metrics, PreparedRecord, Registration, TrainingRecord
 from pipeline.errors import InputError, exit_with_line
-from pipeline.files import git_commit, read_json, sha256_file, write_json
+from pipeline.evaluation import operating_points
+from pipeline.files import git_commit, sha256_file
 from pipeline.params import Params
 from pipeline.quiet import quiet_import
 from pipeline.registry import mlflow as tracking
 from pipeline.registry import promotion
-
-_ARTIFACTS = (
-    "params.yaml",
-    "build/decision.json",
-    "build/reference.npz",
-    "build/model/training.json",
-    "reports/metrics.json",
-    "reports/slices.csv",
-    "reports/history.csv",
-    "reports/validation.json",
-)
-"""Files kept with the run. The gallery and the predictions stay out: they show and name patients' images."""
-PACKAGED = (
-    "build/decision.json",
-    "build/reference.npz",
-    "build/model/training.json",
-    "reports/metrics.json",
-    "reports/slices.csv",
-)
-"""Those that packaging needs, kept under `package_folder`: one run may be evaluated, and registered, more than once."""
+from serving.decision import Decision
 
 
-def content_hash(training: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+def packaged(paths: Artifacts) -> list[Path]:
+    """Files that packaging needs, kept under `package_folder`: one run may be evaluated, and registered, repeatedly."""
+    return [paths.decision, paths.reference, paths.training, paths.metrics, paths.slices]
+
+
+def _kept(paths: Artifacts) -> list[Path]:
+    """Files kept with the run. The gallery and the predictions stay out: they show and name patients' images."""
+    return [paths.params, *packaged(paths), paths.history, paths.validation]
+
+
+def content_hash(training: TrainingRecord, decision: Decision) -> str:
     """What makes two models the same: weights, classes, preprocessing and decision; hex sha256."""
-    parts = {key: training[key] for key in ("weights_sha256", "classes", "preprocessing")}
-    return hashlib.sha256(json.dumps([parts, decision], sort_keys=True).encode()).hexdigest()
+    parts = training.model_dump(mode="json", include={"weights_sha256", "classes", "preprocessing"})
+    return hashlib.sha256(json.dumps([parts, decision.to_dict()], sort_keys=True).encode()).hexdigest()
 
 
 def package_folder(content: str) -> str:
-    """Where among a run's artifacts the files of PACKAGED lie for the version with this content hash."""
+    """Where among a run's artifacts the files of `packaged` lie for the version with this content hash."""
     return f"package/{content[:16]}"
 
 
@@ -57,10 +46,10 @@ def package_folder(content: str) -> str:
 class Candidate:
     """All that is registered, read from the files of the stages before."""
 
-    root: Path
-    training: dict[str, Any]
-    metrics: dict[str, Any]
-    decision: dict[str, Any]
+    paths: Artifacts
+    training: TrainingRecord
+    metrics: Metrics
+    decision: Decision
     history: pd.DataFrame
     options: Params
 
@@ -70,20 +59,21 @@ class Candidate:
         with quiet_import():
             from pipeline.training import architectures  # noqa: PLC0415  brings Keras, which takes seconds
 
-        missing = [name for name in (*_ARTIFACTS, "reports/plots") if not (root / name).exists()]
+        paths = Artifacts(root)
+        missing = [path for path in (*_kept(paths), paths.plots) if not path.exists()]
         if missing:
-            raise InputError(f"{root / missing[0]}: not found; `dvc repro` writes it")
-        metrics = read_json(root / "reports/metrics.json", ("test", "hashes", "weights_sha256"))
-        training = architectures.read_training(root / "build/model")
-        if metrics["weights_sha256"] != training["weights_sha256"]:
-            raise InputError("reports/metrics.json: belongs to another model; run `dvc repro evaluate`")
+            raise InputError(f"{missing[0]}: not found; `dvc repro` writes it")
+        metrics = Metrics.read(paths.metrics)
+        training = architectures.read_training(paths.model)
+        if metrics.weights_sha256 != training.weights_sha256:
+            raise InputError(f"{paths.metrics}: belongs to another model; run `dvc repro evaluate`")
         return cls(
-            root=root,
+            paths=paths,
             training=training,
             metrics=metrics,
-            decision=read_json(root / "build/decision.json", ("calibration", "threshold", "operating_points")),
-            history=_read_history(root / "reports/history.csv"),
-            options=params.load(root / "params.yaml"),
+            decision=operating_points.read(paths.decision),
+            history=_read_history(paths.history),
+            options=params.load(paths.params),
         )
 
     def content_hash(self) -> str:
@@ -91,8 +81,8 @@ class Candidate:
         return content_hash(self.training, self.decision)
 
     def flat_metrics(self) -> dict[str, float]:
-        """Test figures under names MLflow takes: test_auroc, test_auroc_low, test_at_threshold_f1, ..."""
-        return {**_flatten("test", self.metrics["test"]), **_flatten("validation", self.metrics.get("validation", {}))}
+        """Metrics under names that MLflow takes (`Metrics.flat`)."""
+        return self.metrics.flat()
 
     def flat_params(self) -> dict[str, Any]:
         """params.yaml as section.key pairs."""
@@ -103,16 +93,16 @@ class Candidate:
         """What an auditor asks a version for."""
         return {
             "content_hash": self.content_hash(),
-            "architecture": self.training["architecture"],
-            "classes": ", ".join(self.training["classes"]),
-            "data_hash": self.training["data_hash"],
-            "split_hash": self.training["split_hash"],
-            "test_hash": self.metrics["hashes"]["test"],
-            "test_auroc": str(self.metrics["test"]["auroc"]["value"]),
-            "dataset": _dataset_name(self.root),
-            "data_dvc_sha256": _hash_or_unknown(self.root / "data.dvc"),
-            "dvc_lock_sha256": _hash_or_unknown(self.root / "dvc.lock"),
-            "git_commit": git_commit(self.root),
+            "architecture": self.training.architecture,
+            "classes": ", ".join(self.training.classes),
+            "data_hash": self.training.data_hash,
+            "split_hash": self.training.split_hash,
+            "test_hash": self.metrics.hashes.test,
+            "test_auroc": str(self.metrics.test.auroc.value),
+            "dataset": _dataset_name(self.paths),
+            "data_dvc_sha256": _hash_or_unknown(self.paths.root / "data.dvc"),
+            "dvc_lock_sha256": _hash_or_unknown(self.paths.root / "dvc.lock"),
+            "git_commit": git_commit(self.paths.root),
         }
 
 
@@ -126,21 +116,13 @@ def _read_history(path: Path) -> pd.DataFrame:
     return history
 
 
-def _dataset_name(root: Path) -> str:
-    meta = read_json(root / "prepared/prepared.json")["dataset"]
-    return f"{meta['name']} {meta['version']}"
+def _dataset_name(paths: Artifacts) -> str:
+    dataset = PreparedRecord.read(paths.prepared / "prepared.json").dataset
+    return f"{dataset.name} {dataset.version}"
 
 
 def _hash_or_unknown(path: Path) -> str:
     return sha256_file(path) if path.is_file() else "unknown"
-
-
-def _flatten(prefix: str, value: Any) -> dict[str, float]:
-    if isinstance(value, dict):
-        name = prefix.removesuffix("_value")
-        parts = (_flatten(f"{name}_{key}" if key != "value" else name, item) for key, item in value.items())
-        return {key: number for part in parts for key, number in part.items()}
-    return {} if value is None else {prefix: float(value)}
 
 
 def complete_run(mlflow: Any, candidate: Candidate) -> str:
@@ -149,9 +131,9 @@ def complete_run(mlflow: Any, candidate: Candidate) -> str:
     What got through live is not logged twice.
     """
     client = mlflow.MlflowClient()
-    run = _existing_run(mlflow, candidate.training.get("run_id", ""))
+    run = _existing_run(mlflow, candidate.training.run_id)
     if run is None:
-        run = client.create_run(tracking.experiment_id(mlflow), run_name=candidate.training["architecture"])
+        run = client.create_run(tracking.experiment_id(mlflow), run_name=candidate.training.architecture)
     run_id = str(run.info.run_id)
     missing = {key: value for key, value in candidate.flat_params().items() if key not in run.data.params}
     tracking.log_params(mlflow, run_id, missing)
@@ -160,21 +142,21 @@ def complete_run(mlflow: Any, candidate: Candidate) -> str:
         new = {name: value for name, value in row.items() if not _is_logged(client, run, name, step)}
         if new:
             tracking.log_metrics(mlflow, run_id, new, step)
-    tracking.log_metrics(mlflow, run_id, candidate.flat_metrics(), candidate.training["best_epoch"])
+    tracking.log_metrics(mlflow, run_id, candidate.flat_metrics(), candidate.training.best_epoch)
     for name, value in candidate.tags().items():
         client.set_tag(run_id, name, value)
-    for name in _ARTIFACTS:
-        if (candidate.root / name).is_file():
-            client.log_artifact(run_id, str(candidate.root / name), str(Path(name).parent.name or "files"))
-    for path in sorted((candidate.root / "reports/plots").glob("*.png")):
+    for path in _kept(candidate.paths):
+        if path.is_file():
+            client.log_artifact(run_id, str(path), path.relative_to(candidate.paths.root).parent.name or "files")
+    for path in sorted(candidate.paths.plots.glob("*.png")):
         client.log_artifact(run_id, str(path), "plots")
     return run_id
 
 
 def keep_for_packaging(client: Any, candidate: Candidate, run_id: str) -> None:
-    """Log the files of PACKAGED; again for a known version: a newer evaluation may have measured its reference anew."""
-    for name in PACKAGED:
-        client.log_artifact(run_id, str(candidate.root / name), package_folder(candidate.content_hash()))
+    """Log the files of `packaged`; again for a known version: a newer evaluation may have another reference."""
+    for path in packaged(candidate.paths):
+        client.log_artifact(run_id, str(path), package_folder(candidate.content_hash()))
 
 
 def _existing_run(mlflow: Any, run_id: str) -> Any | None:
@@ -203,8 +185,8 @@ def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
     keras.utils.disable_interactive_logging()  # MLflow tries the input example out, with a progress bar
     from pipeline.training import architectures  # noqa: PLC0415
 
-    model, _ = architectures.load_trained(candidate.root / "build/model")
-    size = int(candidate.training["image_size"])
+    model, _ = architectures.load_trained(candidate.paths.model)
+    size = candidate.training.image_size
     # A grey ramp: a registry is no place for a patient's pixels.
     ramp = np.tile(np.linspace(0, 255, size, dtype=np.uint8), (size, 1))[np.newaxis, ..., np.newaxis]
     signature = mlflow.models.infer_signature(ramp, model.predict(ramp, verbose=0))
@@ -221,7 +203,7 @@ def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
     return str(info.registered_model_version)
 
 
-def register(mlflow: Any, candidate: Candidate) -> dict[str, Any]:
+def register(mlflow: Any, candidate: Candidate) -> Registration:
     """Complete the run, make the version unless the same model has one, set tags and the challenger's alias."""
     client = mlflow.MlflowClient()
     options = candidate.options.register_
@@ -242,34 +224,34 @@ def register(mlflow: Any, candidate: Candidate) -> dict[str, Any]:
         client.set_model_version_tag(name, version, key, value)
     if not gates.reasons:
         client.set_registered_model_alias(name, promotion.CHALLENGER, version)
-    return {
-        "model": name,
-        "version": version,
-        "run_id": run_id,
-        "new": known is None,
-        "gates": gates.verdict,
-        "comparison": gates.comparison,
-        "content_hash": candidate.content_hash(),
-    }
+    return Registration(
+        model=name,
+        version=version,
+        run_id=run_id,
+        new=known is None,
+        gates=gates.verdict,
+        comparison=gates.comparison,
+        content_hash=candidate.content_hash(),
+    )
 
 
 def main() -> None:
     """Read build/ and reports/, write reports/registration.json; MLflow has to answer."""
     candidate = Candidate.read(Path())
     result = tracking.require(lambda mlflow: register(mlflow, candidate))
-    write_json(Path("reports/registration.json"), result)
-    state = "registered" if result["new"] else "already registered"
-    print(f"{result['model']} version {result['version']} {state}; gates {result['gates']}; {result['comparison']}")
+    result.write(candidate.paths.registration)
+    state = "registered" if result.new else "already registered"
+    print(f"{result.model} version {result.version} {state}; gates {result.gates}; {result.comparison}")
     print(next_step(result))
 
 
-def next_step(result: Mapping[str, Any]) -> str:
+def next_step(result: Registration) -> str:
     """What a person can do with a version that was registered, as a line."""
-    if result["gates"] == promotion.PASSED:
+    if result.gates == promotion.PASSED:
         return "it is the challenger; promote it with `fracture promote` or in the MLflow UI (`make mlflow`)"
     return (
         "improve it (params.yaml, docs/training.md), or promote it in spite of its gates: "
-        f"fracture promote {result['version']} --force --reason '...'"
+        f"fracture promote {result.version} --force --reason '...'"
     )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from pipeline.quiet import quiet_import
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
 with quiet_import():
     import keras
 import numpy as np
@@ -19,10 +18,11 @@ import pandas as pd
 import psutil
 
 from pipeline import params
+from pipeline.artifacts import Artifacts, TrainingRecord
 from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError, exit_with_line
-from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_json, write_text
+from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
 from pipeline.params import Augmentation, TrainParams
 from pipeline.registry.mlflow import Mirror
 from pipeline.training import architectures, checkpoints, leakage
@@ -298,33 +298,33 @@ def watch_dvc() -> None:
 def write_model(model: keras.Model, state: State, data: Prepared, options: TrainParams, folder: Path) -> None:
     """Write model.keras, without the optimizer's state, and training.json into `folder`."""
     keras.Model(model.input, model.output, name=model.name).save(folder / "model.keras")
-    facts = {
-        "architecture": options.architecture,
-        "classes": list(data.classes),
-        "image_size": data.preprocessing.image_size,
-        "preprocessing": data.preprocessing.to_dict(),
-        "model_sha256": sha256_file(folder / "model.keras"),
-        "weights_sha256": architectures.weights_hash(model),
-        "parameters": model.count_params(),
-        "epochs": state.epoch,
-        "best_epoch": state.best_epoch,
-        "data_hash": data.data_hash,
-        "split_hash": data.split_hash,
-        "test_hash": data.test_hash,
-        "dataset": data.dataset,
-        "regions": _seen(data, "region"),
-        "views": _seen(data, "view"),
-        "run_id": state.run_id,
-    }
-    write_json(folder / "training.json", facts)
+    record = TrainingRecord(
+        architecture=options.architecture,
+        classes=data.classes,
+        image_size=data.preprocessing.image_size,
+        preprocessing=data.preprocessing.to_dict(),
+        model_sha256=sha256_file(folder / "model.keras"),
+        weights_sha256=architectures.weights_hash(model),
+        parameters=model.count_params(),
+        epochs=state.epoch,
+        best_epoch=state.best_epoch,
+        data_hash=data.data_hash,
+        split_hash=data.split_hash,
+        test_hash=data.test_hash,
+        dataset=data.dataset,
+        regions=_seen(data, "region"),
+        views=_seen(data, "view"),
+        run_id=state.run_id,
+    )
+    record.write(folder / "training.json")
 
 
-def _seen(data: Prepared, column: str) -> list[str]:
-    """The values of a column of split.csv in the training part; a cell may hold several."""
+def _seen(data: Prepared, column: str) -> tuple[str, ...]:
+    """The values of a column of split.csv in the training set; a cell may hold several."""
     if column not in data.table.columns:
-        return []
+        return ()
     cells = data.table.loc[data.table["part"] == "train", column].astype(str)
-    return sorted({value for cell in cells for value in cell.split(";")} - {""})
+    return tuple(sorted({value for cell in cells for value in cell.split(";")} - {""}))
 
 
 def train(data: Prepared, options: TrainParams, store: Store, target: Path, history: Path) -> State:
@@ -359,8 +359,9 @@ def _begun_from(data: Prepared, options: TrainParams) -> str:
 def main() -> None:
     """Read prepared/, write build/model/ and reports/history.csv."""
     watch_dvc()
-    options = params.load().train
-    data = prepared.load()
+    paths = Artifacts()
+    options = params.load(paths.params).train
+    data = prepared.load(paths.prepared)
     if len(set(data.labels(data.rows("train")))) < len(data.classes):
         raise InputError("prepared/split.csv: the training part lacks a class; add images or change preprocess")
     key = checkpoints.key_of(
@@ -370,7 +371,7 @@ def main() -> None:
     )
     store = Store(home_root() / "checkpoints" / key, kept=options.average_epochs)
     with store.locked():
-        state = train(data, options, store, Path("build/model"), Path("reports/history.csv"))
+        state = train(data, options, store, paths.model, paths.history)
     print(f"trained {state.epoch} epochs; the best was {state.best_epoch} with validation loss {state.best_loss:.4f}")
 
 

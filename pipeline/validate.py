@@ -19,11 +19,12 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from pipeline import params
+from pipeline.artifacts import Artifacts, ValidationReport
 from pipeline.data import layout, scan
 from pipeline.data.data_docs import publish
 from pipeline.data.layout import Dataset
 from pipeline.errors import InputError, exit_with_line
-from pipeline.files import atomic_folder, write_json, write_text
+from pipeline.files import atomic_folder, write_text
 from pipeline.params import ValidateParams
 from serving.guard import BLANK, COLOURFUL
 from serving.imaging.decode import MAX_PIXELS
@@ -316,7 +317,7 @@ class Verdict:
     table: pd.DataFrame
     failures: list[str]
     warnings: list[str]
-    report: dict[str, Any]
+    report: ValidationReport
 
 
 def validate(data: Dataset, limits: ValidateParams, judge: Judge) -> Verdict:
@@ -326,7 +327,7 @@ def validate(data: Dataset, limits: ValidateParams, judge: Judge) -> Verdict:
     findings = {f.check: f.rows for f in judge_images(judge, table, classes, limits.offenders)}
     if findings.pop("empty_table"):
         line = f"{data.folder}: holds no image; fill it with `fracture data ...`"
-        return Verdict(table.assign(excluded=""), [line], [], {"images": 0, "failures": [line], "warnings": []})
+        return Verdict(table.assign(excluded=""), [line], [], ValidationReport(images=0, failures=[line], warnings=[]))
     table["excluded"] = ""
     failures: list[str] = []
     warnings: list[str] = []
@@ -348,8 +349,8 @@ def validate(data: Dataset, limits: ValidateParams, judge: Judge) -> Verdict:
         for row in finding.rows:
             line = _table_message(finding.check, counts, features, row, limits)
             (failures if finding.check == "min_per_class" else warnings).append(line)
-    report = _report(data, table, counts, features, counted)
-    return Verdict(table, failures, warnings, {**report, "failures": failures, "warnings": warnings})
+    found = _report(data, table, counts, features, counted)
+    return Verdict(table, failures, warnings, ValidationReport(**found, failures=failures, warnings=warnings))
 
 
 def _to_exclude(table: pd.DataFrame, check: str, rows: list[int]) -> list[int]:
@@ -410,29 +411,29 @@ def _report(
 def _summary_html(verdict: Verdict) -> str:
     lines = [f"<li class='text-danger'>{html.escape(line)}</li>" for line in verdict.failures]
     lines += [f"<li>{html.escape(line)}</li>" for line in verdict.warnings]
-    return f"<p>{verdict.report['images']} images.</p><ul>{''.join(lines) or '<li>Nothing to report.</li>'}</ul>"
+    return f"<p>{verdict.report.images} images.</p><ul>{''.join(lines) or '<li>Nothing to report.</li>'}</ul>"
 
 
 def main() -> None:
     """Read data/, write reports/images.csv, reports/validation.json and reports/data_docs/."""
-    limits = params.load().validate_
-    data = layout.read(Path("data"))
-    reports = Path("reports")
+    paths = Artifacts()
+    limits = params.load(paths.params).validate_
+    data = layout.read(paths.data)
     scratch = Path(tempfile.mkdtemp(prefix="fracture-validate-"))
     try:
         judge = Judge(scratch)
         verdict = validate(data, limits, judge)
-        with atomic_folder(reports / "data_docs") as docs:
+        with atomic_folder(paths.data_docs) as docs:
             publish(judge.pages(), _summary_html(verdict), docs)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    write_json(reports / "validation.json", verdict.report)
+    verdict.report.write(paths.validation)
     for line in verdict.warnings:
         print(f"warning: {line}")
     if verdict.failures:
         raise InputError("\nerror: ".join(verdict.failures))
-    write_text(reports / "images.csv", verdict.table.to_csv(index=False, lineterminator="\n"))
-    print(f"validated {verdict.report['images']} images, {verdict.report['usable']} usable; see {reports}/data_docs")
+    write_text(paths.images, verdict.table.to_csv(index=False, lineterminator="\n"))
+    print(f"validated {verdict.report.images} images, {verdict.report.usable} usable; see {paths.data_docs}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """Small data sets of drawn shapes, a project folder, and the real data where it is at hand."""
 
-import contextlib
 import fcntl
 import functools
 import io
-import json
 import os
 import shutil
 import sys
@@ -20,6 +18,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from pipeline.artifacts import Artifacts, DatasetRecord, Metrics
 from pipeline.data import layout
 from pipeline.data.layout import Dataset, DatasetInfo
 from pipeline.data.prepared import Prepared
@@ -116,7 +115,7 @@ def squares() -> Callable[..., Prepared]:
         )
         rows = [(n, ids[n], 10 / 32, (4 + 6 * k) / 32, 18 / 32, (12 + 6 * k) / 32) for n, k in enumerate(labels) if k]
         boxes = pd.DataFrame(rows, columns=["index", "image_id", "x0", "y0", "x1", "y1"])
-        dataset_facts = {"name": "squares", "version": "1"}
+        dataset_facts = DatasetRecord(name="squares", version="1")
         return Prepared(images, table, boxes, classes, Preprocessing(32), "data", "split", "test", dataset_facts)
 
     return make
@@ -130,9 +129,10 @@ class _Silent:
 
 def _train_on_the_sample(root: Path) -> None:
     """The stages of dvc.yaml on a small synthetic sample, without their start-up times and without MLflow."""
-    from pipeline import evaluate, params, preprocess, train, validate
+    from pipeline import params, preprocess, train, validate
     from pipeline.data import prepared
     from pipeline.data.sources.synthetic import sample
+    from pipeline.evaluation.report import evaluate
     from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
     from pipeline.training import architectures
     from pipeline.training.checkpoints import Store
@@ -148,9 +148,9 @@ def _train_on_the_sample(root: Path) -> None:
     loaded = prepared.load(root / "prepared")
     model, state = train.fit(loaded, options, Store(root / "k"), lambda run_id: _Silent())
     train.write_model(model, state, loaded, options, root / "build/model")
-    with contextlib.chdir(root):
-        trained, training = architectures.load_trained(Path("build/model"))
-        evaluate.evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=2), Path("reports"))
+    paths = Artifacts(root)
+    trained, training = architectures.load_trained(paths.model)
+    evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=2)).write(paths)
 
 
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -202,22 +202,23 @@ def second_bundle_folder(once: Once, trained_folder: Path) -> Path:
 
 def _bundle(trained: Path, version: str, root: Path) -> None:
     from pipeline.data import prepared
+    from pipeline.evaluation import operating_points
     from pipeline.packaging import bundle as packaging
     from pipeline.training import architectures
-    from serving.decision import Decision
 
-    model, training = architectures.load_trained(trained / "build/model")
+    paths = Artifacts(trained)
+    model, training = architectures.load_trained(paths.model)
     if version != "1":
         head = model.get_layer("logits")
         head.set_weights([weights * 1.01 for weights in head.get_weights()])
     tags = {"gates": "passed", "git_commit": "unknown"}
     found = packaging.Registered(
-        version=SimpleNamespace(name="bone-fracture", version=version, run_id=training["run_id"], tags=tags),
+        version=SimpleNamespace(name="bone-fracture", version=version, run_id=training.run_id, tags=tags),
         model=model,
         training=training,
-        decision=Decision.from_dict(json.loads((trained / "build/decision.json").read_text())),
-        metrics=json.loads((trained / "reports/metrics.json").read_text()),
-        reference=trained / "build/reference.npz",
+        decision=operating_points.read(paths.decision),
+        metrics=Metrics.read(paths.metrics),
+        reference=paths.reference,
     )
     packaging.write_bundle(found, prepared.load(trained / "prepared"), root / "bundle")
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from pipeline.artifacts import DatasetRecord
 from pipeline.data import layout
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
@@ -129,7 +130,15 @@ def test_nothing_that_it_learned_from_may_judge_what_begins_from_it(fracatlas_da
         table["part"] = np.where(test, "test", "train")
         images = np.zeros((len(table), 8, 8), np.uint8)
         return Prepared(
-            images, table, pd.DataFrame(), ("normal", "fractured"), Preprocessing(8), "", "", "", {"source": source}
+            images,
+            table,
+            pd.DataFrame(),
+            ("normal", "fractured"),
+            Preprocessing(8),
+            "",
+            "",
+            "",
+            DatasetRecord(source=source),
         )
 
     own = labels["image_id"].map(split) == "test"

@@ -1,7 +1,6 @@
 """The contestants: our service, Flask + Keras with the same weights, and a bare loop without HTTP."""
 
 import contextlib
-import json
 import multiprocessing
 import os
 import signal
@@ -22,16 +21,18 @@ import cv2
 import numpy as np
 import psutil
 
-from pipeline import evaluate, params, preprocess, train, validate
+from pipeline import params, preprocess, train, validate
+from pipeline.artifacts import Artifacts
 from pipeline.data import prepared
 from pipeline.data.layout import Dataset
+from pipeline.evaluation.report import evaluate
 from pipeline.files import project_root
 from pipeline.packaging import bundle as packaging
 from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
 from pipeline.training import architectures
 from pipeline.training.checkpoints import Store
 from serving import bundle
-from serving.decision import FRACTURED, NORMAL, Decision
+from serving.decision import FRACTURED, NORMAL
 from serving.network import Network
 from serving.predictor import Predictor
 
@@ -78,17 +79,19 @@ def prepare(name: str, size: int, data: Dataset, folder: Path) -> Contest:
     model, state = train.fit(loaded, options, Store(root / "checkpoints"), lambda _: no_mirror)
     train.write_model(model, state, loaded, options, root / "build/model")
     trained, training = architectures.load_trained(root / "build/model")
-    with contextlib.chdir(root), open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):  # noqa: PTH123
-        evaluate.evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=0), Path("reports"))
+    written = Artifacts(root)
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):  # noqa: PTH123
+        report = evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=0))
+        report.write(written)
         found = packaging.Registered(
             version=SimpleNamespace(name=name, version="1", run_id="", tags={}),
             model=trained,
             training=training,
-            decision=Decision.from_dict(json.loads(Path("build/decision.json").read_text())),
-            metrics=json.loads(Path("reports/metrics.json").read_text()),
-            reference=Path("build/reference.npz"),
+            decision=report.decision,
+            metrics=report.metrics,
+            reference=written.reference,
         )
-        packaging.write_bundle(found, loaded, Path("bundle"))
+        packaging.write_bundle(found, loaded, root / "bundle")
     accept_everything(root / "bundle")
     peer = keras.Input((size, size, 1))
     # 255 x and a half: the network takes whole grey levels, and the peer gives it fractions of one.

@@ -8,14 +8,13 @@ prepared/prepared.json  classes, preprocessing, hashes of data, split and test p
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.artifacts import DatasetRecord, PreparedRecord
 from pipeline.errors import InputError
-from pipeline.files import read_json
 from serving.imaging.canvas import Preprocessing
 
 NOT_SLICES = frozenset({
@@ -26,7 +25,6 @@ NOT_SLICES = frozenset({
 _NUMBERS = ("index", "class", "left", "top", "width", "height")
 _TEXTS = ("image_id", "label", "part", "group")
 _CORNERS = ("index", "x0", "y0", "x1", "y1")
-_KEYS = ("classes", "preprocessing", "data_hash", "split_hash", "test_hash", "dataset")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Prepared:
     data_hash: str
     split_hash: str
     test_hash: str
-    dataset: dict[str, Any]
+    dataset: DatasetRecord
 
     def rows(self, part: str) -> npt.NDArray[np.int64]:
         """Indices of the images of one part, ascending; int64."""
@@ -59,7 +57,7 @@ class Prepared:
 
 def load(folder: Path = Path("prepared")) -> Prepared:
     """Open prepared/; InputError names the file that is missing or does not fit the others."""
-    meta = read_json(folder / "prepared.json", _KEYS)
+    record = PreparedRecord.read(folder / "prepared.json")
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         text = pd.read_csv(folder / "split.csv", keep_default_na=False, dtype=str)
@@ -67,33 +65,33 @@ def load(folder: Path = Path("prepared")) -> Prepared:
         boxes = pd.read_csv(folder / "boxes.csv", keep_default_na=False)
     except (FileNotFoundError, KeyError, EOFError, ValueError) as error:
         raise InputError(f"{folder}: {error}; make it again with `dvc repro preprocess`") from None
-    fault = _fault(images, table, boxes, meta)
+    fault = _fault(images, table, boxes, record)
     if fault:
         raise InputError(f"{folder}: {fault}; make it again with `dvc repro -f preprocess`")
     return Prepared(
         images=images,
         table=table,
         boxes=boxes,
-        classes=tuple(meta["classes"]),
-        preprocessing=Preprocessing.from_dict(meta["preprocessing"]),
-        data_hash=meta["data_hash"],
-        split_hash=meta["split_hash"],
-        test_hash=meta["test_hash"],
-        dataset=meta["dataset"],
+        classes=record.classes,
+        preprocessing=Preprocessing.from_dict(record.preprocessing),
+        data_hash=record.data_hash,
+        split_hash=record.split_hash,
+        test_hash=record.test_hash,
+        dataset=record.dataset,
     )
 
 
-def _fault(images: npt.NDArray[np.uint8], table: pd.DataFrame, boxes: pd.DataFrame, meta: dict[str, Any]) -> str:
+def _fault(images: npt.NDArray[np.uint8], table: pd.DataFrame, boxes: pd.DataFrame, record: PreparedRecord) -> str:
     """What does not fit together in the files of prepared/; empty when all does."""
-    size = meta["preprocessing"].get("image_size")
+    size = record.preprocessing.get("image_size")
     if images.shape != (len(table), size, size):
         return f"images.npy has the shape {images.shape}, but split.csv {len(table)} rows and prepared.json {size} px"
     for name, columns, found in (("split.csv", _TEXTS, table.columns), ("boxes.csv", _CORNERS, boxes.columns)):
         missing = [column for column in columns if column not in found]
         if missing:
             return f"{name} lacks the column {', '.join(missing)}"
-    if not table["class"].between(0, len(meta["classes"]) - 1).all():
-        return f"split.csv has a class number that is none of 0 to {len(meta['classes']) - 1}"
+    if not table["class"].between(0, len(record.classes) - 1).all():
+        return f"split.csv has a class number that is none of 0 to {len(record.classes) - 1}"
     missing = sorted({"train", "validation", "test"} - set(table["part"]))
     return f"split.csv has no image in the part {', '.join(missing)}" if missing else ""
 

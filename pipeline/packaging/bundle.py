@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,17 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
-
 import numpy as np
 import numpy.typing as npt
 
 from pipeline import register
+from pipeline.artifacts import Metrics, TrainingRecord
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources.synthetic import sample
 from pipeline.errors import InputError
-from pipeline.evaluation import metrics, subgroups
-from pipeline.files import atomic_folder, read_json
+from pipeline.evaluation import metrics, operating_points, subgroups
+from pipeline.files import atomic_folder
 from pipeline.progress import progress_bar
 from pipeline.quiet import quiet_import
 from pipeline.registry import mlflow as tracking
@@ -69,9 +68,9 @@ class Registered:
 
     version: Any
     model: Any
-    training: dict[str, Any]
+    training: TrainingRecord
     decision: Decision
-    metrics: dict[str, Any]
+    metrics: Metrics
     reference: Path
     slices: Path | None = None
     """slices.csv; None for a model that was measured elsewhere, or registered before it was kept."""
@@ -129,16 +128,16 @@ def _fetch(mlflow: Any, address: str, folder: Path) -> Registered:
             f"{address}: its files cannot be fetched ({tracking.one_line(error)}); register the model again with "
             "`dvc repro -sf register`"
         ) from None
-    training = read_json(run / "training.json")
-    decision = read_json(run / "decision.json")
+    training = TrainingRecord.read(run / "training.json")
+    decision = operating_points.read(run / "decision.json")
     if register.content_hash(training, decision) != content_hash:
         raise InputError(f"{address}: its files are not the ones that were registered; register the model again")
     return Registered(
         version=version,
         model=_load(model, training, address),
         training=training,
-        decision=Decision.from_dict(decision),
-        metrics=read_json(run / "metrics.json", ("test",)),
+        decision=decision,
+        metrics=Metrics.read(run / "metrics.json"),
         reference=run / "reference.npz",
         slices=slices if (slices := run / "slices.csv").is_file() else None,
     )
@@ -161,7 +160,7 @@ def _find_version(client: Any, address: str) -> Any:
     return promotion.find(client, name, number)
 
 
-def _load(folder: Path, training: Mapping[str, Any], address: str) -> Any:
+def _load(folder: Path, training: TrainingRecord, address: str) -> Any:
     with quiet_import():
         import keras  # noqa: PLC0415
 
@@ -170,7 +169,7 @@ def _load(folder: Path, training: Mapping[str, Any], address: str) -> Any:
     if len(found) != 1:
         raise InputError(f"{address}: holds {len(found)} .keras files where one is expected; register the model again")
     model = keras.models.load_model(found[0], safe_mode=True, compile=False)
-    if architectures.weights_hash(model) != training["weights_sha256"]:
+    if architectures.weights_hash(model) != training.weights_sha256:
         raise InputError(f"{address}: its weights are not the ones that were trained; register the model again")
     return model
 
@@ -263,10 +262,10 @@ def validation_images(data: Prepared) -> tuple[npt.NDArray[np.uint8], npt.NDArra
 
 def require_same_preprocessing(found: Registered, data: Prepared) -> None:
     """Raise InputError when prepared/ holds other pixels than the model was trained on."""
-    if data.preprocessing.to_dict() != found.training["preprocessing"]:
+    if data.preprocessing.to_dict() != found.training.preprocessing:
         raise InputError(
             f"prepared/: holds images prepared as {data.preprocessing.to_dict()}, but the model was trained on "
-            f"{found.training['preprocessing']}; set params.yaml: preprocess accordingly and run `dvc repro preprocess`"
+            f"{found.training.preprocessing}; set params.yaml: preprocess accordingly and run `dvc repro preprocess`"
         )
 
 
@@ -331,13 +330,13 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
     forced = None
     if tags.get("promotion_forced") == "True" and tags.get("gates") != promotion.PASSED:
         forced = {key: tags.get(f"promotion_{key}", "unknown") for key in ("by", "at", "reason")}
-    dataset = training["dataset"]
+    dataset = training.dataset
     return {
         "name": found.version.name,
         "version": str(found.version.version),
-        "architecture": training["architecture"],
-        "classes": training["classes"],
-        "preprocessing": training["preprocessing"],
+        "architecture": training.architecture,
+        "classes": training.classes,
+        "preprocessing": training.preprocessing,
         **found.decision.to_dict(),
         "guard": {
             "unusual": float(np.interp(1 - UNUSUAL_SHARE, QUANTILES, reference.distances)),
@@ -346,22 +345,22 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
         "map": "localisation" if says_where(found.model) else "grad-cam",
         "intended": {
             "use": INTENDED_USE, "not_for": NOT_FOR + (subgroups.warning(found.slices) if found.slices else ""),
-            "regions": training["regions"], "views": training["views"],
+            "regions": training.regions, "views": training.views,
         },
-        "quality": {key: found.metrics[key] for key in ("test", "images", "always_normal_accuracy")},
+        "quality": found.metrics.model_dump(mode="json", include={"test", "images", "always_normal_accuracy"}),
         "trained_on": {
-            **{key: dataset.get(key, "unknown") for key in ("name", "version", "licence", "citation")},
-            "synthetic": dataset["source"] == "sample",
+            **dataset.model_dump(include={"name", "version", "licence", "citation"}),
+            "synthetic": dataset.source == "sample",
         },
         "origin": {
             "registered_model": found.version.name,
             "registry_version": str(found.version.version),
             "run_id": str(found.version.run_id),
             "git_commit": tags.get("git_commit", "unknown"),
-            "data_hash": training["data_hash"],
-            "split_hash": training["split_hash"],
-            "test_hash": training["test_hash"],
-            "weights_sha256": training["weights_sha256"],
+            "data_hash": training.data_hash,
+            "split_hash": training.split_hash,
+            "test_hash": training.test_hash,
+            "weights_sha256": training.weights_sha256,
             "gates": tags.get("gates", "unknown"),
             "forced": forced,
             "packaged_at": datetime.now(UTC).isoformat(timespec="seconds"),

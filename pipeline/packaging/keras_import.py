@@ -3,10 +3,8 @@
 file -> load (safe mode) -> read_head (its layers from the answer back to the last map) -> wrap -> evaluate -> register
 """
 
-import contextlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 import warnings
@@ -18,7 +16,6 @@ from typing import Any, Literal
 
 from pipeline.quiet import quiet_import
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
 with quiet_import():
     import keras
 import numpy as np
@@ -26,11 +23,13 @@ import numpy.typing as npt
 import pandas as pd
 from keras import layers
 
-from pipeline import evaluate, params, register
+from pipeline import params, register
+from pipeline.artifacts import Artifacts, DatasetRecord, ImportedFrom, TrainingRecord
 from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.files import git_commit, read_json, sha256_file, write_json
+from pipeline.evaluation.report import evaluate
+from pipeline.files import git_commit, sha256_file
 from pipeline.registry import mlflow as tracking
 from pipeline.training import architectures
 
@@ -507,45 +506,47 @@ class Imported(register.Candidate):
         return {**super().tags(), **self.extra}
 
 
-def write_workspace(model: keras.Model, file: Path, data: Prepared, root: Path, folder: Path) -> str:
-    """Lay out in `folder` what the stages train and evaluate would have left, measured; the line to print of it."""
-    (folder / "build/model").mkdir(parents=True)
-    (folder / "reports").mkdir()
-    for name in ("params.yaml", "data.dvc", "dvc.lock", "prepared/prepared.json", "reports/validation.json"):
-        if (root / name).is_file():
-            (folder / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(root / name, folder / name)
-    training = _training(model, file, data, folder / "build/model")
-    options = params.load(root / "params.yaml").evaluate
-    with contextlib.chdir(folder):  # evaluate writes build/ where it stands
-        return evaluate.evaluate(data, model, training, options, Path("reports"))
-
-
-def _training(model: keras.Model, file: Path, data: Prepared, folder: Path) -> dict[str, Any]:
+def _training(model: keras.Model, file: Path, data: Prepared, paths: Artifacts) -> TrainingRecord:
     """Write model.keras and training.json; of the training itself nothing is known."""
-    model.save(folder / "model.keras")
-    unknown = dict.fromkeys(("name", "version", "licence", "citation", "source"), _TRAINED_ON)
-    facts = {
-        "architecture": model.name,
-        "classes": list(data.classes),
-        "image_size": data.preprocessing.image_size,
-        "preprocessing": data.preprocessing.to_dict(),
-        "model_sha256": sha256_file(folder / "model.keras"),
-        "weights_sha256": architectures.weights_hash(model),
-        "parameters": model.count_params(),
-        "epochs": 0,
-        "best_epoch": 0,
-        "data_hash": data.data_hash,
-        "split_hash": data.split_hash,
-        "test_hash": data.test_hash,
-        "dataset": unknown,
-        "regions": [],
-        "views": [],
-        "run_id": "",
-        "imported_from": {"file": file.name, "sha256": sha256_file(file)},
-    }
-    write_json(folder / "training.json", facts)
-    return facts
+    paths.model.mkdir(parents=True)
+    model.save(paths.keras_model)
+    record = TrainingRecord(
+        architecture=model.name,
+        classes=data.classes,
+        image_size=data.preprocessing.image_size,
+        preprocessing=data.preprocessing.to_dict(),
+        model_sha256=sha256_file(paths.keras_model),
+        weights_sha256=architectures.weights_hash(model),
+        parameters=model.count_params(),
+        epochs=0,
+        best_epoch=0,
+        data_hash=data.data_hash,
+        split_hash=data.split_hash,
+        test_hash=data.test_hash,
+        dataset=DatasetRecord(**dict.fromkeys(("name", "version", "licence", "citation", "source"), _TRAINED_ON)),
+        regions=(),
+        views=(),
+        run_id="",
+        imported_from=ImportedFrom(file=file.name, sha256=sha256_file(file)),
+    )
+    record.write(paths.training)
+    return record
+
+
+def _copy_context(root: Path, folder: Path) -> None:
+    """Copy what a version's tags and artifacts are taken from, as far as it is there, into a temporary project."""
+    source, target = Artifacts(root), Artifacts(folder)
+    prepared_record = "prepared.json"
+    for path, copy in (
+        (source.params, target.params),
+        (root / "data.dvc", folder / "data.dvc"),
+        (root / "dvc.lock", folder / "dvc.lock"),
+        (source.prepared / prepared_record, target.prepared / prepared_record),
+        (source.validation, target.validation),
+    ):
+        if path.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def import_model(path: Path, root: Path, scale: Scale | None, classes: tuple[str, ...] | None) -> list[str]:
@@ -554,35 +555,37 @@ def import_model(path: Path, root: Path, scale: Scale | None, classes: tuple[str
     Everything is written in a temporary folder: build/ and reports/ of `root` stay as they are.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns that measuring two models takes two graphs
-    data = prepared.load(root / "prepared")
+    data = prepared.load(Artifacts(root).prepared)
+    options = params.load(Artifacts(root).params)
     model, meaning = take_over(path, data, scale, classes or data.classes)
     with tempfile.TemporaryDirectory(prefix="fracture-import-") as name:
-        folder = Path(name)
-        measured = write_workspace(model, path, data, root, folder)
-        training = architectures.read_training(folder / "build/model")
-        origin = training["imported_from"]
+        paths = Artifacts(Path(name))
+        _copy_context(root, paths.root)
+        training = _training(model, path, data, paths)
+        report = evaluate(data, model, training, options.evaluate)
+        report.write(paths)
         candidate = Imported(
-            root=folder,
+            paths=paths,
             training=training,
-            metrics=read_json(folder / "reports/metrics.json", ("test", "hashes", "weights_sha256")),
-            decision=read_json(folder / "build/decision.json", ("calibration", "threshold", "operating_points")),
+            metrics=report.metrics,
+            decision=report.decision,
             history=pd.DataFrame(),
-            options=params.load(root / "params.yaml"),
+            options=options,
             extra={
-                "imported_from": f"{origin['file']} (sha256 {origin['sha256']})",
+                "imported_from": f"{path.name} (sha256 {sha256_file(path)})",
                 "git_commit": git_commit(root),
             },
         )
         result = tracking.require(lambda mlflow: register.register(mlflow, candidate))
-    state = "registered" if result["new"] else "already registered"
-    auroc = candidate.metrics["test"]["auroc"]["value"]
+    state = "registered" if result.new else "already registered"
+    auroc = report.metrics.test.auroc.value
     turned = ",".join(reversed(meaning.classes))
     doubt = [f"an AUROC below 0.5 suggests another order of its columns: try --classes {turned}"]
     return [
         f"{path}: pixels of {meaning.scale}, columns {', '.join(meaning.classes)}; probabilities unchanged",
-        measured.split("; see ")[0],
+        report.summary,
         *(doubt if auroc is not None and auroc < 0.5 else []),
         "whether the model has seen these test images in its training, only its author knows",
-        f"{result['model']} version {result['version']} {state}; gates {result['gates']}; {result['comparison']}",
+        f"{result.model} version {result.version} {state}; gates {result.gates}; {result.comparison}",
         register.next_step(result),
     ]

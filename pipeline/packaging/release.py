@@ -1,7 +1,6 @@
 """A registered model as a folder of models/: what serves it, what trains on from it, and what an auditor asks."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline import params, register
+from pipeline.artifacts import Metrics
 from pipeline.data import prepared
 from pipeline.data.prepared import Prepared, slices_of
 from pipeline.errors import InputError
@@ -27,7 +27,6 @@ from serving.statistics import texture
 CARD, SUMS = "MODEL_CARD.md", "sha256sums"
 _FAILURES = 12
 """Worst errors of either kind that the card names."""
-_FILES = ("params.yaml", "reports/metrics.json", "reports/slices.csv", "reports/history.csv")
 
 
 @dataclass(frozen=True)
@@ -47,24 +46,23 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
     Raises InputError: the model is not registered, failed its gates, or does not belong to prepared/.
     """
     candidate = register.Candidate.read(root)
-    data = prepared.load(root / "prepared")
-    if candidate.training["split_hash"] != data.split_hash:
-        raise InputError("build/model: was trained on another split than prepared/ holds; run `dvc repro`")
-    name = params.load(root / "params.yaml").register_.model_name
+    paths = candidate.paths
+    data = prepared.load(paths.prepared)
+    if candidate.training.split_hash != data.split_hash:
+        raise InputError(f"{paths.model}: was trained on another split than prepared/ holds; run `dvc repro`")
+    name = candidate.options.register_.model_name
     known = tracking.require(lambda mlflow: _version(mlflow, name, candidate.content_hash()))
     if known is None:
-        raise InputError(f"build/model: is not registered as {name}; run `dvc repro register`")
-    predictions = pd.read_csv(root / "reports/predictions.csv", keep_default_na=False)
+        raise InputError(f"{paths.model}: is not registered as {name}; run `dvc repro register`")
+    predictions = pd.read_csv(paths.predictions, keep_default_na=False)
     with atomic_folder(target) as folder:
         with packaging.fetched(f"models:/{name}/{known.version}") as found:
             manifest = packaging.write_bundle(found, data, folder / "bundle")
-        shutil.copyfile(root / "build/model/model.keras", folder / "model.keras")
-        shutil.copyfile(root / "build/model/training.json", folder / "training.json")
-        for file in _FILES:
-            shutil.copyfile(root / file, folder / Path(file).name)
+        for path in (paths.keras_model, paths.training, paths.params, paths.metrics, paths.slices, paths.history):
+            shutil.copyfile(path, folder / path.name)
         split = data.table[["image_id", "label", "part", "group"]]
         write_text(folder / "split.csv", split.to_csv(index=False, lineterminator="\n"))
-        weights = root / params.load(root / "params.yaml").train.weights
+        weights = root / candidate.options.train.weights
         remarks = Remarks(note, sha256_file(weights) if weights.is_file() else "")
         write_text(folder / CARD, card(target.name, folder, data, predictions, remarks))
         write_text(folder / SUMS, sums(folder))
@@ -107,9 +105,10 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
     """MODEL_CARD.md: what the model is for and not for, its data, figures, failures, and how to make it again."""
     opened = bundle.read(folder / "bundle")
     manifest = opened.manifest
-    figures: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    test, origin = figures["test"], manifest.origin
-    auroc = test["auroc"]
+    measured = Metrics.read(folder / "metrics.json")
+    test, origin = measured.test, manifest.origin
+    auroc = test.auroc
+    perfect = test.estimate("expected_calibration_error").model_dump()
     options = params.load(folder / "params.yaml")
     size = manifest.preprocessing["image_size"]
     shown = folder / "slices.csv"
@@ -118,7 +117,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         f"# {name}",
         "",
         f"Tells radiographs with a fracture from those without, and says where: {manifest.architecture}, {size} px, "
-        f"one grey channel. AUROC {tables.cell(auroc)} on {figures['images']['test']} test images, no group "
+        f"one grey channel. AUROC {tables.cell(auroc)} on {measured.images.test} test images, no group "
         "of which was trained on or chosen by.",
         "",
         "## For",
@@ -144,10 +143,10 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         "",
         *tables.measures(test),
         "",
-        f'Always answering "normal" is right {figures["always_normal_accuracy"]:.1%} of the time. The expected '
+        f'Always answering "normal" is right {measured.always_normal_accuracy:.1%} of the time. The expected '
         f"calibration error of a perfectly calibrated model of this size: median "
-        f"{test['expected_calibration_error']['perfect_model_median']:.3f}, 95th percentile "
-        f"{test['expected_calibration_error']['perfect_model_95th_percentile']:.3f}.",
+        f"{perfect['perfect_model_median']:.3f}, 95th percentile "
+        f"{perfect['perfect_model_95th_percentile']:.3f}.",
         "",
         *tables.points(test),
         "",
@@ -163,7 +162,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         "| property | AUROC |",
         "| --- | --- |",
         *[f"| {column} | {value:.3f} |" for column, value in shortcuts(data.table).items()],
-        f"| this model | {auroc['value']:.3f} |",
+        f"| this model | {auroc.value:.3f} |",
         "",
         "## Known failures",
         f"The up to {_FAILURES} most certain errors of either kind on the test part: image id, probability given.",

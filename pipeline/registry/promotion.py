@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.artifacts import Metrics
 from pipeline.errors import InputError
 from pipeline.params import RegisterParams
 from pipeline.registry import mlflow as tracking
@@ -35,13 +36,13 @@ class Gates:
         return PASSED if not self.reasons else "failed: " + "; ".join(self.reasons)
 
 
-def check_gates(measured: Mapping[str, Any], champion: Mapping[str, str] | None, options: RegisterParams) -> Gates:
-    """Hold a version's figures (metrics.json) against the gates; `champion` are the tags of the champion's version.
+def check_gates(measured: Metrics, champion: Mapping[str, str] | None, options: RegisterParams) -> Gates:
+    """Compare a version's metrics with the gates; `champion` are the tags of the champion's version.
 
     The champion counts only when it was measured on the same test part.
     """
-    auroc = measured["test"]["auroc"]["value"]
-    sensitivity = measured["test"]["at_high_sensitivity"]["sensitivity"]["value"]
+    auroc = measured.test.auroc.value
+    sensitivity = measured.test.point("at_high_sensitivity").sensitivity.value
     reasons = []
     if auroc is None or auroc < options.min_auroc:
         reasons.append(f"AUROC {auroc} is below register.min_auroc {options.min_auroc}")
@@ -52,7 +53,7 @@ def check_gates(measured: Mapping[str, Any], champion: Mapping[str, str] | None,
         )
     if champion is None:
         return Gates(tuple(reasons), "no champion yet")
-    if champion.get("test_hash") != measured["hashes"]["test"] or "test_auroc" not in champion:
+    if champion.get("test_hash") != measured.hashes.test or "test_auroc" not in champion:
         return Gates(tuple(reasons), "not comparable: the champion was measured on another test part")
     best = float(champion["test_auroc"])
     if auroc is not None and auroc < best - options.champion_margin:

@@ -16,8 +16,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from pipeline.artifacts import TrainingRecord
 from pipeline.errors import InputError
-from pipeline.files import project_root, read_json, sha256_file
+from pipeline.files import project_root, sha256_file
 from pipeline.params import TrainParams
 
 FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits", "probability"
@@ -33,11 +34,6 @@ _WINDOW, _EVIDENCE = 192, 8
 """Pixels of a side of the windows that are judged one by one, and the channels of what is kept of each."""
 _PLACE = 5
 """Cells of a side over which the likeliest place is averaged: 40 pixels, about a fracture."""
-TRAINING_KEYS = (
-    "architecture", "classes", "image_size", "preprocessing", "model_sha256", "weights_sha256", "best_epoch",
-    "data_hash", "split_hash", "test_hash", "dataset", "regions", "views", "run_id",
-)  # fmt: skip
-"""What later stages need of training.json."""
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in 0..1: keras.applications.imagenet_utils, mode "torch"
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -313,21 +309,21 @@ def weights_hash(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def read_training(folder: Path) -> dict[str, Any]:
+def read_training(folder: Path) -> TrainingRecord:
     """The facts of a training, once model.keras beside them is known to be the file it wrote.
 
     Raises InputError for a missing, broken or changed file.
     """
-    training: dict[str, Any] = read_json(folder / "training.json", TRAINING_KEYS)
+    training = TrainingRecord.read(folder / "training.json")
     path = folder / "model.keras"
-    if not path.is_file() or sha256_file(path) != training["model_sha256"]:
+    if not path.is_file() or sha256_file(path) != training.model_sha256:
         raise InputError(
             f"{path}: is missing or not the file that training wrote; make it again with `dvc repro train`"
         )
     return training
 
 
-def load_trained(folder: Path) -> tuple[keras.Model, dict[str, Any]]:
+def load_trained(folder: Path) -> tuple[keras.Model, TrainingRecord]:
     """The trained model and the facts of its training; InputError as in `read_training`."""
     training = read_training(folder)
     return keras.models.load_model(folder / "model.keras", safe_mode=True, compile=False), training

@@ -1,14 +1,13 @@
 """A model that begins from a release is judged by images that the release has not seen."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipeline.artifacts import TrainingRecord
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.files import read_json
 from serving.statistics import Reference
 
 
@@ -18,7 +17,7 @@ def require(data: Prepared, release: Path) -> None:
     An image is known by its id where both data sets are the same published one, and by the fingerprint of its prepared
     pixels. Raises InputError with how many there are; prints a line when the release saw images prepared otherwise.
     """
-    training: dict[str, Any] = read_json(release / "training.json", ("dataset", "preprocessing"))
+    training = TrainingRecord.read(release / "training.json")
     ids = _published_ids(data, training, release / "split.csv")
     reference = Reference.load(release / "bundle/reference.npz")
     for part in ("test", "validation"):
@@ -32,14 +31,14 @@ def require(data: Prepared, release: Path) -> None:
                 f"to make {release.name}, so the figures would be too good; choose imagenet, or take images that are "
                 f"not in the training and validation parts of models/{release.name}/split.csv"
             )
-    if data.preprocessing.to_dict() != training["preprocessing"]:
-        print(f"train: {release.name} knows images prepared as {training['preprocessing']}; expect less of it here")
+    if data.preprocessing.to_dict() != training.preprocessing:
+        print(f"train: {release.name} knows images prepared as {training.preprocessing}; expect less of it here")
 
 
-def _published_ids(data: Prepared, training: dict[str, Any], split: Path) -> set[str]:
+def _published_ids(data: Prepared, training: TrainingRecord, split: Path) -> set[str]:
     """Ids of what the release learned from, where an id means the same image in both data sets."""
-    source = str(data.dataset.get("source", ""))
-    if not source.startswith("https://") or source != training["dataset"].get("source"):
+    source = data.dataset.source
+    if not source.startswith("https://") or source != training.dataset.source:
         return set()
     table = pd.read_csv(split, keep_default_na=False, dtype=str)
     return set(table["image_id"][table["part"] != "test"])

@@ -1,5 +1,6 @@
 """A team's registry on real servers: PostgreSQL, the start program of deploy/tracking, buckets, TLS before it."""
 
+import dataclasses
 import os
 import re
 import runpy
@@ -363,7 +364,8 @@ def test_what_was_logged_while_the_database_was_away_is_completed_from_the_files
         assert "going on with files only" in capsys.readouterr().out
     finally:
         team.database.control("start")
-    candidate.training["run_id"] = run.run_id
+    training = candidate.training.model_copy(update={"run_id": run.run_id})
+    candidate = dataclasses.replace(candidate, training=training)
     assert register.complete_run(connected, candidate) == run.run_id
     assert epochs(connected, run.run_id) == [int(row["epoch"]) for row in rows]
 

@@ -63,6 +63,12 @@ def test_stages_do_not_import_each_other() -> None:
         assert not _imported(script) & scripts, script
 
 
+@pytest.mark.parametrize("stage", ["train", "evaluate", "register"])
+def test_training_and_what_follows_depend_on_no_decoder(stage: str) -> None:
+    imaging = {dep for dep in STAGES[stage]["deps"] if dep.startswith("serving/imaging/")}
+    assert imaging <= {"serving/imaging/canvas.py"}
+
+
 def test_serving_imports_neither_the_pipeline_nor_what_only_training_needs() -> None:
     heavy = {"pipeline", "tensorflow", "keras", "mlflow", "dvc", "pandas", "sklearn", "scipy"}
     for path in (ROOT / "serving").rglob("*.py"):

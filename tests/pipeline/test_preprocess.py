@@ -317,7 +317,7 @@ def test_a_table_that_lacks_a_column_is_refused(data: Dataset, tmp_path: Path) -
 def test_what_is_prepared_was_read_from_the_data_folder(data: Dataset, tmp_path: Path) -> None:
     result = run(tmp_path / "prepared", layout.read(data.folder))
     facts = {"name": "shapes", "version": "1", "source": "drawn", "licence": "CC0", "citation": "nobody"}
-    assert result.dataset == facts
+    assert result.dataset.model_dump() == facts
     assert result.classes == ("normal", "fractured")
 
 

@@ -134,7 +134,7 @@ def test_every_offender_of_the_parameters_is_checked() -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("offender", OFFENDERS)
 def test_offender_is_found(offender: str, policy: str, judged: Callable[[str], Verdict]) -> None:
-    files = judged(policy).report["offenders"][offender]["files"]
+    files = judged(policy).report.offenders[offender]["files"]
     assert [Path(file).stem for file in files] == OFFENDERS[offender]
 
 
@@ -187,15 +187,15 @@ def test_under_keep_only_what_cannot_be_used_is_left_out(judged: Callable[[str],
 
 def test_the_report_counts_what_is_left(judged: Callable[[str], Verdict]) -> None:
     report = judged("exclude").report
-    assert report["images"] == 29
-    assert report["usable"] == 29 - len(excluded(judged("exclude")))
-    assert sum(report["classes"].values()) == report["usable"]
-    assert report["near_duplicate_groups"] == 4
-    assert report["near_duplicate_images"] == 8
+    assert report.images == 29
+    assert report.usable == 29 - len(excluded(judged("exclude")))
+    assert sum(report.classes.values()) == report.usable
+    assert report.near_duplicate_groups == 4
+    assert report.near_duplicate_images == 8
 
 
 def test_conflicts_are_told_in_words(judged: Callable[[str], Verdict]) -> None:
-    assert judged("keep").report["conflicts"] == {
+    assert judged("keep").report.conflicts == {
         "images/boxed.png": "labelled normal, but has a box",
         "images/noted.png": "the sources disagree",
     }
@@ -323,7 +323,7 @@ def test_a_feature_that_predicts_the_label_is_found_and_named(
     line = "shortcut: view alone predicts a fracture with AUROC 1.000; a model may learn it instead"
     assert line in verdict.warnings
     assert verdict.failures == []
-    assert verdict.report["fracture_rates"]["view"] == "frontal: 0.000 of 4; lateral: 1.000 of 4"
+    assert verdict.report.fracture_rates["view"] == "frontal: 0.000 of 4; lateral: 1.000 of 4"
 
 
 def test_a_feature_at_the_limit_is_not_told(judge: Judge) -> None:
@@ -448,7 +448,7 @@ def fracatlas(fracatlas_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @real_data
 def test_fracatlas_is_fit_to_train_on(fracatlas: Verdict) -> None:
     assert fracatlas.failures == []
-    assert fracatlas.report["images"] == fracatlas.report["usable"] == 3269
+    assert fracatlas.report.images == fracatlas.report.usable == 3269
 
 
 @real_data
@@ -461,14 +461,14 @@ def test_fracatlas_has_41_truncated_images_all_normal(fracatlas: Verdict) -> Non
 @real_data
 def test_fracatlas_has_73_groups_of_near_duplicates(fracatlas: Verdict) -> None:
     report = fracatlas.report
-    assert (report["near_duplicate_groups"], report["near_duplicate_images"]) == (73, 155)
+    assert (report.near_duplicate_groups, report.near_duplicate_images) == (73, 155)
 
 
 @real_data
 def test_fracatlas_has_7_images_that_look_like_one_with_the_other_label(fracatlas: Verdict) -> None:
-    assert fracatlas.report["offenders"]["near_opposite"]["count"] == 7
+    assert fracatlas.report.offenders["near_opposite"]["count"] == 7
 
 
 @real_data
 def test_fracatlas_contradicts_itself_on_one_image(fracatlas: Verdict) -> None:
-    assert list(fracatlas.report["conflicts"]) == ["images/IMG0003298.jpg"]
+    assert list(fracatlas.report.conflicts) == ["images/IMG0003298.jpg"]

@@ -1,6 +1,5 @@
 """`fracture export`: files for other systems, each as the registered model answers, or none."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,15 +12,16 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from pipeline.artifacts import Metrics
 from pipeline.cli import export as command
 from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
+from pipeline.evaluation import operating_points
 from pipeline.packaging import bundle as packaging
 from pipeline.packaging import export
 from pipeline.packaging.bundle import Registered
 from pipeline.training import architectures
-from serving.decision import Decision
 from serving.imaging.canvas import Preprocessing
 from serving.network import SCORES, Network
 
@@ -39,8 +39,8 @@ def registered(trained_folder: Path) -> Registered:
         version=SimpleNamespace(name="bone-fracture", version="4", tags={}),
         model=model,
         training=training,
-        decision=Decision.from_dict(json.loads((trained_folder / "build/decision.json").read_text())),
-        metrics={},
+        decision=operating_points.read(trained_folder / "build/decision.json"),
+        metrics=Metrics.read(trained_folder / "reports/metrics.json"),
         reference=trained_folder / "build/reference.npz",
     )
 

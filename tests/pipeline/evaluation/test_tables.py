@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 FIGURE = {"value": 0.9, "low": 0.8, "high": 0.95}
-POINT = {"threshold": 0.5, **dict.fromkeys(("accuracy", "precision", "recall", "specificity", "f1"), FIGURE)}
+POINT = {
+    "threshold": 0.5,
+    **dict.fromkeys(("accuracy", "precision", "recall", "sensitivity", "specificity", "f1"), FIGURE),
+}
 POINTS = ("at_threshold", "at_high_sensitivity", "at_high_specificity", "at_best_accuracy")
 
 
@@ -16,7 +19,11 @@ POINTS = ("at_threshold", "at_high_sensitivity", "at_high_specificity", "at_best
 def reports(tmp_path: Path) -> Path:
     """Write what evaluation leaves, as far as the tables need it."""
     test = {"auroc": FIGURE, **dict.fromkeys(POINTS, POINT)}
-    (tmp_path / "metrics.json").write_text(json.dumps({"test": test}))
+    context = {
+        "images": {"test": 20, "fractured": 5, "validation": 10}, "always_normal_accuracy": 0.75, "architecture": "cnn",
+        "hashes": {"data": "d", "split": "s", "test": "t"}, "weights_sha256": "w",
+    }  # fmt: skip
+    (tmp_path / "metrics.json").write_text(json.dumps({"test": test, **context}))
     row = {"slice": "region", "value": "hand", "images": "20", "fractured": "5"}
     for name in ("auroc", "sensitivity_at_threshold", "sensitivity_at_high_sensitivity"):
         row |= {name: "0.9", f"{name}_low": "0.8", f"{name}_high": "0.95"}
@@ -52,5 +59,6 @@ def test_a_file_of_something_else_is_one_line(reports: Path, name: str, text: st
     (reports / name).write_text(text)
     done = _print(reports)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {reports / name}: is not what evaluation writes")
+    assert done.stderr.startswith(f"error: {reports / name}: ")
+    assert done.stderr.endswith("make it again with `dvc repro -f evaluate`\n")
     assert done.stderr.count("\n") == 1

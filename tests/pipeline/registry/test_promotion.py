@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.artifacts import Estimate, Hashes, ImageCounts, Metrics, MetricSet, OperatingPoint
 from pipeline.errors import InputError
 from pipeline.params import RegisterParams
 from pipeline.registry import mlflow as tracking
@@ -14,38 +15,50 @@ from pipeline.registry import promotion
 OPTIONS = RegisterParams(min_auroc=0.7, min_sensitivity=0.6, champion_margin=0.01)
 
 
-def _figures(auroc: float | None = 0.8, sensitivity: float = 0.9, test_hash: str = "t") -> dict[str, Any]:
-    point = {"sensitivity": {"value": sensitivity}}
-    return {"test": {"auroc": {"value": auroc}, "at_high_sensitivity": point}, "hashes": {"test": test_hash}}
+def _metrics(auroc: float | None = 0.8, sensitivity: float = 0.9, test_hash: str = "t") -> Metrics:
+    def estimate(value: float | None) -> Estimate:
+        return Estimate(value=value, low=None, high=None)
+
+    names = ("accuracy", "precision", "recall", "specificity", "f1")
+    some = {name: estimate(0.5) for name in names}
+    point = OperatingPoint(threshold=0.5, sensitivity=estimate(sensitivity), **some)
+    return Metrics(
+        test=MetricSet({"auroc": estimate(auroc), "at_high_sensitivity": point}),
+        images=ImageCounts(test=1, fractured=1, validation=1),
+        always_normal_accuracy=0.5,
+        hashes=Hashes(data="d", split="s", test=test_hash),
+        architecture="cnn",
+        weights_sha256="w",
+    )
 
 
 def test_a_good_version_passes_its_gates() -> None:
-    gates = promotion.check_gates(_figures(), None, OPTIONS)
+    gates = promotion.check_gates(_metrics(), None, OPTIONS)
     assert gates.verdict == promotion.PASSED
     assert gates.comparison == "no champion yet"
 
 
 @pytest.mark.parametrize(
-    ("figures", "reason"),
+    ("measured", "reason"),
     [
-        (_figures(auroc=0.69), "AUROC 0.69 is below register.min_auroc 0.7"),
-        (_figures(auroc=None), "AUROC None is below"),
-        (_figures(sensitivity=0.5), "sensitivity 0.5 at the high-sensitivity point"),
+        (_metrics(auroc=0.69), "AUROC 0.69 is below register.min_auroc 0.7"),
+        (_metrics(auroc=None), "AUROC None is below"),
+        (_metrics(sensitivity=0.5), "sensitivity 0.5 at the high-sensitivity point"),
     ],
 )
-def test_a_figure_below_its_gate_is_named(figures: dict[str, Any], reason: str) -> None:
-    assert reason in promotion.check_gates(figures, None, OPTIONS).verdict
+def test_a_metric_below_its_gate_is_named(measured: Metrics, reason: str) -> None:
+    assert reason in promotion.check_gates(measured, None, OPTIONS).verdict
 
 
 def test_a_version_behind_the_champion_on_the_same_test_part_fails() -> None:
     champion = {"test_hash": "t", "test_auroc": "0.85"}
-    assert "below the champion's 0.85" in promotion.check_gates(_figures(), champion, OPTIONS).verdict
-    assert promotion.check_gates(_figures(auroc=0.845), champion, OPTIONS).verdict == promotion.PASSED
+    assert "below the champion's 0.85" in promotion.check_gates(_metrics(), champion, OPTIONS).verdict
+    assert promotion.check_gates(_metrics(auroc=0.845), champion, OPTIONS).verdict == promotion.PASSED
 
 
 def test_a_champion_of_another_test_part_is_not_comparable_and_absolute_gates_decide() -> None:
     champion = {"test_hash": "other", "test_auroc": "0.99"}
-    gates = promotion.check_gates(_figures(), champion, OPTIONS)
+    gates = promotion.check_gates(_metrics(), champion, OPTIONS)
     assert gates.verdict == promotion.PASSED
     assert gates.comparison.startswith("not comparable")
 

@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import evaluate, train
+from pipeline import train
+from pipeline.artifacts import Artifacts, TrainingRecord
 from pipeline.data.prepared import Prepared
-from pipeline.evaluate import Outputs
+from pipeline.evaluation import report
 from pipeline.evaluation.metrics import LogisticCalibration
+from pipeline.evaluation.report import Outputs, evaluate
 from pipeline.params import EvaluateParams, TrainParams
 from pipeline.training import architectures
 from pipeline.training.checkpoints import Store
+from serving.decision import Decision
 
 OPTIONS = EvaluateParams(bootstrap=100, gallery=4)
 Squares = Callable[..., Prepared]
@@ -27,16 +30,16 @@ def _outputs(scores: np.ndarray, rows: np.ndarray | None = None) -> Outputs:
     return Outputs(chosen, scores.reshape(count, -1), np.zeros((count, 3)), np.zeros((count, 8, 8), np.float32))
 
 
-def _decision(**changes: float) -> evaluate.Decision:
+def _decision(**changes: float) -> Decision:
     points = {"threshold": 0.5, "high_sensitivity": 0.3, "high_specificity": 0.7, "best_accuracy": 0.5, **changes}
-    return evaluate.Decision(calibration=LogisticCalibration(1.0, 0.0), **points)
+    return Decision(calibration=LogisticCalibration(1.0, 0.0), **points)
 
 
 def test_nothing_is_chosen_on_the_test_part() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 2, 100)
     validation = _outputs(np.clip(rng.normal(0.3 + 0.4 * classes, 0.2), 0.01, 0.99))
-    decision = evaluate.decide(validation, classes, OPTIONS)
+    decision = report.decide(validation, classes, OPTIONS)
     p = decision.fracture_probability(validation.scores)
     assert (p[classes == 1] >= decision.high_sensitivity).mean() >= 0.95
     assert (p[classes == 0] < decision.high_specificity).mean() >= 0.95
@@ -46,7 +49,7 @@ def test_every_measure_has_an_interval_that_holds_its_value() -> None:
     rng = np.random.default_rng(1)
     y = rng.integers(0, 2, 200)
     p = np.clip(rng.normal(0.35 + 0.3 * y, 0.2), 0.01, 0.99)
-    found = evaluate.measure(y, p, np.arange(200), _decision(), OPTIONS)
+    found = report.measure(y, p, np.arange(200), _decision(), OPTIONS)
     for name in ("auroc", "average_precision", "brier", "calibration_slope", "calibration_intercept"):
         assert found[name]["low"] <= found[name]["value"] <= found[name]["high"], name
     for name in ("accuracy", "precision", "recall", "specificity", "f1"):
@@ -59,7 +62,7 @@ def test_larger_groups_widen_the_interval() -> None:
     p = np.repeat(np.clip(rng.normal(0.35 + 0.3 * y[::4], 0.2), 0.01, 0.99), 4)
     widths = []
     for groups in (np.arange(200), np.repeat(np.arange(50), 4)):
-        auroc = evaluate.measure(y, p, groups, _decision(), OPTIONS)["auroc"]
+        auroc = report.measure(y, p, groups, _decision(), OPTIONS)["auroc"]
         widths.append(auroc["high"] - auroc["low"])
     assert widths[1] > 1.5 * widths[0]
 
@@ -69,14 +72,14 @@ def test_a_cell_with_several_values_counts_for_each_of_them() -> None:
         "image_id": range(40), "group": range(40), "region": ["hand"] * 15 + ["leg"] * 15 + ["hand;leg"] * 10,
     })  # fmt: skip
     y = np.arange(40) % 2
-    found = evaluate.slice_table(table, y, np.linspace(0, 1, 40), _decision(), OPTIONS)
+    found = report.slice_table(table, y, np.linspace(0, 1, 40), _decision(), OPTIONS)
     images = dict(zip(found["value"], found["images"], strict=True))
     assert images == {"hand": 25, "leg": 25}
 
 
 def test_the_answer_is_a_fracture_from_the_threshold_on_and_then_the_likeliest_type() -> None:
     p = np.array([[0.6, 0.3, 0.1], [0.4, 0.1, 0.5], [0.5, 0.5, 0.0]])
-    found = evaluate.confusion(("normal", "a", "b"), np.array([0, 2, 0]), p, 0.5)
+    found = report.confusion(("normal", "a", "b"), np.array([0, 2, 0]), p, 0.5)
     assert found.loc["normal", "normal"] == 1
     assert found.loc["b", "b"] == 1
     assert found.loc["normal", "a"] == 1
@@ -89,10 +92,10 @@ def test_a_peak_inside_its_box_is_a_hit_and_images_without_boxes_do_not_count(sq
     maps[:, 12:15, 12:15] = 1.0  # inside the square of class 1
     outputs = Outputs(rows, np.zeros((len(rows), 1)), np.zeros((len(rows), 2)), maps)
     fractured = int((data.labels(rows) == 1).sum())
-    assert evaluate.peak_hits(data, outputs, np.ones(len(rows), bool)) == (fractured, fractured)
+    assert report.peak_hits(data, outputs, np.ones(len(rows), bool)) == (fractured, fractured)
     maps[:] = 0
     maps[:, 28:, 28:] = 1.0
-    assert evaluate.peak_hits(data, outputs, np.ones(len(rows), bool)) == (0, fractured)
+    assert report.peak_hits(data, outputs, np.ones(len(rows), bool)) == (0, fractured)
 
 
 def test_worst_errors_name_missed_fractures_and_false_alarms(squares: Squares) -> None:
@@ -100,27 +103,30 @@ def test_worst_errors_name_missed_fractures_and_false_alarms(squares: Squares) -
     test = _outputs(np.zeros(len(data.rows("test"))), data.rows("test"))
     y = data.labels(test.rows)
     p = np.where(y == 1, 0.1, 0.9)
-    entries = evaluate.worst_errors(data, test, y, p, threshold=0.5, count=4)
+    entries = report.worst_errors(data, test, y, p, threshold=0.5, count=4)
     assert len(entries) == 4
     assert sum("missed fracture" in entry[4] for entry in entries) == 2
 
 
 @pytest.mark.parametrize("classes", [("normal", "fractured"), ("normal", "transverse", "spiral")])
 def test_the_stage_writes_every_file_with_numbers_in_it(
-    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]
+    squares: Squares, tmp_path: Path, classes: tuple[str, ...]
 ) -> None:
     class Silent:
         run_id = ""
 
         def log_metrics(self, *_: Any) -> None: ...
 
-    monkeypatch.chdir(tmp_path)
     data = squares(90, classes=classes)
     options = TrainParams(epochs=2, batch_size=16)
-    model, _ = train.fit(data, options, Store(tmp_path / "k"), lambda run_id: Silent())
-    training = {"architecture": "cnn", "weights_sha256": architectures.weights_hash(model)}
-    line = evaluate.evaluate(data, model, training, OPTIONS, tmp_path / "reports")
-    assert "test AUROC" in line
+    model, state = train.fit(data, options, Store(tmp_path / "k"), lambda run_id: Silent())
+    paths = Artifacts(tmp_path)
+    paths.model.mkdir(parents=True)
+    train.write_model(model, state, data, options, paths.model)
+    found = evaluate(data, model, TrainingRecord.read(paths.training), OPTIONS)
+    assert not paths.metrics.exists()
+    assert "test AUROC" in found.summary
+    found.write(paths)
     figures = json.loads((tmp_path / "reports/metrics.json").read_text())
     assert 0 <= figures["test"]["auroc"]["value"] <= 1
     assert figures["images"]["test"] == len(data.rows("test"))
@@ -129,7 +135,8 @@ def test_the_stage_writes_every_file_with_numbers_in_it(
     predictions = pd.read_csv(tmp_path / "reports/predictions.csv")
     assert set(predictions["part"]) == {"validation", "test"}
     assert (tmp_path / "reports/gallery/index.html").is_file()
-    assert {path.name for path in (tmp_path / "build").iterdir()} == {"decision.json", "reference.npz"}
+    assert paths.decision.is_file()
+    assert paths.reference.is_file()
 
 
 def test_the_same_weights_have_the_same_hash_and_others_another() -> None:

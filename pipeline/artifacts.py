@@ -1,0 +1,346 @@
+"""Every file that passes between the stages: its path, once, and its content as a typed record.
+
+A record reads and writes its own JSON file. Reading an old or damaged one raises InputError with one line: the file,
+the field and the stage to repeat.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+
+from pipeline.errors import InputError
+from pipeline.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """Paths of what the stages write, below the root of a project (by default the current folder)."""
+
+    root: Path = Path()
+
+    @property
+    def data(self) -> Path:
+        """The data set (`pipeline.data.layout`)."""
+        return self.root / "data"
+
+    @property
+    def params(self) -> Path:
+        """params.yaml."""
+        return self.root / "params.yaml"
+
+    @property
+    def reports(self) -> Path:
+        """What a person reads."""
+        return self.root / "reports"
+
+    @property
+    def images(self) -> Path:
+        """Validate: one row per file of data/, with what was measured and why it is excluded."""
+        return self.reports / "images.csv"
+
+    @property
+    def data_docs(self) -> Path:
+        """Validate: the pages of Great Expectations."""
+        return self.reports / "data_docs"
+
+    @property
+    def validation(self) -> Path:
+        """Validate: the verdict on the data set."""
+        return self.reports / "validation.json"
+
+    @property
+    def prepared(self) -> Path:
+        """Preprocess: the prepared data set (`pipeline.data.prepared`)."""
+        return self.root / "prepared"
+
+    @property
+    def model(self) -> Path:
+        """Train: the folder of `keras_model` and `training`."""
+        return self.root / "build/model"
+
+    @property
+    def keras_model(self) -> Path:
+        """Train: the network."""
+        return self.model / "model.keras"
+
+    @property
+    def training(self) -> Path:
+        """Train: `TrainingRecord`."""
+        return self.model / "training.json"
+
+    @property
+    def history(self) -> Path:
+        """Train: one row per epoch."""
+        return self.reports / "history.csv"
+
+    @property
+    def decision(self) -> Path:
+        """Evaluate: calibration and operating points (`serving.decision.Decision`)."""
+        return self.root / "build/decision.json"
+
+    @property
+    def reference(self) -> Path:
+        """Evaluate: statistics of the training images (`serving.statistics.Reference`)."""
+        return self.root / "build/reference.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """Evaluate: `Metrics`."""
+        return self.reports / "metrics.json"
+
+    @property
+    def slices(self) -> Path:
+        """Evaluate: metrics of the subgroups."""
+        return self.reports / "slices.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """Evaluate: one row per image of the validation and test sets."""
+        return self.reports / "predictions.csv"
+
+    @property
+    def plots(self) -> Path:
+        """Evaluate: curves as tables and pictures."""
+        return self.reports / "plots"
+
+    @property
+    def gallery(self) -> Path:
+        """Evaluate: the worst errors."""
+        return self.reports / "gallery"
+
+    @property
+    def registration(self) -> Path:
+        """Register: `Registration`."""
+        return self.reports / "registration.json"
+
+    @property
+    def bundles(self) -> Path:
+        """`fracture package`: one bundle per version."""
+        return self.root / "build/bundle"
+
+    @property
+    def bentos(self) -> Path:
+        """`fracture package`: one bento per version."""
+        return self.root / "build/bento"
+
+    @property
+    def releases(self) -> Path:
+        """Released models, which git tracks."""
+        return self.root / "models"
+
+
+class Record(BaseModel):
+    """The content of one JSON file. Fields that the file does not have are not written either."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    stage: ClassVar[str]
+    """The stage that writes the file."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read and check a file; InputError names the file, the field and the stage to repeat."""
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            # A field that may be of two kinds has the kind's name in its path.
+            places = [str(place) for place in first["loc"] if place not in {"OperatingPoint", "Estimate"}]
+            field = ".".join(places) or "the file"
+            fault = "is missing" if first["type"] == "missing" else f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+            raise InputError(f"{path}: {field}: {fault}; make it again with `dvc repro -f {cls.stage}`") from None
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all, the same bytes for the same content."""
+        write_json(path, self.model_dump(mode="json", exclude_unset=True))
+
+
+class DatasetRecord(BaseModel):
+    """Which data set a model was trained on; `unknown` where nobody recorded it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = "unknown"
+    version: str = "unknown"
+    source: str = "unknown"
+    licence: str = "unknown"
+    citation: str = "unknown"
+
+
+class ValidationReport(Record):
+    """reports/validation.json: what validation found."""
+
+    stage: ClassVar[str] = "validate"
+    images: int
+    failures: list[str]
+    warnings: list[str]
+    dataset: dict[str, Any] = {}
+    usable: int = 0
+    classes: dict[str, int] = {}
+    groups: int = 0
+    near_duplicate_groups: int = 0
+    near_duplicate_images: int = 0
+    offenders: dict[str, Any] = {}
+    """By check: count, policy and files."""
+    excluded: dict[str, str] = {}
+    """By file: the check that excluded it."""
+    conflicts: dict[str, str] = {}
+    features: dict[str, float | None] = {}
+    """AUROC of predicting a fracture from one feature of the files alone."""
+    fracture_rates: dict[str, Any] = {}
+
+
+class PreparedRecord(Record):
+    """prepared/prepared.json: what the arrays beside it are."""
+
+    stage: ClassVar[str] = "preprocess"
+    classes: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    dataset: DatasetRecord
+    data_hash: str
+    split_hash: str
+    test_hash: str
+
+
+class ImportedFrom(BaseModel):
+    """The file of a model that was trained elsewhere."""
+
+    model_config = ConfigDict(frozen=True)
+    file: str
+    sha256: str
+
+
+class TrainingRecord(Record):
+    """build/model/training.json: the facts of a training, beside the network that it wrote."""
+
+    stage: ClassVar[str] = "train"
+    architecture: str
+    classes: tuple[str, ...]
+    image_size: int
+    """Pixels of a side."""
+    preprocessing: dict[str, Any]
+    model_sha256: str
+    """Of model.keras."""
+    weights_sha256: str
+    """Of configuration and weights, whatever the file (`architectures.weights_hash`)."""
+    parameters: int = 0
+    epochs: int = 0
+    best_epoch: int
+    data_hash: str
+    split_hash: str
+    test_hash: str
+    dataset: DatasetRecord
+    regions: tuple[str, ...]
+    """Values seen in the training set; likewise `views`."""
+    views: tuple[str, ...]
+    run_id: str
+    """Of MLflow; empty where there was none."""
+    imported_from: ImportedFrom | None = None
+
+
+class Estimate(BaseModel):
+    """A metric with its 95 % interval; None where it is undefined."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class OperatingPoint(BaseModel):
+    """Metrics of the answer `probability >= threshold`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    threshold: float
+    accuracy: Estimate
+    precision: Estimate
+    recall: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+    f1: Estimate
+
+
+class MetricSet(RootModel[dict[str, OperatingPoint | Estimate]]):
+    """Metrics of one part of the data by name: `auroc`, ..., and operating points `at_threshold`, ..."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def estimate(self, name: str) -> Estimate:
+        """A single metric; KeyError where there is none of this name."""
+        found = self.root[name]
+        if not isinstance(found, Estimate):
+            raise KeyError(name)
+        return found
+
+    def point(self, name: str) -> OperatingPoint:
+        """An operating point; KeyError where there is none of this name."""
+        found = self.root[name]
+        if not isinstance(found, OperatingPoint):
+            raise KeyError(name)
+        return found
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Every single metric."""
+        return {name: found for name, found in self.root.items() if isinstance(found, Estimate)}
+
+    @property
+    def auroc(self) -> Estimate:
+        """Area under the ROC curve."""
+        return self.estimate("auroc")
+
+
+class ImageCounts(BaseModel):
+    """How many images were measured."""
+
+    model_config = ConfigDict(frozen=True)
+    test: int
+    fractured: int
+    """Of the test set."""
+    validation: int
+
+
+class Hashes(BaseModel):
+    """What the metrics were measured on."""
+
+    model_config = ConfigDict(frozen=True)
+    data: str
+    split: str
+    test: str
+
+
+class Metrics(Record):
+    """reports/metrics.json: metrics of the test set, and those of the validation set that models may be chosen by."""
+
+    stage: ClassVar[str] = "evaluate"
+    test: MetricSet
+    validation: MetricSet = MetricSet({})
+    images: ImageCounts
+    always_normal_accuracy: float | None
+    hashes: Hashes
+    architecture: str
+    weights_sha256: str
+
+    def flat(self) -> dict[str, float]:
+        """Defined metrics under names that MLflow takes: test_auroc, test_auroc_low, test_at_threshold_f1, ..."""
+        plain = self.model_dump(mode="json", include={"test", "validation"})
+        return {**_flatten("test", plain["test"]), **_flatten("validation", plain["validation"])}
+
+
+def _flatten(prefix: str, value: Any) -> dict[str, float]:
+    if isinstance(value, dict):
+        parts = (_flatten(f"{prefix}_{key}" if key != "value" else prefix, item) for key, item in value.items())
+        return {key: number for part in parts for key, number in part.items()}
+    return {} if value is None else {prefix: float(value)}
+
+
+class Registration(Record):
+    """reports/registration.json: the version that was made, or found to exist already."""
+
+    stage: ClassVar[str] = "register"
+    model: str
+    version: str
+    run_id: str
+    new: bool
+    gates: str
+    comparison: str
+    content_hash: str
