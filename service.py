@@ -44,7 +44,8 @@ class FractureService:
 
     def __init__(self) -> None:
         from serving import bundle  # noqa: PLC0415  see Workers
-        from serving.http.app import Engine, create_app  # noqa: PLC0415
+        from serving.http.admission import Engine  # noqa: PLC0415
+        from serving.http.app import create_app  # noqa: PLC0415
 
         folder = os.environ.get("FRACTURE_BUNDLE")
         chosen = Path(folder) if folder else bundle.find_default(Path(__file__).parent)

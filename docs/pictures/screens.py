@@ -12,7 +12,8 @@ import uvicorn
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from serving import bundle
-from serving.http.app import Engine, create_app
+from serving.http.admission import Engine
+from serving.http.app import create_app
 from serving.http.settings import Settings
 
 _WEB = Path(__file__).parents[2] / "serving/web"

@@ -24,7 +24,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from serving import bundle
-from serving.http.app import Engine, create_app
+from serving.http.admission import Engine
+from serving.http.app import create_app
 from serving.http.problems import PROBLEMS
 from serving.http.settings import Settings
 from serving.predictor import Predictor

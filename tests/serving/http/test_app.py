@@ -23,8 +23,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from serving import bundle
-from serving.decision import NONE_IN_PART, STATEMENTS, LogisticCalibration
-from serving.http.app import Engine, create_app
+from serving.decision import STATEMENTS, LogisticCalibration
+from serving.http.admission import Engine
+from serving.http.app import create_app
 from serving.http.openapi import description
 from serving.http.problems import PROBLEMS
 from serving.http.settings import MIB, Settings
@@ -149,8 +150,8 @@ def _certain(client: TestClient, log_odds: float) -> None:
 @pytest.mark.parametrize(
     ("readable", "said"),
     [
-        (1, "No sign of a fracture was found in the 1 view that could be read; 2 could not be."),
-        (2, "No sign of a fracture was found in the 2 views that could be read; 2 could not be."),
+        (1, "1 readable view: no fracture found. 2 views could not be read."),
+        (2, "2 readable views: no fracture found. 2 views could not be read."),
     ],
 )
 def test_a_study_says_how_many_views_have_no_answer(
@@ -185,10 +186,11 @@ def test_a_normal_study_with_a_view_cut_short_says_so(client: TestClient, radiog
     whole = encode(np.asarray(Image.open(io.BytesIO(radiograph)).convert("L")), "JPEG")
     files = [("images", ("a.png", radiograph)), ("images", ("b.jpg", whole[: len(whole) * 9 // 10]))]
     study = client.post("/predict/batch?study=true", files=files).json()["study"]
-    assert study["statement"] == NONE_IN_PART
+    said = "2 readable views, at least one incomplete: no fracture found."
+    assert study["statement"] == said
     files.append(("images", ("c.txt", b"no image")))
     study = client.post("/predict/batch?study=true", files=files).json()["study"]
-    assert study["statement"].endswith("in the 2 views that could be read in part; 1 could not be.")
+    assert study["statement"] == f"{said} 1 view could not be read."
 
 
 def test_a_study_without_an_answer_is_null(client: TestClient) -> None:

@@ -13,7 +13,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from pipeline.data.sources.synthetic import sample
 from serving import bundle
-from serving.http.app import Engine, create_app
+from serving.http.admission import Engine
+from serving.http.app import create_app
 from serving.http.openapi import description
 from serving.http.settings import Settings
 

@@ -16,7 +16,8 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from serving import bundle
-from serving.http.app import Engine, create_app
+from serving.http.admission import Engine
+from serving.http.app import create_app
 from serving.http.problems import PROBLEMS
 from serving.http.settings import Settings
 

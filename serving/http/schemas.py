@@ -1,0 +1,203 @@
+"""The answers in JSON, as models: what the routes send, and what `/openapi.json` says of it.
+
+A key that an answer may lack is left unset, and is not written (`written`); `None` is written as null.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from serving.decision import FRACTURED, NONE_IN_PART, NORMAL, STATEMENTS, Suspicion
+from serving.http.problems import PROBLEMS
+
+# The bounds are described and not checked again: an answer is not lost to the last digit of a float.
+Count = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
+Fraction = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+def _may_be_left_out() -> Any:
+    """A field whose key may be missing; null it is never."""
+    return Field(default=None, json_schema_extra=_without_default)
+
+
+class Schema(BaseModel):
+    """A JSON object; the fields stand in the order of the answer's keys."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    def written(self) -> bytes:
+        """The JSON, without the keys that were left out."""
+        return self.model_dump_json(exclude_unset=True).encode()
+
+
+class Picture(Schema):
+    """An encoded image."""
+
+    media_type: str
+    width: Count
+    height: Count
+    data: str
+    """base64"""
+
+
+class Peak(Schema):
+    """The place with the most evidence, as fractions of the upright image."""
+
+    x: Fraction
+    y: Fraction
+
+
+class Box(Schema):
+    """A rectangle round a peak and how strong it is."""
+
+    x0: Fraction
+    y0: Fraction
+    x1: Fraction
+    y1: Fraction
+    strength: Fraction
+
+
+class Explanation(Schema):
+    """Where a prediction comes from."""
+
+    heatmap: Picture
+    peak: Peak | None
+    boxes: list[Box]
+    """round the peaks, as fractions of the upright image"""
+
+
+class Note(Schema):
+    """Something a reader of the answer should know; `code` is stable."""
+
+    code: str
+    message: str
+
+
+class Input(Schema):
+    """The file that was read; `width` and `height` are pixels."""
+
+    sha256: str
+    width: Count
+    height: Count
+    sop_instance_uid: str | None
+
+
+class Facts(Schema):
+    """Which model answered."""
+
+    name: str
+    version: str
+    run_id: str
+    sha256: str
+
+
+class Answer(Schema):
+    """What is said of one image and of a study alike."""
+
+    label: Annotated[str, WithJsonSchema({"enum": [NORMAL, FRACTURED]})]
+    probability: Fraction
+    """of a fracture, calibrated"""
+    threshold: float
+    """of the label"""
+    suspicion: Suspicion
+    """none below the high-sensitivity point, high from the high-specificity point on"""
+
+
+class Prediction(Answer):
+    """The answer for one image."""
+
+    statement: Annotated[str, WithJsonSchema({"enum": sorted({*STATEMENTS.values(), NONE_IN_PART})})]
+    probabilities: dict[str, Fraction]
+    warnings: list[Note]
+    input: Input
+    schema_version: Count
+    model: Facts
+    request_id: str
+    explanation: Explanation | SkipJsonSchema[None] = _may_be_left_out()
+    preview: Picture | SkipJsonSchema[None] = _may_be_left_out()
+
+
+class EntryError(Schema):
+    """Why a file of a batch has no answer."""
+
+    code: str
+    message: str
+    status: Count
+
+
+class Entry(Schema):
+    """The answer or the error of one file."""
+
+    index: Count
+    file: str | None
+    prediction: Prediction | SkipJsonSchema[None] = _may_be_left_out()
+    error: EntryError | SkipJsonSchema[None] = _may_be_left_out()
+
+
+class Study(Answer):
+    """One answer for all images of a batch."""
+
+    statement: str
+    """as of one image; where the suspicion is none and a view is incomplete or unread, of how many views it is"""
+    index: Count
+    """of the most suspicious view, whose answer this is"""
+    images: Count
+    """views with an answer"""
+    unanswered: Count
+    """views without one; what they show is not known"""
+
+
+class Batch(Schema):
+    """The answer for several images, in their order."""
+
+    results: list[Entry]
+    request_id: str
+    schema_version: Count
+    study: Study | None = _may_be_left_out()
+
+
+class Model(Schema):
+    """GET /model; the description leaves out what a bundle says for its own use."""
+
+    name: str
+    version: str
+    run_id: str
+    sha256: str
+    architecture: SkipJsonSchema[str]
+    classes: list[str]
+    preprocessing: SkipJsonSchema[dict[str, Any]]
+    calibration: SkipJsonSchema[dict[str, Any]]
+    threshold: float
+    operating_points: dict[str, Any]
+    guard: SkipJsonSchema[dict[str, Any]]
+    number_format: SkipJsonSchema[str]
+    map: SkipJsonSchema[str]
+    intended: dict[str, Any]
+    quality: dict[str, Any]
+    trained_on: dict[str, Any]
+    origin: dict[str, Any]
+    recalibrated: SkipJsonSchema[dict[str, Any] | None]
+    bundle_schema_version: SkipJsonSchema[int]
+    schema_version: Count
+    samples: list[str]
+    limits: dict[str, Any]
+
+
+class Problem(Schema):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: Count
+    detail: str
+    code: Annotated[str, WithJsonSchema({"enum": sorted(PROBLEMS)})]
+    request_id: str
+
+
+ANSWERS: tuple[type[Schema], ...] = (Prediction, Batch, Model, Problem)
+"""What a route answers; the others are parts of these."""
