@@ -32,14 +32,14 @@ $(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
 	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi
 	@touch $@
 
-cloud-setup: $(CLOUD)/.installed ## make .venv-cloud, with the clouds' client and what checks their templates (docs/cloud.md)
+cloud-setup: $(CLOUD)/.installed ## make .venv-cloud, with the clouds' client and what checks their templates (docs/cloud/aws.md)
 
 $(CLOUD)/.installed: locks/cloud.txt | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(CLOUD)
 	$(BIN)/uv pip sync --quiet --python $(CLOUD)/bin/python --require-hashes locks/cloud.txt
 	@touch $@
 
-tracking-setup: $(TRACKING)/.installed ## make .venv-tracking, with what a team's tracking server runs (docs/tracking-server.md)
+tracking-setup: $(TRACKING)/.installed ## make .venv-tracking, with what a team's tracking server runs (docs/cloud/tracking-server.md)
 
 $(TRACKING)/.installed: locks/tracking.txt | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(TRACKING)

@@ -1,5 +1,5 @@
 // The service on Azure Container Apps. Run twice: without `image` it makes the registry that the image is pushed to,
-// with `image` it makes or updates the app. docs/cloud-azure.md has the commands.
+// with `image` it makes or updates the app. docs/cloud/azure.md has the commands.
 targetScope = 'resourceGroup'
 
 @description('Begins the name of everything made here.')
@@ -164,7 +164,7 @@ resource keys 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(apiKey
   parent: vault
   name: keysSecret
   properties: {
-    // checkov:skip=CKV_AZURE_41:A date would end the service unasked; docs/cloud-azure.md says how keys are changed
+    // checkov:skip=CKV_AZURE_41:A date would end the service unasked; docs/cloud/azure.md says how keys are changed
     // checkov:skip=CKV_AZURE_114:It is set below; the check does not look into a resource with a condition
     value: apiKeys
     contentType: 'API keys of the service, separated by commas'

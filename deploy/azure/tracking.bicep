@@ -1,5 +1,5 @@
 // Optional: an MLflow server for several people on Azure Container Apps, its records in PostgreSQL, its artifacts in Blob
-// Storage, and a login. Best in a resource group of its own. docs/tracking-cloud.md has the commands.
+// Storage, and a login. Best in a resource group of its own. docs/cloud/tracking-cloud.md has the commands.
 targetScope = 'resourceGroup'
 
 @description('Begins the name of everything made here.')
@@ -353,7 +353,7 @@ resource keepDatabase 'Microsoft.Authorization/locks@2020-05-01' = {
   scope: database
   properties: {
     level: 'CanNotDelete'
-    notes: 'All runs. docs/tracking-cloud.md says how it is taken down.'
+    notes: 'All runs. docs/cloud/tracking-cloud.md says how it is taken down.'
   }
 }
 
@@ -362,7 +362,7 @@ resource keepArtifacts 'Microsoft.Authorization/locks@2020-05-01' = {
   scope: storage
   properties: {
     level: 'CanNotDelete'
-    notes: 'All artifacts. docs/tracking-cloud.md says how it is taken down.'
+    notes: 'All artifacts. docs/cloud/tracking-cloud.md says how it is taken down.'
   }
 }
 

@@ -1,6 +1,6 @@
 """Start a team's tracking server: settings from the environment, refused in one line when the server were not safe.
 
-Works inside the image of this folder and outside any; docs/tracking-server.md lists the settings. Database and login
+Works inside the image of this folder and outside any; docs/cloud/tracking-server.md lists the settings. Database and login
 come to PostgreSQL's library by its own variables (PGHOST, PGUSER, PGPASSWORD, ...), so that no address holds a secret.
 """
 

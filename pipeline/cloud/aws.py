@@ -19,7 +19,7 @@ from pipeline.cloud.push import Login
 from pipeline.cloud.stacks import Stack, Wish
 from pipeline.errors import InputError
 
-RIGHTS = "docs/cloud.md lists the rights it needs"
+RIGHTS = "docs/cloud/aws.md lists the rights it needs"
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-\d+")
 _NAME = re.compile(r"[a-z](-?[a-z0-9]){0,40}")
 _SIZES = {"small": 1, "medium": 2, "large": 4}  # vCPUs; deploy/aws/service.yaml says the same

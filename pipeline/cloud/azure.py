@@ -52,7 +52,7 @@ def make_client(dry: bool = False, show: Callable[[str], None] = print) -> Clien
                 r"(?i)az login|AADSTS\d+|refresh token", "nobody is logged in to Azure, or no longer; run `az login`"
             ),
             Reason(r"ResourceGroupNotFound", "{said}; make it: `az group create --name NAME --location REGION`"),
-            Reason(r"AuthorizationFailed", "the login may not do that ({said}); docs/cloud-azure.md lists the rights"),
+            Reason(r"AuthorizationFailed", "the login may not do that ({said}); docs/cloud/azure.md lists the rights"),
             Reason(
                 r"QuotaExceeded|(?i:quota)", "a quota of the subscription is used up ({said}); raise it under Usage"
             ),

@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 
 _LONGEST_WAIT = 3600.0
 
-# US dollars an hour at list price, us-east-1, of what costs by the hour: docs/cloud.md says where from and when.
+# US dollars an hour at list price, us-east-1, of what costs by the hour: docs/cloud/aws.md says where from and when.
 HOURLY = {
     "LoadBalancer": 0.0225 + 2 * 0.005,  # with a public address in each of two zones
     "RegistryEndpoint": 2 * 0.01, "ImageEndpoint": 2 * 0.01, "SecretEndpoint": 2 * 0.01, "LogEndpoint": 2 * 0.01,

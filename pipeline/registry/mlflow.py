@@ -103,11 +103,11 @@ def _refusal(error: BaseException) -> str | None:
     if _status(error) == 401:
         return (
             "it does not know this login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            " (docs/tracking-server.md)"
+            " (docs/cloud/tracking-server.md)"
         )
     if is_refused(error) and "Permission denied" in text:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME") or "this user"
-        return f"{user} has no permission for this; whoever runs the server can grant it (docs/tracking-server.md)"
+        return f"{user} has no permission for this; whoever runs the server can grant it (docs/cloud/tracking-server.md)"
     return None
 
 

@@ -541,7 +541,7 @@ def test_without_a_login_the_real_client_is_understood(tool_environment: Environ
         ("An error occurred (InvalidClientTokenId) when calling", "AWS does not accept the login in eu-central-1"),
         ("The config profile (work) could not be found", "nobody is logged in to AWS"),
         ('Could not connect to the endpoint URL: "https://sts.eu-central-9.amazonaws.com/"', "nobody answers there"),
-        ("An error occurred (AccessDenied) when calling: User is not authorized to perform", "docs/cloud.md lists"),
+        ("An error occurred (AccessDenied) when calling: User is not authorized to perform", "docs/cloud/aws.md lists"),
     ],
 )
 def test_what_the_client_says_becomes_one_line(said: str, line: str, tmp_path: Path) -> None:

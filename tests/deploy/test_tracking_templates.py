@@ -25,7 +25,7 @@ from tests.deploy.standins import read_template
 AWS = ROOT / "deploy/aws/tracking.yaml"
 AZURE = ROOT / "deploy/azure/tracking.bicep"
 START = ROOT / "deploy/tracking/start.py"
-DOCUMENT = ROOT / "docs/tracking-cloud.md"
+DOCUMENT = ROOT / "docs/cloud/tracking-cloud.md"
 WRITABLE = "/tmp"  # noqa: S108  of a container, not of this machine
 IMAGE = f"123456789012.dkr.ecr.eu-north-1.amazonaws.com/bone-fracture-tracking@sha256:{'a' * 64}"
 Environment = Mapping[str, str]
@@ -60,7 +60,7 @@ class Stack:
 
 
 def make(environment: Environment, region: str, certificate: Certificate, folder: Path) -> Stack:
-    """The stack in the region's default network, by the command that docs/tracking-cloud.md gives."""
+    """The stack in the region's default network, by the command that docs/cloud/tracking-cloud.md gives."""
     words = ["--certificate", f"fileb://{certificate.chain}", "--private-key", f"fileb://{certificate.key}"]
     subnets = ask(environment, region, "ec2", "describe-subnets")["Subnets"]
     names = ",".join(subnet["SubnetId"] for subnet in subnets[:2])

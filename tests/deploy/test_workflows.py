@@ -135,7 +135,7 @@ def test_every_variable_asked_for_is_given_and_explained() -> None:
     release = _job("release")["env"]
     assert asked - {"GITHUB_REF_NAME"} == set(release)
     assert set(_job("retrain")["env"]) <= set(release)
-    explained = (ROOT / "docs/cloud-workflows.md").read_text()
+    explained = (ROOT / "docs/cloud/workflows.md").read_text()
     for name, value in release.items():
         assert value == f"${{{{ vars.{name} }}}}"
         assert re.search(rf"^\|.*`{name}`.*\|", explained, re.MULTILINE)
