@@ -1,0 +1,139 @@
+"""Stored values to grey levels: exact display values (PS3.3, C.11.2.1.2)."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
+
+from serving.imaging import decode, dicom
+from tests.serving.imaging.dicom.builders import coded, fault, name, peak, picture, radiograph, shown, table
+
+
+@pytest.mark.parametrize("syntax", dicom.DECODERS, ids=name)
+def test_monochrome1_is_inverted_in_every_transfer_syntax(syntax: UID) -> None:
+    build = partial(coded, picture(8), syntax, 8)
+    inverted = decode.decode(build(PhotometricInterpretation="MONOCHROME1")).pixels
+    np.testing.assert_array_equal(inverted, 255 - decode.decode(build()).pixels)
+
+
+def test_without_a_window_the_range_of_the_pixels_is_used() -> None:
+    assert shown([[1000, 2000], [3000, 5000]]) == [[0, 64], [128, 255]]
+
+
+def test_a_flat_image_without_a_window_is_black() -> None:
+    assert shown([[700, 700]]) == [[0, 0]]
+
+
+def test_monochrome1_is_inverted() -> None:
+    assert shown([[1000, 2000], [3000, 5000]], PhotometricInterpretation="MONOCHROME1") == [[255, 191], [127, 0]]
+
+
+def test_a_linear_window_follows_the_standard() -> None:
+    # c = 2048, w = 4096: the standard's own example, y = (x - 2047.5) / 4095 + 0.5
+    assert shown([[0, 2047, 2048, 4095, 5000]], WindowCenter=2048, WindowWidth=4096) == [[0, 127, 128, 255, 255]]
+
+
+def test_the_window_named_linear_is_the_default() -> None:
+    window = {"WindowCenter": 2000, "WindowWidth": 1001}
+    assert shown(**window) == shown(VOILUTFunction="LINEAR", **window)
+
+
+def test_a_linear_window_is_black_up_to_its_lower_limit_and_white_above_its_upper() -> None:
+    # c = 100, w = 11: limits 99.5 - 5 and 99.5 + 5
+    assert shown([[94, 95, 104, 105]], WindowCenter=100, WindowWidth=11) == [[0, 13, 242, 255]]
+
+
+def test_a_linear_window_of_width_one_is_a_threshold() -> None:
+    # x <= c - 0.5 is black
+    assert shown([[99, 100, 101]], WindowCenter=100.5, WindowWidth=1) == [[0, 0, 255]]
+
+
+def test_an_exact_linear_window_follows_the_standard() -> None:
+    # y = (x - 100) / 10 + 0.5
+    elements = {"WindowCenter": 100, "WindowWidth": 10, "VOILUTFunction": "LINEAR_EXACT"}
+    assert shown([[94, 95, 98, 100, 104, 106]], **elements) == [[0, 0, 76, 128, 230, 255]]
+
+
+def test_a_sigmoid_window_follows_the_standard() -> None:
+    # y = 1 / (1 + exp(-4 (x - 100) / 10))
+    elements = {"WindowCenter": 100, "WindowWidth": 10, "VOILUTFunction": "SIGMOID"}
+    assert shown([[0, 95, 100, 105, 60_000]], **elements) == [[0, 30, 128, 225, 255]]
+
+
+def test_the_first_of_several_windows_is_used() -> None:
+    assert shown(WindowCenter=[2000, 9], WindowWidth=[1001, 9]) == shown(WindowCenter=2000, WindowWidth=1001)
+
+
+def test_monochrome1_is_inverted_after_the_window() -> None:
+    elements = {"WindowCenter": 100, "WindowWidth": 10, "VOILUTFunction": "LINEAR_EXACT"}
+    assert shown([[94, 98, 106]], PhotometricInterpretation="MONOCHROME1", **elements) == [[255, 179, 0]]
+
+
+@pytest.mark.parametrize("width", ["0", "-5", ""])
+def test_a_window_without_a_width_is_ignored(width: str) -> None:
+    assert shown(WindowCenter="7", WindowWidth=width) == shown()
+
+
+def test_the_window_applies_to_rescaled_values() -> None:
+    # 2 x - 1000 gives -1000, 1000, 3000, 7000; c = 1000, w = 4000, exactly linear
+    elements = {"WindowCenter": 1000, "WindowWidth": 4000, "VOILUTFunction": "LINEAR_EXACT"}
+    assert shown(RescaleSlope=2, RescaleIntercept=-1000, **elements) == [[0, 128], [255, 255]]
+
+
+def test_a_negative_slope_inverts() -> None:
+    assert shown([[0, 1000]], RescaleSlope=-1, RescaleIntercept=0) == [[255, 0]]
+
+
+def test_a_modality_table_is_looked_up() -> None:
+    item = table(0, 16, [50, 10, 0])
+    item.ModalityLUTType = "US"
+    assert shown([[0, 1, 2]], ModalityLUTSequence=[item]) == [[255, 51, 0]]
+
+
+def test_a_voi_table_is_looked_up_and_scaled_by_its_bits() -> None:
+    assert shown([[10, 11, 12]], VOILUTSequence=[table(10, 12, [4095, 0, 2048])]) == [[255, 0, 128]]
+
+
+def test_a_voi_table_repeats_its_ends() -> None:
+    assert shown([[0, 10, 11, 99]], VOILUTSequence=[table(10, 8, [51, 204])]) == [[51, 51, 204, 204]]
+
+
+def test_a_voi_table_of_eight_bits_may_have_more_than_256_entries() -> None:
+    entries = [value // 16 for value in range(4096)]
+    assert shown([[0, 300, 4095]], VOILUTSequence=[table(0, 8, entries)]) == [[0, 18, 255]]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian], ids=name)
+@pytest.mark.parametrize("size", [1, 2])
+def test_entries_of_a_table_may_be_words_or_bytes(size: int, syntax: UID) -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4, 0, 8])
+    words = np.array([0, 51, 204, 255], f"<u{size}").view("<u2")
+    item.add_new("LUTData", "OW", words.astype(">u2" if syntax == ExplicitVRBigEndian else "<u2").tobytes())
+    pixels = decode.decode(coded(np.array([[0, 1, 2, 3]]), syntax, 16, VOILUTSequence=[item])).pixels
+    assert pixels.tolist() == [[0, 51, 204, 255]]
+
+
+def test_a_table_is_looked_up_for_the_nearest_whole_value() -> None:
+    # 0.29 x 100 is a little less than 29
+    elements = {"RescaleSlope": 0.29, "RescaleIntercept": 0, "VOILUTSequence": [table(28, 8, [0, 255])]}
+    assert shown([[97, 100]], **elements) == [[0, 255]]
+
+
+def test_a_voi_table_comes_before_a_window() -> None:
+    elements = {"WindowCenter": 0, "WindowWidth": 2, "VOILUTSequence": [table(0, 8, [0, 51])]}
+    assert shown([[0, 1]], **elements) == [[0, 51]]
+
+
+@pytest.mark.parametrize("elements", [{}, {"WindowCenter": 500, "WindowWidth": 900}], ids=["range", "window"])
+def test_showing_an_image_takes_little_more_memory_than_its_pixels(elements: dict[str, Any]) -> None:
+    content = radiograph(np.random.default_rng(0).integers(0, 1000, (2000, 2000)), **elements)
+    assert peak(content) < 2 * len(content)
+
+
+def test_a_window_that_is_no_number_is_undecodable() -> None:
+    content = radiograph(WindowCenter="100", WindowWidth="200").replace(b"100 ", b"abc ")
+    assert fault(content) == "undecodable"

@@ -1,0 +1,83 @@
+"""The whole path of an object: its header, what is refused, and real radiographs."""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import pytest
+
+from serving.errors import ImageError
+from serving.imaging import canvas, decode
+from tests.serving.imaging.dicom.builders import fault, radiograph
+
+SAMPLES = os.environ.get("DICOM_SAMPLES", "")
+
+real_data = pytest.mark.skipif(not SAMPLES, reason="DICOM_SAMPLES does not say where the sample objects are")
+
+
+def test_the_header_tells_size_depth_and_photometric_interpretation() -> None:
+    header = decode.inspect(radiograph([[1, 2, 3]], BitsStored=12, HighBit=11))
+    assert header == decode.Header("DICOM", "MONOCHROME2", 12, 3, 1, 1, sop_instance_uid="1.2.3")
+
+
+def test_several_frames_are_refused() -> None:
+    assert fault(radiograph(np.zeros((4, 2)), NumberOfFrames=2, Rows=2)) == "unsupported_dicom"
+
+
+def test_the_frames_count_as_pixels() -> None:
+    with pytest.raises(ImageError, match="2 x 2 x 30000000") as caught:
+        decode.inspect(radiograph(NumberOfFrames=30_000_000))
+    assert caught.value.code == "too_many_pixels"
+
+
+def test_colours_are_refused() -> None:
+    colours: dict[str, Any] = {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}
+    assert fault(radiograph(np.zeros((1, 6)), Columns=2, **colours)) == "unsupported_dicom"
+
+
+@pytest.mark.parametrize("bits", [1, 12, 32, 64])
+def test_an_object_that_allocates_neither_8_nor_16_bits_is_refused(bits: int) -> None:
+    assert fault(radiograph(np.zeros((8, 8)), BitsAllocated=bits, PixelData=bytes(8 * bits))) == "unsupported_dicom"
+
+
+def test_an_object_without_an_image_has_no_pixels() -> None:
+    assert fault(radiograph(Rows=None)) == "no_pixels"
+
+
+def test_an_image_without_its_pixel_data_has_no_pixels() -> None:
+    assert fault(radiograph(PixelData=None)) == "no_pixels"
+
+
+def test_a_huge_image_is_refused_before_its_pixels_are_looked_at() -> None:
+    assert fault(radiograph(Rows=30_000, Columns=30_000)) == "too_many_pixels"
+
+
+def sample(name: str) -> tuple[pydicom.Dataset, npt.NDArray[np.uint8]]:
+    content = (Path(SAMPLES) / name).read_bytes()
+    return pydicom.dcmread(io.BytesIO(content)), decode.decode(content).pixels
+
+
+@real_data
+def test_a_real_hand_is_shown_through_its_window() -> None:
+    dataset, pixels = sample("hand_cr_monochrome_jpeg2000.dcm")
+    expected = np.rint(((dataset.pixel_array - 2047.5) / 4095 + 0.5) * 255)  # c = 2048, w = 4096
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@real_data
+def test_a_real_monochrome1_tibia_is_shown_through_its_window_and_inverted() -> None:
+    dataset, pixels = sample("tibia_cr_monochrome1_jpeg2000.dcm")
+    expected = 255 - np.rint(np.clip((dataset.pixel_array - 549.5) / 1023 + 0.5, 0, 1) * 255)  # c = 550, w = 1024
+    np.testing.assert_array_equal(pixels, expected)
+
+
+@real_data
+@pytest.mark.parametrize("name", ["hand_cr_monochrome_jpeg2000.dcm", "tibia_cr_monochrome1_jpeg2000.dcm"])
+def test_a_real_radiograph_becomes_the_models_input(name: str) -> None:
+    pixels, _, _ = decode.prepare((Path(SAMPLES) / name).read_bytes(), canvas.Preprocessing(224))
+    assert pixels.shape == (224, 224)
+    assert pixels.std() > 20

@@ -1,0 +1,182 @@
+"""Every transfer syntax gives the stored values of its object."""
+
+import json
+import struct
+import subprocess
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSLossless, JPEGLSNearLossless
+
+from serving.imaging import decode
+from tests.serving.imaging.dicom.builders import (
+    COMPRESSED,
+    EXACT,
+    ROOT,
+    coded,
+    fault,
+    name,
+    picture,
+    radiograph,
+    shown,
+    stored,
+)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("syntax", EXACT, ids=name)
+def test_a_lossless_transfer_syntax_gives_the_stored_values_exactly(syntax: UID, bits: int) -> None:
+    values = picture(bits)
+    np.testing.assert_array_equal(stored(partial(coded, values, syntax, bits), syntax), values)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("syntax", EXACT, ids=name)
+def test_a_lossless_transfer_syntax_gives_signed_values_exactly(syntax: UID, bits: int) -> None:
+    values = picture(bits, signed=True)
+    np.testing.assert_array_equal(stored(partial(coded, values, syntax, bits), syntax, signed=True), values)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "bits", "most"),
+    [
+        (JPEGBaseline8Bit, 8, 16),
+        (JPEGExtended12Bit, 8, 16),
+        (JPEGLSNearLossless, 8, 2),
+        (JPEGLSNearLossless, 16, 2),
+        (uid.JPEG2000, 8, 1),
+        (uid.JPEG2000, 16, 40),
+    ],
+    ids=name,
+)
+def test_a_lossy_transfer_syntax_gives_nearly_the_stored_values(syntax: UID, bits: int, most: int) -> None:
+    values = picture(bits)
+    values[6, 3:9] = values[5, 3:9]  # extremes side by side are what is lost first
+    difference = np.abs(stored(partial(coded, values, syntax, bits), syntax) - values).max()
+    assert 0 < difference <= most
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=name)
+def test_a_frame_may_come_in_several_fragments(syntax: UID) -> None:
+    build = partial(coded, picture(8), syntax, 8)
+    split = build(lambda frame: encapsulate([frame], fragments_per_frame=5))
+    np.testing.assert_array_equal(decode.decode(split).pixels, decode.decode(build()).pixels)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=name)
+def test_a_frame_may_be_padded_to_even_length(syntax: UID) -> None:
+    build = partial(coded, picture(8), syntax, 8)
+    padded = build(lambda frame: encapsulate([frame + bytes(2 - len(frame) % 2)]))
+    np.testing.assert_array_equal(decode.decode(padded).pixels, decode.decode(build()).pixels)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=name)
+def test_a_frame_needs_no_table_of_offsets(syntax: UID) -> None:
+    build = partial(coded, picture(8), syntax, 8)
+    bare = build(lambda frame: encapsulate([frame], has_bot=False))
+    np.testing.assert_array_equal(decode.decode(bare).pixels, decode.decode(build()).pixels)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=name)
+def test_a_frame_cut_short_is_undecodable(syntax: UID) -> None:
+    assert fault(coded(picture(8), syntax, 8, lambda frame: encapsulate([frame[: len(frame) // 2]]))) == "undecodable"
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=name)
+def test_an_extended_table_of_offsets_is_not_relied_on(syntax: UID) -> None:
+    build = partial(coded, picture(8), syntax, 8)
+    far: dict[str, Any] = {
+        "ExtendedOffsetTable": struct.pack("<Q", 1 << 40),
+        "ExtendedOffsetTableLengths": struct.pack("<Q", 7),
+    }
+    np.testing.assert_array_equal(decode.decode(build(**far)).pixels, decode.decode(build()).pixels)
+
+
+def test_signed_values_are_read_as_signed() -> None:
+    assert shown([[65_535, 0, 1]], PixelRepresentation=1) == [[0, 128, 255]]
+
+
+def test_unused_bits_do_not_count() -> None:
+    assert shown([[0xF000, 0xF00A]], BitsStored=12, HighBit=11) == [[0, 255]]
+
+
+@pytest.mark.parametrize("size", [{"Rows": 3}, {"Rows": 1}, {"Columns": 3}, {"Columns": 1}, {"Rows": 0}])
+def test_rows_or_columns_that_do_not_fit_the_pixels_are_refused(size: dict[str, Any]) -> None:
+    assert fault(radiograph(**size)) == "undecodable"
+
+
+def test_a_byte_of_padding_is_allowed() -> None:
+    odd = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": bytes([0, 51, 255, 0])}
+    assert shown([[0, 0, 0]], **odd) == [[0, 51, 255]]
+
+
+def test_broken_compressed_pixels_are_undecodable() -> None:
+    assert fault(radiograph(syntax=JPEG2000Lossless, PixelData=encapsulate([b"no image"]))) == "undecodable"
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 16 << 20], ids=["undefined length", "defined length"])
+def test_millions_of_empty_fragments_are_not_waited_for(length: int) -> None:
+    pixels = struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OB", 0, length) + struct.pack("<HHL", 0xFFFE, 0xE000, 0) * (1 << 21)
+    started = time.process_time()
+    assert fault(radiograph(syntax=JPEGLSLossless, PixelData=None) + pixels) == "undecodable"
+    assert time.process_time() - started < 1
+
+
+SURVIVE = """
+import json, sys
+from serving.imaging import decode
+from serving.errors import ImageError
+codes = set()
+for content in json.load(sys.stdin):
+    try:
+        decode.decode(bytes.fromhex(content))
+    except ImageError as error:
+        codes.add(error.code)
+print(*sorted(codes))
+"""
+
+
+def test_decoders_survive_what_is_broken() -> None:
+    # In a process of its own: what fails here is a decoder that takes its process with it, or never comes back.
+    chance = np.random.default_rng(0)
+    broken = [
+        coded(picture(bits), syntax, bits, lambda frame: encapsulate([spoiled(frame, chance)]))
+        for syntax in COMPRESSED
+        for bits in ([8] if syntax in {JPEGBaseline8Bit, JPEGExtended12Bit} else [8, 12])
+        for _ in range(20)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", SURVIVE],
+        input=json.dumps([content.hex() for content in broken]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "undecodable" in done.stdout
+
+
+def spoiled(frame: bytes, chance: np.random.Generator) -> bytes:
+    """A frame with a few bytes changed, repeated or left out, most of them in its headers."""
+    content = bytearray(frame)
+    for _ in range(chance.choice([1, 1, 2, 5])):
+        place = chance.integers(min(len(content), chance.choice([60, 200, len(content)])))
+        other = place + chance.integers(1, 30)
+        match chance.integers(4):
+            case 0:
+                content[place] ^= 1 << int(chance.integers(8))
+            case 1:
+                content[place] = int(chance.choice([0, 1, 0x7F, 0x80, 0xD9, 0xFF]))
+            case 2:
+                del content[place:other]
+            case 3:
+                content[place:place] = content[place:other]
+    return bytes(content)
