@@ -3,7 +3,7 @@
 dataset.py      bytes to a data set, bounded in time and memory
 syntaxes.py     which decoder reads which transfer syntax
 codestreams.py  headers of JPEG, JPEG-LS and JPEG 2000 streams, checked before a decoder sees them
-rle.py lossless.py  decoders of our own
+rle.py lossless.py extended.py  decoders of this package
 stored.py       a data set to stored values
 display.py      stored values to grey levels: modality and VOI transformations, photometric interpretation
 objects.py      the whole path: `inspect` and `decode`

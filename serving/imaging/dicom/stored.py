@@ -1,5 +1,6 @@
 """A data set to its stored values, whatever its transfer syntax."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,17 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
 
-from serving.imaging.dicom import lossless, rle
+from serving.imaging.dicom import extended, lossless, rle
 from serving.imaging.dicom.codestreams import codestream, misfit
 from serving.imaging.dicom.dataset import image_size
 from serving.imaging.dicom.syntaxes import DECODERS
 
 _MAX_FRAGMENTS = 10_000  # of the pixel data: there are radiographs with one for each line
+_OWN: dict[str, Callable[[bytes, int, int, int], npt.NDArray[np.uint16]]] = {
+    "rle": rle.decode,
+    "lossless": lossless.decode,
+    "extended": extended.decode,
+}
 
 
 def stored_values(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
@@ -25,21 +31,23 @@ def stored_values(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
         row = columns * int(dataset.BitsAllocated) // 8
         if len(dataset.PixelData) >= rows * row + max(row, 2):  # some writers pad, by less than a row
             raise misfit(rows, columns)
-        plugin = ""
+        plugin: str = ""
     else:
         plugin = DECODERS[syntax]
         if dataset.PixelData.count(b"\xfe\xff\x00\xe0") > _MAX_FRAGMENTS:
             raise ValueError("too many fragments")
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        if plugin in {"pillow", "pyjpegls"}:
-            dataset.PixelData = encapsulate([codestream(frame, syntax, rows, columns)])
-            for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):  # of the fragments as they were
-                dataset.pop(keyword, None)
-        else:
+        if syntax == uid.JPEGExtended12Bit and extended.precision(frame) == extended.PRECISION:
+            plugin = "extended"
+        if plugin in _OWN:
             size = int(dataset.BitsAllocated) // 8
-            pixels = (rle if plugin == "rle" else lossless).decode(frame, rows, columns, size)
+            pixels = _OWN[plugin](frame, rows, columns, size)
             dataset.PixelData = pixels.astype(f"<u{size}").tobytes()
             dataset.file_meta.TransferSyntaxUID = syntax = uid.ExplicitVRLittleEndian
             plugin = ""
+        else:
+            dataset.PixelData = encapsulate([codestream(frame, syntax, rows, columns)])
+            for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):  # of the fragments as they were
+                dataset.pop(keyword, None)
     options: dict[str, Any] = {"decoding_plugin": plugin, "view_only": True}
     return get_decoder(syntax).as_array(dataset, **options)[0]

@@ -22,7 +22,10 @@ DECODERS: dict[uid.UID, Literal["pydicom", "pillow", "pyjpegls", "rle", "lossles
     uid.JPEG2000Lossless: "pillow",
     uid.JPEG2000: "pillow",
 }
-"""What decodes a transfer syntax: a plugin of pydicom, or `rle.py` or `lossless.py` of this package."""
+"""What decodes a transfer syntax: a plugin of pydicom, or `rle.py` or `lossless.py` of this package.
+
+JPEG Extended with 12 bits goes to `extended.py`; Pillow reads it with 8.
+"""
 
 
 def unsupported(syntax: uid.UID, problem: str) -> ImageError:

@@ -202,10 +202,68 @@ def _predicted(values: Values, bits: int, predictor: int) -> bytes:
     return int(code, 2).to_bytes(len(code) // 8, "big").replace(b"\xff", b"\xff\x00")
 
 
+_PLACES = sorted(np.ndindex(8, 8), key=lambda at: (sum(at), at[(sum(at) + 1) % 2]))  # zigzag, ITU-T T.81, figure 5
+_SYMBOLS = [0x00, 0xF0, *(16 * run + length for run in range(16) for length in range(1, 15))]  # F.1.2.2
+
+
+def extended_jpeg(array: npt.NDArray[Any], step: int = 1, **headers: bytes) -> bytes:
+    """ITU-T T.81, process 4, of 12 bits quantised by `step`; `headers` replace its own.
+
+    Huffman codes are of one length each: 5 bits for the lengths of DC differences, 8 for runs of AC coefficients.
+    """
+    values = array.astype(np.int64) & 4095
+    rows, columns = values.shape
+    data = _transformed(np.pad(values, ((0, -rows % 8), (0, -columns % 8)), mode="edge") - 2048, step)
+    start = {
+        "soi": b"\xff\xd8",
+        "dqt": segment(0xDB, bytes([0, *[step] * 64])),
+        "sof": segment(0xC1, struct.pack(">BHHBBBB", 12, rows, columns, 1, 1, 0x11, 0)),
+        "dc": segment(0xC4, bytes([0, *[0] * 4, 16, *[0] * 11, *range(16)])),
+        "ac": segment(0xC4, bytes([0x10, *[0] * 7, len(_SYMBOLS), *[0] * 8, *_SYMBOLS])),
+        "sos": segment(0xDA, bytes([1, 1, 0, 0, 63, 0])),
+        "data": data,
+        "eoi": b"\xff\xd9",
+    }
+    return b"".join({**start, **headers}.values())
+
+
+def _transformed(values: Values, step: int) -> bytes:
+    """The entropy-coded coefficients (F.1.2) of the discrete cosine transform (A.3.3) of whole blocks."""
+    basis = np.cos(np.outer(range(8), 2 * np.arange(8) + 1) * np.pi / 16) / 2
+    basis[0] /= np.sqrt(2)
+    code, before = "", 0
+    for top, left in np.ndindex(values.shape[0] // 8, values.shape[1] // 8):
+        block = values[8 * top : 8 * top + 8, 8 * left : 8 * left + 8]
+        first, *others = (int(value) for value in np.rint(basis @ block @ basis.T / step)[tuple(np.transpose(_PLACES))])
+        length, low = _low_bits(first - before)
+        code, before = f"{code}{length:05b}{low}", first
+        run = 0
+        for value in others:
+            if not value:
+                run += 1
+                continue
+            length, low = _low_bits(value)
+            code += f"{_SYMBOLS.index(0xF0):08b}" * (run // 16) + f"{_SYMBOLS.index(run % 16 * 16 + length):08b}{low}"
+            run = 0
+        code += f"{_SYMBOLS.index(0):08b}" if run else ""
+    code += "1" * (-len(code) % 8)
+    return int(code, 2).to_bytes(len(code) // 8, "big").replace(b"\xff", b"\xff\x00")
+
+
+def _low_bits(value: int) -> tuple[int, str]:
+    """The length of a coefficient and the bits that tell it from others of that length (F.1.2.1)."""
+    length = abs(value).bit_length()
+    return length, f"{value if value > 0 else value + 2**length - 1:0{length}b}" if length else ""
+
+
+def jpeg_of_either_depth(array: npt.NDArray[Any], bits: int) -> bytes:
+    return jpeg(array, bits) if bits == 8 else extended_jpeg(array)
+
+
 FRAMES: dict[UID, Callable[[npt.NDArray[Any], int], bytes]] = {
     RLELossless: partial(by_pydicom, RLELossless, "pydicom"),
     JPEGBaseline8Bit: jpeg,
-    JPEGExtended12Bit: jpeg,
+    JPEGExtended12Bit: jpeg_of_either_depth,
     JPEGLossless: partial(lossless_jpeg, predictor=7),
     JPEGLosslessSV1: lossless_jpeg,
     JPEGLSLossless: partial(by_pydicom, JPEGLSLossless, "pyjpegls"),
