@@ -29,7 +29,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Preprocessing":
-        """From JSON; ignores keys that are none of its fields."""
+        """From JSON; unknown keys are ignored."""
         return cls(**{key: raw[key] for key in ("image_size", "denoise", "clahe") if key in raw})
 
 
@@ -48,15 +48,15 @@ class Letterbox:
         return (self.left + x * self.width) / self.size, (self.top + y * self.height) / self.size
 
     def to_image(self, x: float, y: float) -> tuple[float, float]:
-        """Fractions of the canvas to fractions of the upright image, outside [0, 1] on the padding."""
+        """Fractions of the canvas to fractions of the upright image; on the padding they lie outside [0, 1]."""
         return (x * self.size - self.left) / self.width, (y * self.size - self.top) / self.height
 
 
 def shrink(pixels: Pixels, width: int, height: int) -> Pixels:
     """Resize grey pixels without aliasing.
 
-    Linear interpolation to the nearest whole multiple of the target, then a mean over whole blocks: what OpenCV's
-    INTER_AREA gives within half a grey level on average, in less time for factors that are not whole.
+    Linear interpolation to the nearest whole multiple of the target, then a mean over whole blocks. On average within
+    half a grey level of OpenCV's INTER_AREA, and faster for factors that are not whole.
     """
     multiple = max(1, round(max(pixels.shape[1] / width, pixels.shape[0] / height)))
     if (pixels.shape[1], pixels.shape[0]) != (width * multiple, height * multiple):
@@ -69,7 +69,7 @@ def shrink(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 def letterbox_of(width: int, height: int, size: int) -> Letterbox:
-    """Where an image of `width` x `height` lies, centred and with its aspect kept, on a canvas of `size`."""
+    """Where an image of `width` x `height` lies on a canvas of `size`: centred, its aspect ratio kept."""
     scale = size / max(width, height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     return Letterbox((size - w) // 2, (size - h) // 2, w, h, size)
@@ -78,7 +78,7 @@ def letterbox_of(width: int, height: int, size: int) -> Letterbox:
 def fit(pixels: Pixels, width: int, height: int, preprocessing: Preprocessing) -> tuple[Pixels, Letterbox]:
     """Letterbox an image on a black square and reduce its noise; uint8 (image_size, image_size).
 
-    `width` and `height` are those of the upright image; `pixels` show all of it, perhaps decoded at a reduced scale.
+    `width` and `height` are those of the upright image. `pixels` show all of it, possibly at a reduced scale.
     """
     size = preprocessing.image_size
     box = letterbox_of(width, height, size)
@@ -99,5 +99,5 @@ def _denoise(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:
 
 
 def decode_scale(preprocessing: Preprocessing) -> int:
-    """What `decode` needs of `at_least` for this input size: half as much again keeps fine lines sharp."""
+    """`at_least` of `decode.decode` for this input size, in pixels: 1.5 times the size keeps fine lines sharp."""
     return math.ceil(preprocessing.image_size * 1.5)

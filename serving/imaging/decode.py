@@ -20,14 +20,14 @@ from serving.imaging import dicom
 from serving.imaging.canvas import Letterbox, Pixels, Preprocessing, decode_scale, fit
 
 MAX_PIXELS = 89_478_485
-"""Pillow's own limit of what is no decompression bomb: a quarter GiB of RGB."""
+"""Pillow's own limit, beyond which it warns of a decompression bomb: a quarter GiB of RGB."""
 
 _PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
 _PILLOW_SWITCH = threading.Lock()  # Pillow's tolerance of truncated files is one switch for the whole process
 _ORIENTATION_TAG = 0x0112
 _SWAPS_SIDES = (5, 6, 7, 8)
 _LEAST_ROWS = 0.5
-"""Share of a truncated picture's rows that have to be there; what is missing is shown as one shade of grey."""
+"""Share of a truncated picture's rows that must be present; missing rows are shown as one shade of grey."""
 _WHITE_IS_ZERO_TAG, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, PhotometricInterpretation
 _MAX_PREVIEW = 1024
 _REDUCTIONS = (
@@ -42,7 +42,7 @@ _BIT_DEPTHS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
 class Header:
     """What a file says about itself before a pixel is decoded; `width` and `height` are those of the upright image.
 
-    `frames` of a TIFF is 2 where there are several: counting them would walk a chain that a stranger wrote.
+    `frames` is 2 for any TIFF of several pages: counting them means following a chain of offsets in an untrusted file.
     """
 
     format: str
@@ -72,8 +72,8 @@ class Decoded:
 def inspect(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     """Read an image's header without decoding it.
 
-    Raises ImageError with code `empty`, `unsupported_format`, `undecodable`, `too_many_pixels` or, for a DICOM object
-    without an image, `no_pixels`.
+    Raises ImageError `empty`, `unsupported_format`, `undecodable` or `too_many_pixels`, and `no_pixels` for a DICOM
+    object without an image.
     """
     if not content:
         raise ImageError("empty", "the file is empty")
@@ -124,11 +124,11 @@ def decode(
 ) -> Decoded:
     """Decode an image to grey, upright pixels.
 
-    `at_least` (pixels) allows a JPEG to be decoded at 1/2, 1/4 or 1/8 of its scale as long as its longer side
-    keeps that many: the decoder then averages for us at a fraction of the cost. A truncated file is decoded as
-    far as it goes and reported. More than eight bits are mapped to 0..255 between the darkest and the brightest
-    pixel. `header` is what `inspect` found, where it was asked before. Raises ImageError as `inspect` does, and
-    `undecodable`.
+    `at_least` (pixels) lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its scale as long as its longer side keeps that
+    many: the decoder averages at a fraction of the cost. A truncated file is decoded as far as it goes, and
+    `Decoded.truncated` says so. Pictures of more than eight bits are stretched from their darkest to their brightest
+    pixel. `header` is the result of `inspect`, if the caller has it. Raises ImageError as `inspect` does, and
+    `undecodable`, or `unsupported_dicom` for a DICOM object that is not read.
     """
     header = header or inspect(content, max_pixels)
     if header.format == "DICOM":
@@ -146,10 +146,10 @@ def decode(
 
 
 def check_complete(decoded: Decoded) -> None:
-    """Refuse a truncated picture of which more than half is missing; ImageError `undecodable`.
+    """Raise ImageError `undecodable` for a truncated picture of which more than half is missing.
 
-    What a decoder did not get is rows of one shade at the end, as they are stored. A picture that ends in such rows by
-    itself is refused as well, but only when its file is cut short.
+    Missing rows are the last ones in storage order, all of one shade. A truncated picture whose own last rows are of
+    one shade is refused as well.
     """
     if not decoded.truncated:
         return
@@ -164,7 +164,7 @@ def check_complete(decoded: Decoded) -> None:
 
 
 def _suits_opencv(content: bytes, header: Header) -> bool:
-    """Whether OpenCV sees what Pillow sees: a grey or RGB JPEG or PNG in which no colour stands for transparent."""
+    """Whether OpenCV decodes the same pixels as Pillow: a grey or RGB JPEG or PNG without a transparent colour."""
     if header.mode not in {"L", "RGB"} or header.format not in {"JPEG", "PNG"}:
         return False
     return header.format == "JPEG" or b"tRNS" not in content[: content.find(b"IDAT")]
@@ -219,7 +219,7 @@ def _load(content: bytes, tolerant: bool) -> Image.Image:
 
 
 def _upright(pixels: Pixels, header: Header) -> Pixels:
-    """Undo the orientation (Exif 2.3, tag 274) in which pixels are stored; Pillow has done so for a TIFF."""
+    """Undo the orientation in which pixels are stored (Exif 2.3, tag 274); Pillow has done so for a TIFF."""
     orientation = 1 if header.format == "TIFF" else header.orientation
     if orientation in _SWAPS_SIDES:
         pixels = pixels.swapaxes(0, 1)
@@ -231,7 +231,7 @@ def _upright(pixels: Pixels, header: Header) -> Pixels:
 
 
 def _as_stored(pixels: Pixels, header: Header) -> Pixels:
-    """What `_upright` was given."""
+    """The inverse of `_upright`: pixels in storage order."""
     orientation = 1 if header.format == "TIFF" else header.orientation
     if orientation in {2, 3, 6, 7}:
         pixels = pixels[:, ::-1]
@@ -254,7 +254,7 @@ def _to_bgr(image: Image.Image) -> Pixels:
 
 
 def _on_black(image: Image.Image) -> Image.Image:
-    """Without transparency: such pixels carry arbitrary colours, and black is what surrounds a radiograph."""
+    """Replace transparent pixels, whose colours are arbitrary, by black, which surrounds a radiograph."""
     if image.mode not in {"PA", "LA", "RGBA"} and "transparency" not in image.info:
         return image
     rgba = image.convert("RGBA")
@@ -264,7 +264,7 @@ def _on_black(image: Image.Image) -> Image.Image:
 def stretch(values: npt.NDArray[np.floating]) -> Pixels:
     """Map finite values linearly to 0..255, the smallest to 0 and the largest to 255; a flat image to 0.
 
-    What is no number is shown as the smallest value, an infinite one as the nearest finite one.
+    NaN becomes the smallest value, an infinity the nearest finite value.
     """
     usable = values[np.isfinite(values)]
     if usable.size == 0 or usable.max() <= usable.min():
@@ -288,16 +288,16 @@ def prepare(
 
 
 def has_colours(header: Header) -> bool:
-    """Whether the file stores colours, be they all grey."""
+    """Whether the file has colour channels, even if every pixel is grey."""
     return header.mode not in {"L", "LA", *_BIT_DEPTHS} and header.format != "DICOM"
 
 
 def preview(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels, bool]:
-    """A cheap, upright, small version of a picture and whether the file was truncated.
+    """A small, upright version of a picture, made cheaply, and whether the file was truncated.
 
-    uint8 (h, w, 3) BGR where the file has colour channels, else (h, w). A JPEG is decoded at the smallest scale
-    that leaves its longer side `at_least` pixels; every byte of it is read all the same. Other files are decoded
-    whole. At most 1024 pixels of a side are given back. Raises ImageError.
+    uint8 (h, w, 3) BGR where the file has colour channels, else (h, w); at most 1024 pixels a side. A JPEG is decoded
+    at the smallest scale that leaves its longer side `at_least` pixels, though every byte is read; other files are
+    decoded at full size. Raises ImageError.
     """
     truncated = is_truncated(content, header)
     colour = has_colours(header)
@@ -313,7 +313,7 @@ def preview(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels,
 
 
 def _bounded(pixels: Pixels) -> Pixels:
-    """Small enough that statistics over it take no memory to speak of."""
+    """Reduced to 1024 pixels a side, so that statistics take little memory."""
     factor = _MAX_PREVIEW / max(pixels.shape[:2])
     if factor >= 1:
         return pixels

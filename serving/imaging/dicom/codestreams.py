@@ -8,16 +8,20 @@ from pydicom import uid
 from serving.errors import ImageError
 from serving.imaging.dicom.syntaxes import DECODERS, unsupported
 
-_MAX_SEGMENTS = 256  # of a JPEG stream before its scan
+_MAX_SEGMENTS = 256  # of a JPEG stream, up to its scan
 
 
 def misfit(rows: int, columns: int) -> ImageError:
-    """The error for pixels that are not as many as the object declares."""
+    """The error for pixels that do not match the size their object declares."""
     return ImageError("undecodable", f"the DICOM pixels do not fit Rows x Columns, {rows} x {columns}")
 
 
 def codestream(frame: bytes, syntax: uid.UID, rows: int, columns: int) -> bytes:
-    """The coded image of a frame, if of `rows` x `columns`: of another size it would be sheared, or fill the memory."""
+    """The coded image of a frame, checked to be `rows` x `columns`: another size would shear it or fill the memory.
+
+    Raises ValueError for a broken stream, and ImageError `undecodable` for another size or `unsupported_dicom` for a
+    JPEG of other than 8 bits.
+    """
     if syntax in {uid.JPEG2000Lossless, uid.JPEG2000}:
         start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)  # SOC, SIZ (ISO 15444-1, A.5.1); boxes of JP2 may come before
         if start < 0 or len(frame) < start + 45:
@@ -31,7 +35,7 @@ def codestream(frame: bytes, syntax: uid.UID, rows: int, columns: int) -> bytes:
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}):  # SOF55 of JPEG-LS, SOFn
             precision = check_frame(payload, rows, columns)
             if DECODERS[syntax] == "pyjpegls":
-                return frame + b"\xff\xd9"  # EOI: at an end without it CharLS may look for a next bit for seconds
+                return frame + b"\xff\xd9"  # EOI: without it CharLS may search for a next bit for seconds
             if precision != 8:
                 raise unsupported(syntax, f"is supported with 8 bits, not with {precision}")
             return frame
@@ -39,7 +43,7 @@ def codestream(frame: bytes, syntax: uid.UID, rows: int, columns: int) -> bytes:
 
 
 def segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Marker, payload and end of each segment of a JPEG or JPEG-LS stream up to its scan (ITU-T T.81, B.1.1)."""
+    """Marker, payload and end offset of each segment of a JPEG or JPEG-LS stream up to its scan (ITU-T T.81, B.1.1)."""
     if not frame.startswith(b"\xff\xd8"):
         raise ValueError("no JPEG stream")
     end = 2
@@ -59,7 +63,7 @@ def segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def check_frame(payload: bytes, rows: int, columns: int) -> int:
-    """The bits of a pixel that a frame header tells (B.2.2)."""
+    """The bits per pixel that a frame header states (B.2.2); ImageError where it states another size."""
     precision, coded_rows, coded_columns, components = struct.unpack_from(">BHHB", payload)
     if (coded_rows, coded_columns, components) != (rows, columns, 1):
         raise misfit(rows, columns)

@@ -1,4 +1,4 @@
-"""Bytes to a pydicom data set, bounded in time and memory: files come from strangers."""
+"""Bytes to a pydicom data set, bounded in time and memory: files are untrusted."""
 
 import io
 import logging
@@ -15,11 +15,11 @@ from serving.errors import ImageError
 
 _PREAMBLE = 128
 _PIXEL_DATA = 0x7FE00008  # and the two tags after it: float, double and integer pixel data
-_MAX_HEADER = 4 << 20  # bytes inflated for the elements around the pixels, which take a few kB in a radiograph
-_MAX_READS = 50_000  # steps of the parser, a few for each element: it is through them in less than a second
+_MAX_HEADER = 4 << 20  # bytes inflated for everything but the pixels; a radiograph needs a few kB
+_MAX_READS = 50_000  # by the parser, a few per element; it makes as many in less than a second
 
-# It would log a traceback for each frame that it cannot decode, and warn of invalid values by repeating them, which may
-# name a patient. The error says what is wrong.
+# pydicom logs a traceback for each frame that it cannot decode, and its warnings repeat invalid values, which may name
+# a patient. Our error says what is wrong.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
@@ -31,7 +31,7 @@ def is_dicom(content: bytes) -> bool:
 
 @contextmanager
 def faults(problem: str) -> Iterator[None]:
-    """Turn whatever broken bytes raise into an ImageError `undecodable` that begins with `problem`."""
+    """Turn any exception into an ImageError `undecodable` whose message starts with `problem`; ImageErrors pass."""
     try:
         yield
     except ImageError:
@@ -49,26 +49,26 @@ def image_size(dataset: pydicom.Dataset) -> tuple[int, int]:
 
 
 def identifier(value: Any) -> str:
-    """A UID; empty where it is none: free text may name a patient."""
+    """A valid UID, or an empty string: anything else is free text, which may name a patient."""
     found = uid.UID(str(value or ""))
     return str(found) if found.is_valid else ""
 
 
-class _Deflated(Exception):  # noqa: N818  no error: it says where the deflated data set begins
+class _Deflated(Exception):  # noqa: N818  not an error: it tells where the deflated data set starts
     def __init__(self, position: int) -> None:
         super().__init__()
         self.position = position
 
 
 class _Source(io.BytesIO):
-    """Bytes for pydicom to parse, which has no limits of its own."""
+    """Bytes for pydicom to parse, with a limit on reads: pydicom has none."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
         self._reads = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:  # it reads all that is left only to inflate it, whole
+        if size is None or size < 0:  # only in order to inflate the rest without a limit
             raise _Deflated(self.tell())
         self._reads += 1
         if self._reads > _MAX_READS:
@@ -77,7 +77,7 @@ class _Source(io.BytesIO):
 
 
 def read(content: bytes, pixel_bytes: int = 0) -> pydicom.Dataset:
-    """The data set up to its pixel data or, where `pixel_bytes` tells their size, whole."""
+    """The data set up to its pixel data, or the whole of it where `pixel_bytes`, the size of the pixels, is given."""
     try:
         return pydicom.dcmread(_Source(content), stop_before_pixels=not pixel_bytes)
     except _Deflated as found:
@@ -85,7 +85,7 @@ def read(content: bytes, pixel_bytes: int = 0) -> pydicom.Dataset:
 
 
 def _inflated(content: bytes, position: int, pixel_bytes: int) -> pydicom.Dataset:
-    """The data set of a deflated object (PS3.5, A.5), inflated as far as a header and `pixel_bytes` go."""
+    """The data set of a deflated object (PS3.5, A.5); at most 4 MiB and `pixel_bytes` are inflated."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     limit = _MAX_HEADER + pixel_bytes
     plain = inflater.decompress(content[position:], limit)

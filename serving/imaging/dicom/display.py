@@ -10,7 +10,10 @@ _BLOCK = 1 << 18  # pixels looked up at a time
 
 
 def grey_levels(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> npt.NDArray[np.uint8]:
-    """Grey levels of stored values, through a table of those that occur: per pixel they would take much memory."""
+    """Grey levels 0 to 255 of stored values, bright bone.
+
+    Computed once for each value that occurs, then looked up: in floating point per pixel they would take much memory.
+    """
     native = stored.dtype.newbyteorder("=")
     index = stored.view(stored.dtype.str.replace("i", "u")).reshape(-1)
     blocks = [slice(first, first + _BLOCK) for first in range(0, index.size, _BLOCK)]
@@ -41,7 +44,7 @@ def _modality(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> npt.ND
 
 
 def _looked_up(values: npt.NDArray[Any], table: pydicom.Dataset, dataset: pydicom.Dataset) -> npt.NDArray[np.float64]:
-    """What a modality or VOI LUT says of `values`: below its first entry the first, above its last the last."""
+    """`values` through a modality or VOI LUT; values outside the table take its first or last entry (C.11.1.1)."""
     count, first = int(table.LUTDescriptor[0]) or 1 << 16, int(table.LUTDescriptor[1])
     entries = table.LUTData
     if isinstance(entries, bytes):
@@ -69,7 +72,7 @@ def _display(values: npt.NDArray[np.float64], dataset: pydicom.Dataset) -> npt.N
     if function == "LINEAR_EXACT":
         return np.clip((values - center) / width + 0.5, 0, 1)
     if width <= 1:
-        return np.asarray(values > center - 0.5, np.float64)  # a threshold, as the formula's limits say
+        return np.asarray(values > center - 0.5, np.float64)  # a threshold, by the limits of the formula (C.11.2.1.2.1)
     return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0, 1)
 
 

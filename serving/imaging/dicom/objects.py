@@ -1,4 +1,4 @@
-"""The whole path of a DICOM object: its header, and its pixels as grey levels."""
+"""A DICOM object from its bytes to its header, and to grey levels."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
 def inspect(content: bytes) -> dict[str, Any]:
-    """The fields of `decode.Header`, from the elements of the image pixel module, without touching pixels.
+    """The fields of `decode.Header`, from the Image Pixel module (PS3.3, C.7.6.3); pixels are not touched.
 
     Raises ImageError `undecodable` for a broken object and `no_pixels` for one without an image.
     """
@@ -40,7 +40,7 @@ def decode(content: bytes) -> npt.NDArray[np.uint8]:
     """Grey pixels of a single-frame object, uint8 (rows, columns), bright bone.
 
     The window or VOI LUT of the object is applied (PS3.3, C.11.2); without one the range of the pixels is used.
-    MONOCHROME1 is inverted. Memory is taken for as many pixels as the object declares: look at `inspect` first.
+    MONOCHROME1 is inverted. Memory is allocated for as many pixels as the object declares: call `inspect` first.
     Raises ImageError `undecodable`, `no_pixels` or `unsupported_dicom`.
     """
     with faults("the DICOM object is broken"):

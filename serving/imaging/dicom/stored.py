@@ -1,4 +1,4 @@
-"""A data set to its stored values, whatever its transfer syntax."""
+"""A data set to its stored values, in any transfer syntax that is read."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,11 @@ _OWN: dict[str, Callable[[bytes, int, int, int], npt.NDArray[np.uint16]]] = {
 
 
 def stored_values(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
-    """The stored values, (rows, columns), of the type that Bits Allocated and Pixel Representation name."""
+    """The stored values, (rows, columns), of the type that Bits Allocated and Pixel Representation name.
+
+    Changes `dataset`. Raises ImageError `undecodable` for pixels of another size than Rows x Columns, and whatever a
+    decoder raises for a broken frame.
+    """
     syntax = dataset.file_meta.TransferSyntaxUID
     rows, columns = image_size(dataset)
     if not syntax.is_encapsulated:

@@ -1,4 +1,4 @@
-"""Transfer syntaxes that are read, each by one decoder, so that every installation sees the same pixels."""
+"""The transfer syntaxes that are read, each by one fixed decoder, so that every installation sees the same pixels."""
 
 from typing import Literal
 
