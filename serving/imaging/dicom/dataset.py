@@ -79,9 +79,12 @@ class _Source(io.BytesIO):
 def read(content: bytes, pixel_bytes: int = 0) -> pydicom.Dataset:
     """The data set up to its pixel data, or the whole of it where `pixel_bytes`, the size of the pixels, is given."""
     try:
-        return pydicom.dcmread(_Source(content), stop_before_pixels=not pixel_bytes)
+        dataset: pydicom.Dataset = pydicom.dcmread(_Source(content), stop_before_pixels=not pixel_bytes)
     except _Deflated as found:
-        return _inflated(content, found.position, pixel_bytes)
+        dataset = _inflated(content, found.position, pixel_bytes)
+    if dataset.get("PhotometricInterpretation") is not None:
+        dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()
+    return dataset
 
 
 def _inflated(content: bytes, position: int, pixel_bytes: int) -> pydicom.Dataset:

@@ -1,5 +1,7 @@
 """Stored values to grey levels (PS3.3, C.11): modality and VOI transformations, photometric interpretation."""
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,49 +36,95 @@ def _levels(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> npt.NDAr
     return 255 - levels if dataset.PhotometricInterpretation == "MONOCHROME1" else levels
 
 
-def _modality(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> npt.NDArray[np.float64]:
-    """Stored values to modality values (PS3.3, C.11.1)."""
-    if dataset.get("ModalityLUTSequence"):
-        return _looked_up(stored, dataset.ModalityLUTSequence[0], dataset)
-    if "RescaleSlope" in dataset and "RescaleIntercept" in dataset:
-        return np.asarray(stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept), np.float64)
-    return stored.astype(np.float64)
+def _modality(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> tuple[npt.NDArray[np.float64], bool]:
+    """Stored values to modality values (PS3.3, C.11.1), and whether any modality value could be negative."""
+    signed = bool(dataset.get("PixelRepresentation"))
+    table = _table(dataset, "ModalityLUTSequence")
+    if table is not None:
+        return table.look_up(stored, signed), False
+    slope, intercept = _number(dataset, "RescaleSlope") or 1.0, _number(dataset, "RescaleIntercept") or 0.0
+    bits = int(dataset.BitsStored)
+    low = -(1 << (bits - 1)) if signed else 0
+    lowest = min(slope * value + intercept for value in (low, low + (1 << bits) - 1))
+    return np.asarray(stored * slope + intercept, np.float64), lowest < 0
 
 
-def _looked_up(values: npt.NDArray[Any], table: pydicom.Dataset, dataset: pydicom.Dataset) -> npt.NDArray[np.float64]:
-    """`values` through a modality or VOI LUT; values outside the table take its first or last entry (C.11.1.1)."""
-    count, first = int(table.LUTDescriptor[0]) or 1 << 16, int(table.LUTDescriptor[1])
-    entries = table.LUTData
-    if isinstance(entries, bytes):
-        words = np.frombuffer(entries, "<u2" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">u2")
-        packed = len(words) < count  # entries of eight bits, two in a word
-        entries = words.astype("<u2").view(np.uint8) if packed else words
-    entries = np.atleast_1d(np.asarray(entries, np.float64))[:count]
-    return np.asarray(entries[np.clip(np.rint(values) - first, 0, len(entries) - 1).astype(np.int64)], np.float64)
-
-
-def _display(values: npt.NDArray[np.float64], dataset: pydicom.Dataset) -> npt.NDArray[np.float64]:
+def _display(modality: tuple[npt.NDArray[np.float64], bool], dataset: pydicom.Dataset) -> npt.NDArray[np.float64]:
     """Modality values to display values in [0, 1]."""
-    if dataset.get("VOILUTSequence"):
-        table = dataset.VOILUTSequence[0]
-        bits = int(table.LUTDescriptor[2]) or 16
-        return np.asarray(np.clip(_looked_up(values, table, dataset) / (2**bits - 1), 0, 1), np.float64)
-    center, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
+    values, signed = modality
+    table = _table(dataset, "VOILUTSequence")
+    if table is not None:
+        return np.asarray(np.clip(table.look_up(values, signed) / table.white, 0, 1), np.float64)
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
     if center is None or width is None or width <= 0:
         low, high = float(values.min()), float(values.max())
         return np.asarray((values - low) / max(high - low, 1e-9), np.float64)
-    function = str(dataset.get("VOILUTFunction", "LINEAR"))
+    function = str(dataset.get("VOILUTFunction") or "").strip().upper()
     if function == "SIGMOID":
         exponent = np.clip(-4.0 * (values - center) / width, -700, 700)  # beyond it a float64 overflows
         return np.asarray(1.0 / (1.0 + np.exp(exponent)), np.float64)
-    if function == "LINEAR_EXACT":
+    # LINEAR is for whole numbers and has no slope at a width of 1 (C.11.2.1.2.1); writers of 0..1 mean LINEAR_EXACT.
+    if function == "LINEAR_EXACT" or width <= 1:
         return np.clip((values - center) / width + 0.5, 0, 1)
-    if width <= 1:
-        return np.asarray(values > center - 0.5, np.float64)  # a threshold, by the limits of the formula (C.11.2.1.2.1)
     return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0, 1)
 
 
-def _first(value: Any) -> float | None:
-    if value is None or value == "":
+@dataclass(frozen=True)
+class _Table:
+    """A modality or VOI LUT (C.11.1.1, C.11.2.1.1): entries 0 to 65535, for input values from `first` on."""
+
+    first: int
+    bits: int
+    entries: npt.NDArray[np.float64]
+
+    @property
+    def white(self) -> float:
+        """The value shown white: the largest of `bits`, or of the entries where these have fewer or more bits."""
+        largest = int(self.entries.max())
+        return float(2**self.bits - 1 if largest.bit_length() == self.bits else max(largest, 1))
+
+    def look_up(self, values: npt.NDArray[Any], signed: bool) -> npt.NDArray[np.float64]:
+        """The entries for `values`; values outside the table take its first or last entry.
+
+        Writers disagree about the sign of the first value, so the domain of `values` decides.
+        """
+        first = self.first % (1 << 16)
+        if signed and first >= 1 << 15:
+            first -= 1 << 16
+        place = np.clip(np.rint(values) - first, 0, len(self.entries) - 1).astype(np.int64)
+        return np.asarray(self.entries[place], np.float64)
+
+
+def _table(dataset: pydicom.Dataset, keyword: str) -> _Table | None:
+    """The first table of a sequence; None where there is none that can be used."""
+    try:
+        item = dataset[keyword].value[0]
+        count, first, bits = (int(value) for value in item.LUTDescriptor)
+        entries = item.LUTData
+    except (KeyError, AttributeError, IndexError, TypeError, ValueError):
         return None
-    return float(value if isinstance(value, (int, float, str)) else next(iter(value), 0))
+    if entries is None:  # as pydicom reads an element of no bytes
+        return None
+    count = count % (1 << 16) or 1 << 16
+    if isinstance(entries, bytes):
+        words = np.frombuffer(
+            entries[: len(entries) & ~1], "<u2" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">u2"
+        )
+        packed = len(words) < count  # entries of eight bits, two in a word
+        entries = words.astype("<u2").view(np.uint8) if packed else words
+    found = np.atleast_1d(np.asarray(entries, np.float64))[:count] % (1 << 16)  # unsigned, whatever the VR says
+    return _Table(first, bits or 16, found) if found.size else None
+
+
+def _number(dataset: pydicom.Dataset, keyword: str) -> float | None:
+    """The first value of a decimal string; None where it is absent, empty or no finite number."""
+    if keyword not in dataset:
+        return None
+    value = dataset.get_item(keyword).value  # pydicom would raise for text
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    first = text.split("\\")[0] if isinstance(text, str) else next(iter(np.atleast_1d(text)), "")
+    try:
+        number = float(str(first).strip(" \0").replace(",", "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from serving.imaging import decode, dicom
-from tests.serving.imaging.dicom.builders import coded, fault, name, peak, picture, radiograph, shown, table
+from tests.serving.imaging.dicom.builders import coded, name, peak, picture, radiograph, shown, table
 
 
 @pytest.mark.parametrize("syntax", dicom.DECODERS, ids=name)
@@ -46,8 +46,7 @@ def test_a_linear_window_is_black_up_to_its_lower_limit_and_white_above_its_uppe
     assert shown([[94, 95, 104, 105]], WindowCenter=100, WindowWidth=11) == [[0, 13, 242, 255]]
 
 
-def test_a_linear_window_of_width_one_is_a_threshold() -> None:
-    # x <= c - 0.5 is black
+def test_a_linear_window_of_width_one_is_a_threshold_for_whole_numbers() -> None:
     assert shown([[99, 100, 101]], WindowCenter=100.5, WindowWidth=1) == [[0, 0, 255]]
 
 
@@ -124,8 +123,8 @@ def test_a_table_is_looked_up_for_the_nearest_whole_value() -> None:
 
 
 def test_a_voi_table_comes_before_a_window() -> None:
-    elements = {"WindowCenter": 0, "WindowWidth": 2, "VOILUTSequence": [table(0, 8, [0, 51])]}
-    assert shown([[0, 1]], **elements) == [[0, 51]]
+    elements = {"WindowCenter": 0, "WindowWidth": 2, "VOILUTSequence": [table(0, 8, [0, 204])]}
+    assert shown([[0, 1]], **elements) == [[0, 204]]
 
 
 @pytest.mark.parametrize("elements", [{}, {"WindowCenter": 500, "WindowWidth": 900}], ids=["range", "window"])
@@ -134,6 +133,95 @@ def test_showing_an_image_takes_little_more_memory_than_its_pixels(elements: dic
     assert peak(content) < 2 * len(content)
 
 
-def test_a_window_that_is_no_number_is_undecodable() -> None:
-    content = radiograph(WindowCenter="100", WindowWidth="200").replace(b"100 ", b"abc ")
-    assert fault(content) == "undecodable"
+def written(value: bytes, **elements: Any) -> Any:
+    """What is shown of a window with center 1500 and width 3000, one of whose four-digit values reads `value`."""
+    window = {"WindowCenter": "1500", "WindowWidth": "3000", **elements}
+    return decode.decode(radiograph(**window).replace(b"1500", value)).pixels.tolist()
+
+
+@pytest.mark.parametrize("value", [b"abc ", b"    ", b"nan ", b"-inf", b"\0\0\0\0"])
+def test_a_window_that_is_no_number_counts_as_absent(value: bytes) -> None:
+    assert written(value) == shown()
+
+
+def test_a_decimal_comma_is_read() -> None:
+    assert written(b"15,5") == shown(WindowCenter="15.5", WindowWidth="3000")
+
+
+@pytest.mark.parametrize("value", [b"abc ", b"    "])
+def test_a_rescale_that_is_no_number_counts_as_absent(value: bytes) -> None:
+    content = radiograph(RescaleSlope="-150", RescaleIntercept="7").replace(b"-150", value)
+    assert decode.decode(content).pixels.tolist() == shown()
+
+
+@pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_an_empty_item_of_a_table_counts_as_absent(keyword: str) -> None:
+    window = {"WindowCenter": 1500, "WindowWidth": 3000}
+    assert shown(**{keyword: [Dataset()]}, **window) == shown(**window)
+
+
+def test_a_table_without_entries_counts_as_absent() -> None:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4, 0, 8])
+    item.add_new("LUTData", "OW", b"")
+    assert shown(VOILUTSequence=[item]) == shown()
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "SIGMOID "])
+def test_the_function_of_a_window_is_read_in_any_case(function: str) -> None:
+    window = {"WindowCenter": 1500, "WindowWidth": 3000}
+    assert shown(VOILUTFunction=function, **window) == shown(VOILUTFunction="SIGMOID", **window)
+
+
+def test_the_photometric_interpretation_is_read_in_any_case() -> None:
+    assert shown(PhotometricInterpretation="monochrome1") == shown(PhotometricInterpretation="MONOCHROME1")
+
+
+@pytest.mark.parametrize("width", [1, 0.5])
+def test_a_window_of_width_one_or_less_is_exactly_linear(width: float) -> None:
+    # values 0, 0.25, 0.5, 0.75, 1
+    elements = {"RescaleSlope": 0.25, "RescaleIntercept": 0, "WindowCenter": 0.5, "WindowWidth": width}
+    expected = {1: [[0, 64, 128, 191, 255]], 0.5: [[0, 0, 128, 255, 255]]}
+    assert shown([[0, 1, 2, 3, 4]], **elements) == expected[width]
+
+
+def shifted(first: int, vr: str, entries: list[int], entries_vr: str = "US") -> Dataset:
+    item = Dataset()
+    item.add_new("LUTDescriptor", vr, [len(entries), first, 16])
+    item.add_new("LUTData", entries_vr, entries)
+    return item
+
+
+@pytest.mark.parametrize(("first", "vr"), [(-2, "SS"), (65_534, "US")])
+@pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_a_table_of_signed_pixels_may_start_below_zero_in_either_vr(keyword: str, first: int, vr: str) -> None:
+    item = shifted(first, vr, [0, 0x4000, 0x8000, 0xFFFF])
+    elements: dict[str, Any] = {keyword: [item], "PixelRepresentation": 1}
+    assert shown([[65_534, 65_535, 0, 1]], **elements) == [[0, 64, 128, 255]]
+
+
+@pytest.mark.parametrize(("first", "vr"), [(40_000, "US"), (40_000 - 65_536, "SS")])
+@pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_a_table_of_unsigned_pixels_may_start_above_32767_in_either_vr(keyword: str, first: int, vr: str) -> None:
+    assert shown([[40_000, 40_001]], **{keyword: [shifted(first, vr, [0, 0xFFFF])]}) == [[0, 255]]
+
+
+def test_a_table_after_a_rescale_to_negative_values_starts_below_zero() -> None:
+    elements = {"RescaleSlope": 1, "RescaleIntercept": -1024, "VOILUTSequence": [shifted(64_512, "US", [0, 0xFFFF])]}
+    assert shown([[0, 1]], **elements) == [[0, 255]]
+
+
+def test_entries_of_a_table_are_unsigned_whatever_their_vr_says() -> None:
+    assert shown([[0, 1, 2]], VOILUTSequence=[shifted(0, "US", [0, -32_768, -1], "SS")]) == [[0, 128, 255]]
+
+
+def test_a_table_with_fewer_bits_than_it_states_is_scaled_by_its_largest_entry() -> None:
+    assert shown([[0, 1, 2]], VOILUTSequence=[table(0, 16, [0, 2048, 4095])]) == [[0, 128, 255]]
+
+
+def test_a_table_with_more_bits_than_it_states_is_scaled_by_its_largest_entry() -> None:
+    assert shown([[0, 1, 2]], VOILUTSequence=[table(0, 8, [0, 2048, 4095])]) == [[0, 128, 255]]
+
+
+def test_a_table_of_zeros_is_black() -> None:
+    assert shown([[0, 1]], VOILUTSequence=[table(0, 16, [0, 0])]) == [[0, 0]]
