@@ -1,6 +1,5 @@
 """Time of an epoch by where its images come from (`python -m benchmarks.training_input`)."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -12,7 +11,6 @@ from typing import Any
 
 from pipeline.quiet import quiet_import
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
 with quiet_import():
     import keras
     import tensorflow as tf

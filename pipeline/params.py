@@ -1,4 +1,8 @@
-"""params.yaml as typed, validated objects, one per stage."""
+"""params.yaml as typed, validated objects, one per stage.
+
+Each key has a line below it for its meaning and unit. Its range stands in its type (`gt` and `ge` are the lower end,
+`lt` and `le` the upper one), its default behind the equals sign.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import InputError
+from serving.errors import one_line
 
 Policy = Literal["fail", "exclude", "keep"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -17,7 +22,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 class Offenders(_Section):
@@ -29,28 +34,46 @@ class Offenders(_Section):
     """
 
     undecodable: Policy = "fail"
+    """A file that cannot be decoded."""
     empty_file: Policy = "fail"
+    """A file of 0 bytes."""
     missing_file: Policy = "fail"
+    """A row of labels.csv without its file."""
     unlabelled_file: Policy = "fail"
+    """A file in images/ without a row in labels.csv."""
     unknown_class: Policy = "fail"
+    """A label that dataset.json does not name."""
     colour_photograph: Policy = "fail"
+    """More than 10 grey levels of chroma: no radiograph."""
     blank: Policy = "fail"
+    """A standard deviation below 2 grey levels: nothing to see."""
     too_many_pixels: Policy = "fail"
+    """More than 89,478,485 pixels, a decompression bomb."""
     identical_opposite: Policy = "exclude"
+    """The same bytes as an image of another class; one of the two labels is wrong."""
     truncated: Policy = "keep"
+    """A file that is cut short, but can be decoded as far as it goes."""
     near_duplicate: Policy = "keep"
+    """A likeness of another image; of the images that `exclude` would leave out, one stays."""
     near_opposite: Policy = "keep"
+    """A likeness of an image of another class."""
     conflicting_metadata: Policy = "keep"
+    """A note of the source about a contradiction, or a box on a normal image."""
 
 
 class ValidateParams(_Section):
     """Stage validate: the limits of the checks and what happens to offenders."""
 
     min_per_class: Annotated[int, Field(ge=2)] = 10
+    """Images; a class with fewer stops the pipeline."""
     near_duplicate_correlation: Correlation = 0.995
+    """Correlation of 16 x 16 thumbnails above which two images are one group."""
     shortcut_auroc: Annotated[float, Field(gt=0.5, le=1)] = 0.65
+    """AUROC; warn when one feature of the file alone tells the classes apart this well."""
     imbalance_ratio: Annotated[float, Field(gt=1)] = 10
+    """Images of the largest class over those of another, above which a warning is given."""
     offenders: Offenders = Offenders()
+    """What happens to an image with a fault."""
 
 
 class PreprocessParams(_Section):
@@ -61,15 +84,25 @@ class PreprocessParams(_Section):
     """
 
     image_size: Annotated[int, Field(ge=32, le=2048)] = 224
+    """Pixels; side of the square that an image is letterboxed into."""
     denoise: Literal["none", "median", "bilateral"] = "none"
+    """Filter against noise: median of 3 x 3 pixels, or bilateral of 5 x 5 (20 grey levels, 5 pixels)."""
     clahe: bool = False
+    """Contrast-limited adaptive histogram equalisation, in 8 x 8 tiles with clip limit 2."""
     test_fraction: Fraction = 0.2
+    """Share of all images, by group, for the test set."""
     validation_fraction: Fraction = 0.2
+    """Share of what is not in the test set, by group, for the validation set; unused with `folds`."""
     seed: Seed = 7
+    """Seed of the split."""
     folds: Annotated[int, Field(ge=0, le=50)] = 0
+    """Folds that what is not in the test set is cut into; 0 for one validation set, 1 is refused."""
     fold: Annotated[int, Field(ge=0)] = 0
+    """Number of the fold that is the validation set, from 0 to folds - 1."""
     holdout_column: str = ""
+    """Column of labels.csv, such as region, that chooses the test set; empty for a random one."""
     holdout_value: str = ""
+    """The test set is every image with this value in `holdout_column`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -86,40 +119,70 @@ class Augmentation(_Section):
     """How far a training image is changed at random in each epoch; 0 or false switches a change off."""
 
     flip: bool = True
+    """Left-right, for half of the images."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 0
+    """Degrees, at most, in either direction."""
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0
+    """Share of the side, at most, in each direction."""
     zoom: Annotated[float, Field(ge=0, le=0.9)] = 0
+    """Share by which an image is made larger or smaller, at most."""
     crop: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of the images that are cropped at random; one with boxes is cropped around one of them."""
     crop_zoom: Annotated[float, Field(ge=1, le=4)] = 2
+    """Times that a cropped image is blown up, at most."""
     contrast: Annotated[float, Field(ge=0, le=0.9)] = 0
+    """Share by which contrast is raised or lowered, at most; brightness by 64 grey levels times this."""
     noise: Annotated[float, Field(ge=0, le=64)] = 0
+    """Grey levels; standard deviation of Gaussian noise, at most."""
 
 
 class TrainParams(_Section):
     """Stage train: architecture, optimisation and augmentation."""
 
     architecture: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = "cnn"
+    """`cnn`, the classic one, or the name of a backbone in keras.applications."""
     architecture_options: dict[str, bool | int | float | str] = {}
+    """Arguments of the backbone's constructor, such as {alpha: 0.75}."""
     weights: Annotated[str, Field(min_length=1)] = "none"
+    """Where the backbone begins: none, imagenet (downloads), release (the last in models/), or a .weights.h5 file."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 12
+    """Epochs in all."""
     frozen_epochs: Annotated[int, Field(ge=0)] = 0
+    """First epochs in which a pretrained backbone does not move; fewer than `epochs`."""
     trainable_from: str = ""
+    """Name of the first layer of the backbone that moves after the frozen epochs; empty for all of them."""
     batch_statistics: Literal["frozen", "adapted"] = "frozen"
+    """Whether a pretrained backbone's batch normalisation stays, or adapts while it is fine-tuned."""
     head: Literal["pooled", "location"] = "pooled"
+    """`pooled` answers for the image; `location` for every 8 x 8 pixels, supervised by boxes (not for cnn)."""
     location_weight: Annotated[float, Field(ge=0, le=1000)] = 1
+    """Weight of the places' loss beside that of the image, with head: location."""
     patch_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs after the frozen ones on windows of the images, half of them with a fracture (head: location)."""
     patch_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 192
+    """Pixels; side of such a window, a multiple of 32."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Images a step."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """The optimizer of Keras with this name."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    """From scratch, and in the frozen epochs of a pretrained backbone."""
     fine_tune_learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
+    """After the frozen epochs of a pretrained backbone."""
     learning_rate_schedule: Literal["constant", "cosine", "plateau"] = "constant"
+    """constant; cosine falls to 0; plateau times 0.3 after 2 epochs without a better validation loss."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the activations before the last layer that is dropped."""
     class_weights: Literal["none", "balanced"] = "balanced"
+    """balanced: each class weighs the same in the loss; none: each image does."""
     early_stopping_patience: Annotated[int, Field(ge=0)] = 5
+    """Epochs without a better validation loss after which training ends; 0 switches it off."""
     average_epochs: Annotated[int, Field(ge=0, le=100)] = 0
+    """The model is the mean of the weights of this many last epochs; 0 for those of the best epoch."""
     seed: Seed = 7
+    """Seed of weights, order and augmentation."""
     augmentation: Augmentation = Augmentation()
+    """How far training images are changed at random."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -143,30 +206,45 @@ class EvaluateParams(_Section):
     """Stage evaluate: thresholds, targets of the operating points, bootstrap and gallery."""
 
     threshold: Fraction = 0.5
+    """Calibrated probability of a fracture from which the answer is fractured."""
     target_sensitivity: Fraction = 0.95
+    """Sensitivity that the high-sensitivity operating point reaches on the validation set."""
     target_specificity: Fraction = 0.95
+    """Specificity that the high-specificity operating point reaches on the validation set."""
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    """Resamples of the test set, by group, for the 95 % intervals."""
     gallery: Annotated[int, Field(ge=0, le=200)] = 16
+    """Images; the worst errors that are shown with their saliency."""
     seed: Seed = 7
+    """Seed of the resamples."""
 
 
 class RegisterParams(_Section):
     """Stage register: the registered model's name and the gates before the alias `challenger`."""
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "bone-fracture"
+    """Name of the registered model in MLflow."""
     min_auroc: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """AUROC on the test set below which a version does not become challenger."""
     min_sensitivity: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Sensitivity at the high-sensitivity operating point below which it does not."""
     champion_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """AUROC that a challenger may lie below the champion, both measured on the same test set."""
 
 
 class Params(_Section):
     """The whole of params.yaml."""
 
     validate_: ValidateParams = Field(alias="validate", default=ValidateParams())
+    """Whether the data set is fit to train on."""
     preprocess: PreprocessParams = PreprocessParams()
+    """How pixels are prepared, and who is in which part."""
     train: TrainParams = TrainParams()
+    """The network and its training."""
     evaluate: EvaluateParams = EvaluateParams()
+    """What is chosen on the validation set and measured on the test set."""
     register_: RegisterParams = Field(alias="register", default=RegisterParams())
+    """The registered model and its gates."""
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
@@ -182,7 +260,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder; a file with the parameters belongs there") from None
     except (ValueError, YAMLError) as error:  # ValueError: not UTF-8, or an impossible date or number
-        raise InputError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+        raise InputError(f"{path}: is not valid YAML ({one_line(error)})") from None
     if not isinstance(raw, Mapping):
         raise InputError(f"{path}: must hold the sections validate, preprocess, train, evaluate and register")
     try:

@@ -125,7 +125,7 @@ def canvas_boxes(data: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     places = table[["index", "image_id", "left", "top", "width", "height"]]
     for box in places.merge(data.boxes, on="image_id").itertuples(index=False, name="Box"):
-        place = Letterbox(box.left, box.top, box.width, box.height, max(box.width, box.height))
+        place = Letterbox.of_square(box.left, box.top, box.width, box.height)
         (x0, y0), (x1, y1) = place.to_canvas(box.x0, box.y0), place.to_canvas(box.x1, box.y1)
         corners = {"x0": round(x0, 5), "y0": round(y0, 5), "x1": round(x1, 5), "y1": round(y1, 5)}
         rows.append({"index": box.index, "image_id": box.image_id, **corners, "label": box.label})

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.decision import Decision
-from serving.errors import BundleError
+from serving.errors import BundleError, one_line
 from serving.imaging.canvas import Preprocessing
 from serving.statistics import Reference
 
@@ -173,7 +173,7 @@ def read(folder: Path) -> Bundle:
         preprocessing = Preprocessing.from_dict(manifest.preprocessing)
         return Bundle(folder, manifest, preprocessing, manifest.decision(), Reference.load(folder / REFERENCE))
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise BundleError(f"{folder}: is not usable ({_line(error)}); {_remedy(folder)}") from None
+        raise BundleError(f"{folder}: is not usable ({one_line(error, 200)}); {_remedy(folder)}") from None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -184,7 +184,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(f"{path}: not found; {_remedy(folder, 'make a bundle with `fracture package`')}") from None
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: cannot be read ({_line(error)}); {_remedy(folder)}") from None
+        raise BundleError(f"{path}: cannot be read ({one_line(error, 200)}); {_remedy(folder)}") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise BundleError(
@@ -259,7 +259,3 @@ def _sha256(path: Path) -> str:
 def _digest(manifest: Manifest) -> str:
     facts = manifest.model_dump(mode="json", exclude={"digest"})
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -16,3 +16,9 @@ class BundleError(Exception):
 
 class SettingsError(Exception):
     """A variable of the environment with an unusable value; the message names it."""
+
+
+def one_line(error: BaseException | str, limit: int = 300) -> str:
+    """What an error or a library's text says, in one line of at most `limit` characters; never empty for an error."""
+    text = " ".join(str(error).split())[:limit]
+    return text or (type(error).__name__ if isinstance(error, BaseException) else "")

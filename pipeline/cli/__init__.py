@@ -2,58 +2,74 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import typer
 
 from pipeline.errors import exit_with_line
 
-app = typer.Typer(
-    name="fracture",
-    help="Train, judge, register and use a fracture classifier for radiographs.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
-_COMMANDS = {
-    "import-model": ("import_model", "import_model"),
-    "promote": ("promote", "promote"),
-    "rollback": ("promote", "rollback"),
-    "package": ("package", "package"),
-    "image": ("image", "image"),
-    "export": ("export", "export"),
-    "release": ("release", "release"),
-    "serve": ("serve", "serve"),
-    "predict": ("predict", "predict"),
-    "recalibrate": ("recalibrate", "recalibrate"),
-    "drift": ("drift", "drift"),
-    "tables": ("tables", "tables"),
-    "mlflow": ("mlflow_ui", "mlflow_ui"),
-    "doctor": ("doctor", "doctor"),
+class Command(NamedTuple):
+    """One line of `fracture --help`, and where the command is: a function, or a group where `function` is empty."""
+
+    help: str
+    module: str
+    function: str = ""
+
+
+COMMANDS = {
+    "data": Command("Fill data/ from a source.", "data"),
+    "import-model": Command("Register a Keras model that was trained elsewhere.", "import_model", "import_model"),
+    "promote": Command("Make a registered version the champion.", "promote", "promote"),
+    "rollback": Command("Return to the champion before the present one.", "promote", "rollback"),
+    "package": Command("Make the bundle and the bento of the champion.", "package", "package"),
+    "serve": Command("Answer radiographs over HTTP, with a web page.", "serve", "serve"),
+    "predict": Command("Score image files on all cores.", "predict", "predict"),
+    "image": Command("Build the container image of a bento.", "image", "image"),
+    "deploy": Command("Serve a registered model in a cloud.", "deploy"),
+    "export": Command("Write a registered model to one file.", "export", "export"),
+    "release": Command("Write the registered model into models/.", "release", "release"),
+    "recalibrate": Command("Refit calibration and thresholds on your images.", "recalibrate", "recalibrate"),
+    "drift": Command("Compare inputs and scores with those of training.", "drift", "drift"),
+    "tables": Command("Print the metrics of an evaluation as Markdown.", "tables", "tables"),
+    "mlflow": Command("Open the MLflow UI on loopback.", "mlflow_ui", "mlflow_ui"),
+    "remote": Command("Where a team keeps data and models, through DVC.", "remote"),
+    "doctor": Command("Check the installation, data and models.", "doctor", "doctor"),
 }
-"""Name of each command -> its module here and its function; listed in this order."""
-
-_GROUPS = {
-    "data": "Fill data/ from a source.",
-    "remote": "Where a team keeps data and models, through DVC.",
-    "deploy": "Serve a registered model in a cloud.",
-}
-"""Name of each group of commands, which is also its module here -> its line of help."""
+"""Every command, in the order of the help, which is that of their use."""
 
 
-def _assemble(asked: str) -> None:
-    """Put the commands together: only the one asked for when there is such a one, as the others' imports take time."""
-    app.callback()(lambda: None)  # without it Typer would leave out the name of a single command
-    for group, line in _GROUPS.items():
-        if asked == group or asked not in {**_COMMANDS, **_GROUPS}:
-            app.add_typer(importlib.import_module(f"pipeline.cli.{group}").app, name=group, help=line)
-    for name in [asked] if asked in _COMMANDS else [] if asked in _GROUPS else _COMMANDS:
-        module, function = _COMMANDS[name]
-        app.command(name)(getattr(importlib.import_module(f"pipeline.cli.{module}"), function))
+def assemble(arguments: Sequence[str]) -> typer.Typer:
+    """The command line, with the one command that `arguments` ask for; the others are lines of help.
+
+    Importing them all would take a second before the first line is shown.
+    """
+    app = typer.Typer(
+        name="fracture",
+        help="Train, judge, register and use a fracture classifier for radiographs.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    for name, command in COMMANDS.items():
+        if name != asked:
+            app.command(name, help=command.help)(_only_listed)
+            continue
+        module = importlib.import_module(f"pipeline.cli.{command.module}")
+        if command.function:
+            app.command(name)(getattr(module, command.function))
+        else:
+            app.add_typer(module.app, name=name, help=command.help)
+    return app
+
+
+def _only_listed() -> None:
+    raise AssertionError("a command that was not asked for was run")
 
 
 def main() -> None:
     """Entry point: bad input ends with one line and exit code 1, wrong usage with exit code 2."""
-    _assemble(sys.argv[1] if len(sys.argv) > 1 else "")
-    exit_with_line(app)
+    exit_with_line(assemble(sys.argv[1:]))

@@ -3,7 +3,6 @@
 import importlib.metadata
 import re
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import typer
 from packaging.markers import Marker
 
+from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
 from pipeline.registry import mlflow as tracking
@@ -85,10 +85,9 @@ def check_disk(root: Path) -> Finding:
 def check_ports() -> Iterator[Finding]:
     """Whether the ports of the servers are free on loopback."""
     for port, user in _PORTS.items():
-        with socket.socket() as probe:
-            probe.settimeout(0.5)
-            taken = probe.connect_ex(("127.0.0.1", port)) == 0
-        if taken:
+        try:
+            check_port("127.0.0.1", port)
+        except InputError:
             yield Finding("warning", f"port {port}", f"in use; give {user} another one with --port")
         else:
             yield Finding("ok", f"port {port}", f"free for {user}")

@@ -1,11 +1,11 @@
 """`fracture mlflow`: the MLflow UI over the project's own database."""
 
 import os
-import socket
 from typing import Annotated
 
 import typer
 
+from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import home_root
 from pipeline.registry import mlflow as tracking
@@ -21,12 +21,7 @@ def mlflow_ui(
     uri = tracking.tracking_uri()
     if not uri.startswith("sqlite:"):
         raise InputError(f"the tracking server is {tracking.shown_uri()} (MLFLOW_TRACKING_URI); open that address")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise InputError(f"port {port} cannot be used ({error.strerror}); give another one with --port") from None
+    check_port("127.0.0.1", port)
     print(f"MLflow: http://127.0.0.1:{port} (stop with Ctrl-C)", flush=True)
     _serve(uri, port)
 

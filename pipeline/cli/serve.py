@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
 
@@ -61,22 +61,6 @@ def serve(
             time.sleep(_POLL_SECONDS)
         if not ending.is_set():
             raise InputError(f"the service ended with exit code {process.returncode}; its last lines above say why")
-
-
-def check_port(host: str, port: int) -> None:
-    """Raise InputError when nothing can listen there."""
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (socket.gaierror, UnicodeError):
-        raise InputError(f"--host {host}: is no address of this machine; try 127.0.0.1") from None
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(place)
-        except OSError as error:
-            raise InputError(
-                f"port {port} on {host} cannot be used ({error.strerror}); give another one with --port"
-            ) from None
 
 
 def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dict[str, str]:

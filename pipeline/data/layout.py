@@ -20,6 +20,7 @@ import pandas as pd
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder, locked, write_json, write_text
+from serving.errors import one_line
 
 LABEL_COLUMNS = ("image_id", "file", "label", "patient_id", "region", "view", "hardware", "source")
 """Columns every labels.csv has; a source may add more, which become slices of the evaluation."""
@@ -83,8 +84,7 @@ def read_table(path: Path, required: Iterable[str]) -> pd.DataFrame:
             f"`iconv -f latin1 -t utf-8`"
         ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        detail = " ".join(str(error).split())
-        raise InputError(f"{path}: is not a comma-separated table ({detail}); mend or replace it") from None
+        raise InputError(f"{path}: is not a comma-separated table ({one_line(error)}); mend or replace it") from None
     names = [str(name).strip() for name in header.iloc[0]]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

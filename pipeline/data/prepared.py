@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipeline.artifacts import DatasetRecord, PreparedRecord
 from pipeline.errors import InputError
-from serving.imaging.canvas import Preprocessing
+from serving.imaging.canvas import Letterbox, Preprocessing
 
 NOT_SLICES = frozenset({
     "index", "image_id", "label", "class", "part", "group", "patient_id", "study_id", "note", "left", "top", "width",
@@ -48,6 +48,11 @@ class Prepared:
     def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Class numbers of the given images, 0 = normal; int64."""
         return np.asarray(self.table["class"].to_numpy(np.int64)[rows], np.int64)
+
+    def place_of(self, row: int) -> Letterbox:
+        """Where an image lies on its canvas."""
+        left, top, width, height = (int(self.table[name].iloc[row]) for name in ("left", "top", "width", "height"))
+        return Letterbox.of_square(left, top, width, height)
 
     def boxes_of(self, row: int) -> npt.NDArray[np.float64]:
         """Fracture boxes (x0, y0, x1, y1) of one image as fractions of the canvas; float64 (k, 4)."""

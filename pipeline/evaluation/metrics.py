@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
+from pipeline.params import EvaluateParams
 from serving.decision import Calibration, Decision, LogisticCalibration, TemperatureCalibration, logit, sigmoid
 
 Array = npt.NDArray[np.float64]
@@ -165,10 +166,12 @@ def number(value: float) -> float | None:
     return round(float(value), 4) if np.isfinite(value) else None
 
 
-def decide(
-    scores: Array, classes: Labels, *, threshold: float, target_sensitivity: float, target_specificity: float
-) -> Decision:
-    """Choose calibration and operating points on scores (n, 1 or classes) and class numbers (n,), 0 = normal."""
+def decide(scores: Array, classes: Labels, options: EvaluateParams, threshold: float | None = None) -> Decision:
+    """Choose calibration and operating points on scores (n, 1 or classes) and class numbers (n,), 0 = normal.
+
+    The threshold is that of params.yaml unless one is given.
+    """
+    threshold = options.threshold if threshold is None else threshold
     calibration = fit_calibration(scores, classes)
     p = np.asarray(1 - calibration.apply(scores)[:, 0], np.float64)
     y = (classes > 0).astype(np.int64)
@@ -176,8 +179,8 @@ def decide(
         calibration=calibration,
         threshold=threshold,
         # Not above the threshold: an image answered as a fracture is not one to be ruled out.
-        high_sensitivity=min(threshold_for_sensitivity(y, p, target_sensitivity), threshold),
-        high_specificity=threshold_for_specificity(y, p, target_specificity),
+        high_sensitivity=min(threshold_for_sensitivity(y, p, options.target_sensitivity), threshold),
+        high_specificity=threshold_for_specificity(y, p, options.target_specificity),
         best_accuracy=best_accuracy_threshold(y, p),
     )
 

@@ -61,14 +61,6 @@ def run_model(model: keras.Model, data: Prepared, part: str) -> Outputs:
     return Outputs(rows, scores.astype(np.float64), features.astype(np.float64), maps)
 
 
-def decide(validation: Outputs, classes: Labels, options: EvaluateParams) -> Decision:
-    """Choose calibration and operating points on the validation part."""
-    return metrics.decide(
-        validation.scores, classes, threshold=options.threshold,
-        target_sensitivity=options.target_sensitivity, target_specificity=options.target_specificity,
-    )  # fmt: skip
-
-
 def measure(
     y: Labels, p: Array, groups: npt.NDArray[Any], decision: Decision, options: EvaluateParams
 ) -> dict[str, Any]:
@@ -151,15 +143,9 @@ def confusion(classes: tuple[str, ...], truth: Labels, probabilities: Array, thr
     return pd.DataFrame(counts, index=list(classes), columns=list(classes))
 
 
-def place_of(table: pd.DataFrame, row: int) -> Letterbox:
-    """Where image number `row` lies on its canvas."""
-    left, top, width, height = (int(table[name].iloc[row]) for name in ("left", "top", "width", "height"))
-    return Letterbox(left, top, width, height, max(width, height))
-
-
 def on_image(data: Prepared, row: int) -> tuple[Letterbox, Array]:
     """Place of an image and its fracture boxes (k, 4) as fractions of the image instead of the canvas."""
-    place = place_of(data.table, row)
+    place = data.place_of(row)
     corners = [(*place.to_image(x0, y0), *place.to_image(x1, y1)) for x0, y0, x1, y1 in data.boxes_of(row)]
     return place, np.array(corners, np.float64).reshape(-1, 4)
 
@@ -286,7 +272,7 @@ def evaluate(data: Prepared, model: keras.Model, training: TrainingRecord, optio
     reasons = explained(model)
     outputs = {name: run_model(reasons, data, name) for name in ("train", "validation", "test")}
     validation, test = outputs["validation"], outputs["test"]
-    decision = decide(validation, data.labels(validation.rows), options)
+    decision = metrics.decide(validation.scores, data.labels(validation.rows), options)
     y, p, values = judge(data, test, decision, options)
     on_validation = judge(data, validation, decision, options)[2]
     simulated = metrics.simulated_calibration_error(p, options.bootstrap, options.seed)

@@ -32,7 +32,7 @@ from pipeline.registry import promotion
 from serving import bundle
 from serving.bundle import Manifest
 from serving.decision import Decision
-from serving.errors import ImageError
+from serving.errors import ImageError, one_line
 from serving.network import FEATURES, MAP, SCORES, Network
 from serving.predictor import Predictor
 from serving.statistics import QUANTILES, Reference
@@ -194,7 +194,7 @@ def convert(model: Any, number_format: str) -> bytes:
             return bytes(converter.convert())
     except ConverterError as error:
         lacking = sorted(set(re.findall(r"'(tf\.\w+)' op", str(error))))
-        what = f"LiteRT lacks {', '.join(lacking)}" if lacking else " ".join(str(error).split())[:200]
+        what = f"LiteRT lacks {', '.join(lacking)}" if lacking else one_line(error, 200)
         raise InputError(f"the network cannot be converted: {what}; take another train.architecture") from None
 
 

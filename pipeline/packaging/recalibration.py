@@ -231,19 +231,11 @@ def cross_fitted(
     above = {name: np.zeros(len(folds), bool) for name in _POINTS}
     for number in np.unique(folds):
         own = folds == number
-        decision = decide(scores.raw[~own], scores.classes[~own], options, threshold)
+        decision = metrics.decide(scores.raw[~own], scores.classes[~own], options, threshold)
         p[own] = decision.fracture_probability(scores.raw[own])
         for name in _POINTS:
             above[name][own] = p[own] >= getattr(decision, name)
     return p, above
-
-
-def decide(raw: Array, classes: Labels, options: EvaluateParams, threshold: float) -> Decision:
-    """Calibration and operating points by the targets of params.yaml; the threshold is the given one."""
-    return metrics.decide(
-        raw, classes, threshold=threshold,
-        target_sensitivity=options.target_sensitivity, target_specificity=options.target_specificity,
-    )  # fmt: skip
 
 
 def measure(
@@ -285,7 +277,7 @@ def refit(scores: Scores, before: Decision, options: EvaluateParams) -> Refit:
         "before": measure(scores, p, {name: p >= getattr(before, name) for name in _POINTS}, options),
         "after": measure(scores, *cross_fitted(scores, folds, options, before.threshold), options),
     }
-    return Refit(decide(scores.raw, scores.classes, options, before.threshold), quality)
+    return Refit(metrics.decide(scores.raw, scores.classes, options, before.threshold), quality)
 
 
 def recalibrated_version(version: str) -> str:

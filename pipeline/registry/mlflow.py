@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, home_root
+from serving import errors
 
 EXPERIMENT = "bone-fracture"
 _DATABASE = "mlflow.db"
@@ -75,7 +76,7 @@ def experiment_id(mlflow: Any) -> str:
 
 def one_line(error: BaseException) -> str:
     """The gist of an MLflow error, without its stack of retries."""
-    return re.sub(r"//[^/@\s]*@", "//***@", " ".join(str(error).split()))[:300] or type(error).__name__
+    return re.sub(r"//[^/@\s]*@", "//***@", errors.one_line(error, 3000))[:300]
 
 
 def is_refused(error: BaseException) -> bool:

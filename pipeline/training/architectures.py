@@ -20,6 +20,7 @@ from pipeline.artifacts import TrainingRecord
 from pipeline.errors import InputError
 from pipeline.files import project_root, sha256_file
 from pipeline.params import TrainParams
+from serving.errors import one_line
 
 FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits", "probability"
 LOCATION_LOGITS, LOCATION = "location_logits", "location"
@@ -270,17 +271,19 @@ def _backbone(options: TrainParams, image_size: int, weights: str) -> keras.Mode
             warnings.filterwarnings("ignore", message="Skipping nested container")
             return constructor(**arguments, **options.architecture_options, name=BACKBONE)
     except TypeError as error:
-        raise InputError(f"params.yaml: train.architecture_options: {options.architecture}: {_line(error)}") from None
+        raise InputError(
+            f"params.yaml: train.architecture_options: {options.architecture}: {one_line(error)}"
+        ) from None
     except (ValueError, OSError, KeyError) as error:
         raise InputError(
             f"params.yaml: train.weights: {weights!r} cannot be loaded into {options.architecture} with "
-            f"architecture_options {options.architecture_options} at {image_size} px ({_line(error)})"
+            f"architecture_options {options.architecture_options} at {image_size} px ({one_line(error)})"
         ) from None
     except Exception as error:
         if weights == "imagenet" and "URL fetch failure" in str(error):
             raise InputError(
                 "params.yaml: train.weights: the ImageNet weights cannot be downloaded; give the path of a "
-                f"downloaded .weights.h5 file ({_line(error)})"
+                f"downloaded .weights.h5 file ({one_line(error)})"
             ) from None
         raise
 
@@ -295,10 +298,6 @@ def _weights_argument(weights: str) -> str | None:
             f"params.yaml: train.weights: {weights}: no such file; give none, imagenet, release or a .weights.h5"
         )
     return weights
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def weights_hash(model: keras.Model) -> str:

@@ -43,6 +43,11 @@ class Letterbox:
     height: int
     size: int
 
+    @classmethod
+    def of_square(cls, left: int, top: int, width: int, height: int) -> "Letterbox":
+        """From the four numbers of split.csv: the longer side of the image fills its canvas."""
+        return cls(left, top, width, height, max(width, height))
+
     def to_canvas(self, x: float, y: float) -> tuple[float, float]:
         """Fractions of the upright image to fractions of the canvas."""
         return (self.left + x * self.width) / self.size, (self.top + y * self.height) / self.size

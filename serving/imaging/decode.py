@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from serving.errors import ImageError
+from serving.errors import ImageError, one_line
 from serving.imaging import dicom
 from serving.imaging.canvas import Letterbox, Pixels, Preprocessing, decode_scale, fit
 
@@ -98,7 +98,7 @@ def _inspect_picture(content: bytes, max_pixels: int) -> Header:
     except UnidentifiedImageError:
         raise ImageError("unsupported_format", "the file is no JPEG, PNG, BMP, TIFF or DICOM image") from None
     except Exception as error:  # noqa: BLE001  Pillow's parsers raise whatever broken bytes lead them to
-        raise ImageError("undecodable", f"the image's header is broken ({_short(error)})") from None
+        raise ImageError("undecodable", f"the image's header is broken ({one_line(error, 120)})") from None
     # Pillow turns a TIFF upright by itself and gives its upright size already.
     turned = orientation in _SWAPS_SIDES and image.format != "TIFF"
     width, height = image.size[::-1] if turned else image.size
@@ -203,7 +203,7 @@ def _decode_with_pillow(
         try:
             return _upright(convert(_load(content, tolerant=True)), header), True
         except Exception:  # noqa: BLE001
-            raise ImageError("undecodable", f"the image cannot be decoded ({_short(first)})") from None
+            raise ImageError("undecodable", f"the image cannot be decoded ({one_line(first, 120)})") from None
 
 
 def _load(content: bytes, tolerant: bool) -> Image.Image:
@@ -319,7 +319,3 @@ def _bounded(pixels: Pixels) -> Pixels:
         return pixels
     width, height = (max(1, round(side * factor)) for side in (pixels.shape[1], pixels.shape[0]))
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

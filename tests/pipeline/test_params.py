@@ -1,8 +1,12 @@
 """params.yaml: every bad input is refused in one line that names the file and the key."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from pipeline import params
 from pipeline.errors import InputError
@@ -27,6 +31,31 @@ def refusal(path: Path) -> str:
 
 def test_the_projects_own_parameters_are_accepted() -> None:
     assert params.load(ROOT / "params.yaml").preprocess.image_size >= 32
+
+
+def _keys(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in section.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{name}.")
+
+
+def _described(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str | None]]:
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{field.alias or name}", field.description
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _described(field.annotation, f"{prefix}{field.alias or name}.")
+
+
+def test_every_key_of_the_file_is_known_and_every_known_key_is_in_the_file() -> None:
+    file = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    assert set(_keys(file)) == {name for name, _ in _described(params.Params)}
+
+
+@pytest.mark.parametrize(("name", "description"), _described(params.Params))
+def test_every_key_is_described_in_one_sentence(name: str, description: str | None) -> None:
+    assert description, name
+    assert description.endswith(".")
 
 
 def test_what_is_not_given_has_its_default(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import httpx
 
 from pipeline.errors import InputError, os_errors_name
 from pipeline.progress import Advance, progress_bar
+from serving.errors import one_line
 
 BLOCK = 1 << 20
 TIMEOUT = httpx.Timeout(30.0, connect=15.0)
@@ -52,7 +53,7 @@ def listing(url: str) -> list[PublishedFile]:
                 if len(content) > MAX_LISTING_BYTES:
                     raise InputError(f"{url}: is too long for a listing of files; check the address given with --url")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise InputError(f"{url}: could not be fetched ({_reason(error)}); {_INSTEAD}") from None
+        raise InputError(f"{url}: could not be fetched ({one_line(error)}); {_INSTEAD}") from None
     return _parse_listing(url, content)
 
 
@@ -142,9 +143,9 @@ def _receive(client: httpx.Client, url: str, part: Path, size: int, advance: Adv
                     file.write(block)
                     advance(len(block))
     except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.TooManyRedirects) as error:
-        raise InputError(f"{url}: cannot be followed ({_reason(error)}); {_INSTEAD}") from None
+        raise InputError(f"{url}: cannot be followed ({one_line(error)}); {_INSTEAD}") from None
     except httpx.TransportError as error:
-        raise _InterruptedError(_reason(error)) from None
+        raise _InterruptedError(one_line(error)) from None
     if start < size:
         raise _InterruptedError("the server ended early")
 
@@ -210,7 +211,3 @@ def _md5(path: Path) -> str:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -11,7 +11,7 @@ import pydicom
 from pydicom import uid
 from pydicom.filereader import read_dataset
 
-from serving.errors import ImageError
+from serving.errors import ImageError, one_line
 
 _PREAMBLE = 128
 _PIXEL_DATA = 0x7FE00008  # and the two tags after it: float, double and integer pixel data
@@ -37,7 +37,7 @@ def faults(problem: str) -> Iterator[None]:
     except ImageError:
         raise
     except Exception as error:  # noqa: BLE001  parsers and decoders raise whatever broken bytes lead them to
-        detail = " ".join(str(error).split("available plugins:")[-1].split())[:120] or type(error).__name__
+        detail = one_line(str(error).split("available plugins:")[-1], 120) or type(error).__name__
         raise ImageError("undecodable", f"{problem} ({detail})") from None
 
 

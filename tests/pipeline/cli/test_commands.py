@@ -13,7 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from pipeline import cli
 from pipeline.cli import doctor, mlflow_ui
 from pipeline.registry import mlflow as tracking
 
@@ -38,6 +40,31 @@ def test_an_unknown_command_is_wrong_usage(project: Path) -> None:
     done = _run(project, "nonsense")
     assert done.returncode == 2
     assert "No such command" in done.stderr
+
+
+def test_a_misspelt_command_is_told_the_right_one(project: Path) -> None:
+    assert "Did you mean 'promote'" in _run(project, "promot").stderr
+
+
+def test_the_help_lists_every_command_and_imports_none() -> None:
+    script = (
+        "import sys\nfrom pipeline import cli\nsys.argv = ['fracture', '--help']\n"
+        "try:\n    cli.main()\nfinally:\n"
+        "    print(*(name for name in sys.modules if name.startswith('pipeline.cli.')), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert done.stderr.strip() == ""
+    for name, command in cli.COMMANDS.items():
+        assert f"  {name} " in done.stdout
+        assert command.help in done.stdout  # whole, not cut at the end of the line
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_a_command_that_is_asked_for_shows_its_own_help(name: str) -> None:
+    shown = CliRunner().invoke(cli.assemble([name]), [name, "--help"])
+    assert shown.exit_code == 0
+    assert f" {name} [OPTIONS]" in shown.stdout
 
 
 def test_outside_a_checkout_one_line_says_so(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from pipeline.cli import recalibrate as command
 from pipeline.data.sources.synthetic import sample
 from pipeline.errors import InputError
+from pipeline.evaluation import metrics
 from pipeline.packaging import recalibration
 from pipeline.packaging.recalibration import Scores, Site
 from pipeline.params import EvaluateParams
@@ -151,7 +152,7 @@ def test_an_image_is_judged_by_what_was_fitted_without_its_fold() -> None:
     folds = np.arange(120) % 3
     p, above = recalibration.cross_fitted(scores, folds, OPTIONS, 0.5)
     own = folds == 1
-    others = recalibration.decide(scores.raw[~own], scores.classes[~own], OPTIONS, 0.5)
+    others = metrics.decide(scores.raw[~own], scores.classes[~own], OPTIONS, 0.5)
     assert np.allclose(p[own], others.fracture_probability(scores.raw[own]))
     assert (above["high_sensitivity"][own] == (p[own] >= others.high_sensitivity)).all()
 
@@ -161,7 +162,7 @@ def test_figures_after_are_lower_than_those_on_the_images_that_were_fitted() -> 
     for seed in range(30):
         scores = _scores(30, seed=seed)
         fractured = scores.classes == 1
-        found = recalibration.decide(scores.raw, scores.classes, OPTIONS, 0.5)
+        found = metrics.decide(scores.raw, scores.classes, OPTIONS, 0.5)
         flattering.append((found.fracture_probability(scores.raw) >= found.high_sensitivity)[fractured].mean())
         _, above = recalibration.cross_fitted(scores, recalibration.folds_of(scores, 7), OPTIONS, 0.5)
         honest.append(above["high_sensitivity"][fractured].mean())

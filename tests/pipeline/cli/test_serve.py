@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from pipeline.cli import serve
+from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 
 ROOT = Path(__file__).parents[3]
@@ -160,7 +161,7 @@ def test_an_unusable_setting_is_one_line_before_anything_starts(checkout: Path, 
 
 def test_a_host_that_is_none_is_one_line() -> None:
     with pytest.raises(InputError, match="--host no such host"):
-        serve.check_port("no such host", 3000)
+        check_port("no such host", 3000)
 
 
 def test_two_services_do_not_share_a_folder(tmp_path: Path) -> None:

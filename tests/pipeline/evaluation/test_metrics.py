@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from pipeline.evaluation import metrics
+from pipeline.params import EvaluateParams
 
 
 def _case(seed: int, n: int = 200, ties: bool = False) -> tuple[metrics.Labels, metrics.Array]:
@@ -169,7 +170,5 @@ def test_simulated_error_of_a_perfect_model_is_not_zero() -> None:
 
 def test_the_high_sensitivity_point_is_not_above_the_threshold() -> None:
     raw = np.concatenate([np.full(60, 0.1), np.full(60, 0.9)])[:, np.newaxis]
-    decision = metrics.decide(
-        raw, (np.arange(120) >= 60).astype(np.int64), threshold=0.3, target_sensitivity=0.95, target_specificity=0.95
-    )
+    decision = metrics.decide(raw, (np.arange(120) >= 60).astype(np.int64), EvaluateParams(threshold=0.3))
     assert decision.high_sensitivity == 0.3

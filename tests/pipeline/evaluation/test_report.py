@@ -12,7 +12,7 @@ import pytest
 from pipeline import train
 from pipeline.artifacts import Artifacts, TrainingRecord
 from pipeline.data.prepared import Prepared
-from pipeline.evaluation import report
+from pipeline.evaluation import metrics, report
 from pipeline.evaluation.metrics import LogisticCalibration
 from pipeline.evaluation.report import Outputs, evaluate
 from pipeline.params import EvaluateParams, TrainParams
@@ -39,7 +39,7 @@ def test_nothing_is_chosen_on_the_test_part() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 2, 100)
     validation = _outputs(np.clip(rng.normal(0.3 + 0.4 * classes, 0.2), 0.01, 0.99))
-    decision = report.decide(validation, classes, OPTIONS)
+    decision = metrics.decide(validation.scores, classes, OPTIONS)
     p = decision.fracture_probability(validation.scores)
     assert (p[classes == 1] >= decision.high_sensitivity).mean() >= 0.95
     assert (p[classes == 0] < decision.high_specificity).mean() >= 0.95
