@@ -15,7 +15,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup tracking-setup demo serve test test-slow lint format mlflow lock benchmark clean
+.PHONY: help setup cloud-setup tracking-setup demo serve test test-slow lint format mlflow lock benchmark state clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,5 +87,11 @@ benchmark: setup ## the benchmarks of speed, figures on the terminal (benchmarks
 	python -m benchmarks.heatmap
 	python -m benchmarks.serving
 
-clean: ## remove what the pipeline made; data/, mlflow.db and the DVC cache stay
-	rm -rf prepared reports build checkpoints
+state: setup ## the committed state of a run anew: sample data, dvc repro; then commit dvc.lock, data.dvc and reports/
+	fracture data sample --force
+	dvc repro
+	git status --short dvc.lock data.dvc reports
+
+clean: ## remove what the pipeline made; data/, mlflow.db, the DVC cache and committed reports stay
+	rm -rf prepared build checkpoints .cache/prepared
+	git clean -dfqX reports

@@ -74,7 +74,7 @@ def checks(classes: Sequence[str]) -> list[Check]:
             allowed=["yes"],
         ),
         Check(
-            "unknown_class", "has a label that layout.json does not name", "correct the label or the list of classes",
+            "unknown_class", "has a label that dataset.json does not name", "correct the label or the list of classes",
             "label", allowed=[*classes, _UNLABELLED],
         ),
         Check(

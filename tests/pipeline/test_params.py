@@ -52,7 +52,7 @@ def test_every_key_of_the_file_is_known_and_every_known_key_is_in_the_file() -> 
     assert set(_keys(file)) == {name for name, _ in _described(params.Params)}
 
 
-@pytest.mark.parametrize(("name", "description"), _described(params.Params))
+@pytest.mark.parametrize(("name", "description"), list(_described(params.Params)))
 def test_every_key_is_described_in_one_sentence(name: str, description: str | None) -> None:
     assert description, name
     assert description.endswith(".")
