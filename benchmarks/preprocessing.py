@@ -10,7 +10,7 @@ import cv2
 
 from benchmarks import measure, pictures
 from pipeline import params, preprocess, validate
-from pipeline.data import scan
+from pipeline.data import pixel_cache, scan
 from pipeline.data.data_docs import publish
 from pipeline.data.layout import Dataset
 from pipeline.files import project_root, write_text
@@ -51,20 +51,28 @@ def stages(data: Dataset, options: Params, folder: Path) -> None:
     """Both stages as `python -m pipeline.validate` and `python -m pipeline.preprocess` run them, after the imports."""
     shutil.rmtree(folder, ignore_errors=True)
     judge = validate.Judge(folder / "scratch")
-    verdict = validate.validate(data, options.validate_, judge)
+    with pixel_cache.filling(_preprocessing(options), folder / "cache") as writer:
+        verdict = validate.validate(data, options.validate_, judge, writer)
     (folder / "docs").mkdir()
     publish(judge.pages(), "", folder / "docs")
     write_text(folder / "images.csv", verdict.table.to_csv(index=False, lineterminator="\n"))
     (folder / "prepared").mkdir()
     table = preprocess.read_image_table(folder / "images.csv")
-    preprocess.preprocess(data, table, options.preprocess, folder / "prepared")
+    preprocess.preprocess(data, table, options.preprocess, folder / "prepared", folder / "cache")
 
 
 def files_only(paths: Sequence[Path], options: Params, target: Path) -> None:
-    """What both stages do with each file: read, check, describe; read, decode, letterbox, write."""
-    chosen = options.preprocess
-    scan.scan_files(list(paths))
-    preprocess.write_images(paths, Preprocessing(chosen.image_size, chosen.denoise, chosen.clahe), target)
+    """What both stages do with each file: read, check, describe, decode, letterbox, keep; take up again, write."""
+    preprocessing, cache = _preprocessing(options), target.with_name("cache")
+    shutil.rmtree(cache, ignore_errors=True)
+    with pixel_cache.filling(preprocessing, cache) as writer:
+        table, _ = scan.scan_files(list(paths), writer=writer)
+    with pixel_cache.opened(preprocessing, cache) as kept:
+        preprocess.write_images(paths, preprocessing, target, list(table["sha256"]), kept)
+
+
+def _preprocessing(options: Params) -> Preprocessing:
+    return Preprocessing.from_dict(options.preprocess.model_dump())
 
 
 def compete(paths: Sequence[Path], ours: Mapping[str, Callable[[], object]], cores: int) -> None:

@@ -1,6 +1,7 @@
 """Stage preprocess: radiographs to letterboxed uint8 arrays, and who is in which part."""
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,9 @@ import pandas as pd
 
 from pipeline import params
 from pipeline.artifacts import Artifacts, DatasetRecord, PreparedRecord
-from pipeline.data import layout
+from pipeline.data import layout, pixel_cache
 from pipeline.data.layout import Dataset
+from pipeline.data.pixel_cache import PixelCache
 from pipeline.data.prepared import NOT_SLICES
 from pipeline.data.split import PARTS, split
 from pipeline.errors import InputError, exit_with_line
@@ -47,8 +49,16 @@ def check_image_table(path: Path, table: pd.DataFrame, data: Dataset) -> None:
         )
 
 
-def prepare_file(path: Path, preprocessing: Preprocessing) -> tuple[Pixels, Letterbox]:
-    """One image file as the model will see it; InputError names a file that cannot be decoded any more."""
+def prepare_file(
+    path: Path, preprocessing: Preprocessing, sha256: str = "", cache: PixelCache | None = None
+) -> tuple[Pixels, Letterbox]:
+    """One image file as the model will see it; InputError names a file that cannot be decoded any more.
+
+    What validate kept of the file with this sha256 is taken from `cache`.
+    """
+    kept = cache.find(sha256) if cache else None
+    if kept:
+        return kept
     try:
         pixels, box, _ = decode.prepare(path.read_bytes(), preprocessing)
     except (ImageError, FileNotFoundError) as error:
@@ -56,36 +66,51 @@ def prepare_file(path: Path, preprocessing: Preprocessing) -> tuple[Pixels, Lett
     return pixels, box
 
 
-def prepare_files(paths: Sequence[Path], preprocessing: Preprocessing) -> Iterator[tuple[Pixels, Letterbox]]:
-    """Prepare files on all cores, in order; only a few chunks are in memory at a time."""
+def prepare_files(
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    hashes: Sequence[str] | None = None,
+    cache: PixelCache | None = None,
+) -> Iterator[tuple[Pixels, Letterbox]]:
+    """Prepare files on all cores, in order; only a few chunks are in memory at a time.
+
+    `hashes` are their sha256 in the table of validate.
+    """
     cv2.setNumThreads(1)  # the files are spread over the cores, not each image's rows
-    chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
+    named = list(zip(paths, hashes or itertools.repeat(""), strict=False))
+    chunks = [named[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
     cores = len(os.sched_getaffinity(0))
+
+    def prepare_chunk(chunk: Sequence[tuple[Path, str]]) -> list[tuple[Pixels, Letterbox]]:
+        return [prepare_file(path, preprocessing, sha256, cache) for path, sha256 in chunk]
+
     with ThreadPoolExecutor(cores) as pool:
         # A window of chunks bounds the memory: `map` alone would run ahead of a slow disk.
         window = 2 * cores
-        waiting = [pool.submit(_prepare_chunk, chunk, preprocessing) for chunk in chunks[:window]]
+        waiting = [pool.submit(prepare_chunk, chunk) for chunk in chunks[:window]]
         for position in range(len(chunks)):
             done = waiting.pop(0).result()
             if position + window < len(chunks):
-                waiting.append(pool.submit(_prepare_chunk, chunks[position + window], preprocessing))
+                waiting.append(pool.submit(prepare_chunk, chunks[position + window]))
             yield from done
 
 
-def _prepare_chunk(paths: Sequence[Path], preprocessing: Preprocessing) -> list[tuple[Pixels, Letterbox]]:
-    return [prepare_file(path, preprocessing) for path in paths]
-
-
-def write_images(paths: Sequence[Path], preprocessing: Preprocessing, target: Path) -> list[Letterbox]:
+def write_images(
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    target: Path,
+    hashes: Sequence[str] | None = None,
+    cache: PixelCache | None = None,
+) -> list[Letterbox]:
     """Write images.npy, uint8 (n, size, size), row after row, and return where each image lies on its canvas.
 
     Plain writes instead of a memory map: pages of a map stay in the process's resident memory.
     """
     shape = (len(paths), preprocessing.image_size, preprocessing.image_size)
     boxes = []
-    with target.open("wb") as file, progress_bar("preprocess: decoding images", len(paths)) as advance:
+    with target.open("wb") as file, progress_bar("preprocess: preparing images", len(paths)) as advance:
         _write_header(file, shape)
-        for pixels, box in prepare_files(paths, preprocessing):
+        for pixels, box in prepare_files(paths, preprocessing, hashes, cache):
             file.write(pixels.data)
             boxes.append(box)
             if len(boxes) % _CHUNK == 0 or len(boxes) == len(paths):
@@ -138,11 +163,15 @@ def content_hash(table: pd.DataFrame, columns: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def preprocess(data: Dataset, table: pd.DataFrame, options: PreprocessParams, folder: Path) -> pd.DataFrame:
-    """Write the whole of prepared/ into `folder` and return its split table."""
-    preprocessing = Preprocessing(options.image_size, options.denoise, options.clahe)
+def preprocess(
+    data: Dataset, table: pd.DataFrame, options: PreprocessParams, folder: Path, cache: Path = pixel_cache.FOLDER
+) -> pd.DataFrame:
+    """Write the whole of prepared/ into `folder` and return its split table; `cache` is the folder of kept pixels."""
+    preprocessing = Preprocessing.from_dict(options.model_dump())
     parts = split(table, options)
-    places = write_images([data.folder / file for file in table["file"]], preprocessing, folder / "images.npy")
+    paths = [data.folder / file for file in table["file"]]
+    with pixel_cache.opened(preprocessing, cache) as kept:
+        places = write_images(paths, preprocessing, folder / "images.npy", list(table["sha256"]), kept)
     result = split_table(table, parts, places, data.info.classes)
     hashed = result.assign(sha256=table["sha256"])
     write_text(folder / "split.csv", result.to_csv(index=False, lineterminator="\n"))

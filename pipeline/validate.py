@@ -20,13 +20,15 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline import params
 from pipeline.artifacts import Artifacts, ValidationReport
-from pipeline.data import layout, scan
+from pipeline.data import layout, pixel_cache, scan
 from pipeline.data.data_docs import publish
 from pipeline.data.layout import Dataset
+from pipeline.data.pixel_cache import PixelWriter
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, write_text
 from pipeline.params import ValidateParams
 from serving.guard import BLANK, COLOURFUL
+from serving.imaging.canvas import Preprocessing
 from serving.imaging.decode import MAX_PIXELS
 
 UNUSABLE = ("missing_file", "empty_file", "undecodable", "too_many_pixels", "unlabelled_file", "unknown_class")
@@ -104,11 +106,12 @@ def checks(classes: Sequence[str]) -> list[Check]:
     ]  # fmt: skip
 
 
-def image_table(data: Dataset, correlation: float) -> pd.DataFrame:
+def image_table(data: Dataset, correlation: float, writer: PixelWriter | None = None) -> pd.DataFrame:
     """One row per image on disk or in labels.csv: its label row, its scan, its groups and conflicts.
 
     Rows are sorted by file. `near_group` and `group` are the smallest image_id of the near-duplicate group and
-    of everything that must stay in one part of a split (near duplicates, same patient, same study).
+    of everything that must stay in one part of a split (near duplicates, same patient, same study). `writer` takes the
+    pixels, for preprocess.
     """
     labels = data.labels.copy()
     labels["listed"] = "yes"
@@ -117,7 +120,7 @@ def image_table(data: Dataset, correlation: float) -> pd.DataFrame:
     extra = pd.DataFrame({"image_id": strays, "file": strays})  # a path is never the image_id of a listed image
     table = pd.concat([labels, extra.assign(listed="no", label=_UNLABELLED)]).fillna("")
     table = table.sort_values("file", kind="stable").reset_index(drop=True)
-    scans, thumbnails = scan.scan_files([data.folder / file for file in table["file"]])
+    scans, thumbnails = scan.scan_files([data.folder / file for file in table["file"]], writer=writer)
     table = pd.concat([table, scans], axis=1)
     # A missing or unknown label contradicts no other.
     labels_known = table["label"].where(table["label"].isin(data.info.classes))
@@ -320,9 +323,9 @@ class Verdict:
     report: ValidationReport
 
 
-def validate(data: Dataset, limits: ValidateParams, judge: Judge) -> Verdict:
+def validate(data: Dataset, limits: ValidateParams, judge: Judge, writer: PixelWriter | None = None) -> Verdict:
     """Judge a data set; raises nothing for what it finds, that is for the caller to act on."""
-    table = image_table(data, limits.near_duplicate_correlation)
+    table = image_table(data, limits.near_duplicate_correlation, writer)
     classes = data.info.classes
     findings = {f.check: f.rows for f in judge_images(judge, table, classes, limits.offenders)}
     if findings.pop("empty_table"):
@@ -417,12 +420,15 @@ def _summary_html(verdict: Verdict) -> str:
 def main() -> None:
     """Read data/, write reports/images.csv, reports/validation.json and reports/data_docs/."""
     paths = Artifacts()
-    limits = params.load(paths.params).validate_
+    options = params.load(paths.params)
+    limits = options.validate_
+    preprocessing = Preprocessing.from_dict(options.preprocess.model_dump())
     data = layout.read(paths.data)
     scratch = Path(tempfile.mkdtemp(prefix="fracture-validate-"))
     try:
         judge = Judge(scratch)
-        verdict = validate(data, limits, judge)
+        with pixel_cache.filling(preprocessing) as writer:
+            verdict = validate(data, limits, judge, writer)
         with atomic_folder(paths.data_docs) as docs:
             publish(judge.pages(), _summary_html(verdict), docs)
     finally:

@@ -1,7 +1,7 @@
-"""Start a team's tracking server: settings from the environment, refused in one line when the server were not safe.
+"""Start a team's tracking server: settings come from the environment; unsafe ones are refused in one line.
 
-Works inside the image of this folder and outside any; docs/cloud/tracking-server.md lists the settings. Database and login
-come to PostgreSQL's library by its own variables (PGHOST, PGUSER, PGPASSWORD, ...), so that no address holds a secret.
+Works inside this folder's image and without one; docs/cloud/tracking-server.md lists the settings. PostgreSQL's library
+reads host and login from its own variables (PGHOST, PGUSER, PGPASSWORD, ...), so that no address holds a secret.
 """
 
 import configparser

@@ -4,7 +4,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +20,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from pipeline.data.pixel_cache import PixelWriter
 from pipeline.progress import progress_bar
 from serving import guard
 from serving.errors import ImageError
 from serving.imaging import decode
+from serving.imaging.canvas import decode_scale, fit
+from serving.imaging.decode import Header
 
 THUMBNAIL = 16
 _HASH_SIDE = 32
@@ -53,8 +58,11 @@ class Scan:
 _FAULTS = {"empty": "empty", "too_many_pixels": "oversized"}
 
 
-def scan_file(path: Path) -> Scan:
-    """Read one file once and describe it; never raises for what the file holds."""
+def scan_file(path: Path, writer: PixelWriter | None = None) -> Scan:
+    """Read one file once and describe it; never raises for what the file holds.
+
+    `writer` takes the model's input, for preprocess.
+    """
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -62,9 +70,11 @@ def scan_file(path: Path) -> Scan:
     digest = hashlib.sha256(content).hexdigest() if content else ""  # empty files are no copies of each other
     try:
         header = decode.inspect(content)
-        pixels, truncated = decode.preview(content, header)
+        pixels, truncated, decoded = decode.look(content, header)
     except ImageError as fault:
         return Scan(_FAULTS.get(fault.code, "failed"), fault.message, bytes=len(content), sha256=digest)
+    if writer:
+        _keep(writer, digest, content, header, decoded)
     colourfulness = guard.colourfulness(pixels) if pixels.ndim == 3 else 0.0
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
     mean, deviation = cv2.meanStdDev(grey)
@@ -85,18 +95,28 @@ def scan_file(path: Path) -> Scan:
     )
 
 
-def scan_files(paths: list[Path], workers: int | None = None) -> tuple[pd.DataFrame, npt.NDArray[np.float32]]:
+def _keep(writer: PixelWriter, digest: str, content: bytes, header: Header, decoded: decode.Decoded | None) -> None:
+    options = writer.preprocessing
+    with suppress(ImageError):  # preprocess will meet it again
+        found = decoded or decode.decode(content, decode_scale(options), header=header)
+        pixels, _ = fit(found.pixels, header.width, header.height, options)
+        writer.keep(digest, pixels, header.width, header.height)
+
+
+def scan_files(
+    paths: list[Path], workers: int | None = None, writer: PixelWriter | None = None
+) -> tuple[pd.DataFrame, npt.NDArray[np.float32]]:
     """Scan files on all cores, with progress.
 
     Returns a table with a row per path (columns: the fields of Scan and `perceptual_hash`) and the thumbnails,
-    float32 (n, 16, 16), NaN where there is no picture.
+    float32 (n, 16, 16), NaN where there is no picture. `writer` as in `scan_file`.
     """
     cv2.setNumThreads(1)  # the files are spread over the cores, not each image's rows
     count = workers or len(os.sched_getaffinity(0))
     small = np.full((len(paths), THUMBNAIL, THUMBNAIL), np.nan, np.float32)
     rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(count) as pool, progress_bar("validate: reading images", len(paths)) as advance:
-        for described, thumbnails in pool.map(_scan_chunk, _chunks(paths)):
+        for described, thumbnails in pool.map(partial(_scan_chunk, writer=writer), _chunks(paths)):
             small[len(rows) : len(rows) + len(described)] = thumbnails
             rows += described
             advance(len(described))
@@ -104,9 +124,9 @@ def scan_files(paths: list[Path], workers: int | None = None) -> tuple[pd.DataFr
     return pd.DataFrame(rows, columns=columns), small
 
 
-def _scan_chunk(paths: list[Path]) -> tuple[list[dict[str, Any]], npt.NDArray[np.float32]]:
+def _scan_chunk(paths: list[Path], writer: PixelWriter | None) -> tuple[list[dict[str, Any]], npt.NDArray[np.float32]]:
     """Rows of the table and thumbnails, float32 (n, 16, 16); the larger ones, 4 kB each, are not kept."""
-    scans = [vars(scan_file(path)) for path in paths]
+    scans = [vars(scan_file(path, writer)) for path in paths]
     missing = np.full((_HASH_SIDE, _HASH_SIDE), np.nan, np.float32)
     large = np.stack([missing if (found := scan.pop("thumbnail")) is None else found for scan in scans])
     hashes = perceptual_hashes(large)

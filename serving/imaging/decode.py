@@ -139,8 +139,7 @@ def decode(
         colour = header.format == "PNG" and header.mode == "RGB"
         found = _decode_with_opencv(content, header, at_least, colour)
         if found is not None:
-            grey = np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2GRAY), np.uint8) if colour else found
-            return Decoded(grey, header, truncated)
+            return _grey_of(found, header)
     pixels, cut_short = _decode_with_pillow(content, header, _to_grey)
     return Decoded(pixels, header, truncated or cut_short)
 
@@ -299,17 +298,28 @@ def preview(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels,
     at the smallest scale that leaves its longer side `at_least` pixels, though every byte is read; other files are
     decoded at full size. Raises ImageError.
     """
+    return look(content, header, at_least)[:2]
+
+
+def look(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels, bool, Decoded | None]:
+    """What `preview` gives, and what `decode` gives at any scale where the preview took a whole decode anyway."""
     truncated = is_truncated(content, header)
     colour = has_colours(header)
     if not truncated and _suits_opencv(content, header):
         found = _decode_with_opencv(content, header, at_least, colour)
         if found is not None:
-            return _bounded(found), False
+            whole = _grey_of(found, header) if header.format == "PNG" else None
+            return _bounded(found), False, whole
     if colour:
         pixels, cut_short = _decode_with_pillow(content, header, _to_bgr)
-        return _bounded(pixels), truncated or cut_short
-    decoded = decode(content)
-    return _bounded(decoded.pixels), decoded.truncated
+        return _bounded(pixels), truncated or cut_short, None
+    decoded = decode(content, header=header)
+    return _bounded(decoded.pixels), decoded.truncated, None if header.format == "JPEG" else decoded
+
+
+def _grey_of(pixels: Pixels, header: Header) -> Decoded:
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8) if pixels.ndim == 3 else pixels
+    return Decoded(grey, header, truncated=False)
 
 
 def _bounded(pixels: Pixels) -> Pixels:

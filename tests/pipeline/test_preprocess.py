@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipeline import preprocess
-from pipeline.data import layout, prepared
+from pipeline.data import layout, pixel_cache, prepared, scan
 from pipeline.data.layout import Dataset
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
@@ -82,13 +82,27 @@ def test_more_images_than_one_chunk_keep_their_order(tmp_path: Path, encode: Enc
     assert len(places) == 200
 
 
+def test_what_validate_kept_is_not_decoded_again(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run(tmp_path / "plain", data)
+    with pixel_cache.filling(Preprocessing(32), tmp_path / "cache") as writer:
+        scan.scan_files([data.folder / file for file in data.labels["file"]], writer=writer)
+    monkeypatch.setattr(preprocess.decode, "prepare", None)
+    (tmp_path / "kept").mkdir()
+    preprocess.preprocess(data, image_table(data), OPTIONS, tmp_path / "kept", tmp_path / "cache")
+    for file in (tmp_path / "plain").iterdir():
+        assert (tmp_path / "kept" / file.name).read_bytes() == file.read_bytes(), file.name
+    assert len(plain.images) == len(IDS)
+
+
 def test_a_slow_disk_is_not_run_ahead_of(tmp_path: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
     prepare_file = preprocess.prepare_file
 
-    def counting(path: Path, preprocessing: Preprocessing) -> Any:
+    def counting(path: Path, *further: Any) -> Any:
         started.append(path)
-        return prepare_file(path, preprocessing)
+        return prepare_file(path, *further)
 
     monkeypatch.setattr(preprocess, "prepare_file", counting)
     monkeypatch.setattr(preprocess.os, "sched_getaffinity", lambda pid: {0})

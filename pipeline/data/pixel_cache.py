@@ -1,0 +1,123 @@
+"""Pixels that validate decoded anyway, kept for preprocess: one decode of a file instead of two.
+
+.cache/prepared/rows.bin    uint8 (size, size) of each image, one after the other
+.cache/prepared/index.npy   of each image: sha256 of its file, width and height, a sum over its row
+.cache/prepared/key         hash of the preprocessing, of the code that decodes, and of the installed packages
+
+It is no output of a stage: what is not found here, or does not fit, is decoded, with the same result. So it can be
+deleted at any time, and validate does not depend on the parameters of preprocess, which it reads to fill this. One
+generation is kept, that of the last validation.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.files import atomic_folder, sha256_files
+from serving import imaging
+from serving.imaging.canvas import Letterbox, Pixels, Preprocessing, letterbox_of
+
+FOLDER = Path(".cache/prepared")
+LIMIT = 4 * 2**30
+"""Bytes of rows at most, 85,000 images of 224 pixels; those after them are decoded twice."""
+_ROW = np.dtype([("sha256", "S64"), ("width", "<u4"), ("height", "<u4"), ("total", "<u8")])
+
+
+class PixelWriter:
+    """Takes prepared images from several threads; a disk that refuses them ends the keeping, not the validation."""
+
+    def __init__(self, file: BinaryIO, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self._file = file
+        self._bytes = preprocessing.image_size**2
+        self._numbers = itertools.count()
+        self._refused = False
+        self.rows: dict[int, tuple[bytes, int, int, int]] = {}
+
+    def keep(self, sha256: str, pixels: Pixels, width: int, height: int) -> None:
+        """Keep the model's input, uint8 (size, size), of the file with this content; its upright size in pixels."""
+        number = next(self._numbers)
+        if self._refused or (number + 1) * self._bytes > LIMIT:
+            return
+        try:
+            written = os.pwrite(self._file.fileno(), pixels.data, number * self._bytes)
+        except OSError:
+            self._refused = True
+            return
+        if written == self._bytes:
+            self.rows[number] = (sha256.encode(), width, height, _total(pixels))
+
+
+class PixelCache:
+    """Rows kept by the last validation, by the sha256 of the file."""
+
+    def __init__(self, file: BinaryIO, index: npt.NDArray[Any], size: int) -> None:
+        self._file = file
+        self._size = size
+        self._rows = {row["sha256"].decode(): number for number, row in enumerate(index) if row["sha256"]}
+        self._index = index
+
+    def find(self, sha256: str) -> tuple[Pixels, Letterbox] | None:
+        """The model's input, uint8 (size, size), and its place on the canvas; None when it is not here, or damaged."""
+        number = self._rows.get(sha256)
+        if number is None:
+            return None
+        with suppress(OSError, ValueError):
+            content = os.pread(self._file.fileno(), self._size**2, number * self._size**2)
+            pixels = np.frombuffer(content, np.uint8).reshape(self._size, self._size)
+            row = self._index[number]
+            if _total(pixels) == row["total"]:
+                return pixels, letterbox_of(int(row["width"]), int(row["height"]), self._size)
+        return None
+
+
+@contextmanager
+def filling(preprocessing: Preprocessing, folder: Path = FOLDER) -> Iterator[PixelWriter]:
+    """Yield what takes images; when the block ends well, they replace those of the validation before."""
+    with atomic_folder(folder) as partial:
+        with (partial / "rows.bin").open("wb", buffering=0) as file:
+            writer = PixelWriter(file, preprocessing)
+            yield writer
+        index = np.zeros(max(writer.rows, default=-1) + 1, _ROW)
+        for number, row in writer.rows.items():
+            index[number] = row
+        np.save(partial / "index.npy", index)
+        (partial / "key").write_text(key(preprocessing), encoding="ascii")
+
+
+@contextmanager
+def opened(preprocessing: Preprocessing, folder: Path = FOLDER) -> Iterator[PixelCache | None]:
+    """Yield the cache, or None when there is none for this preprocessing and this code, or it is damaged."""
+    try:
+        fits = (folder / "key").read_text(encoding="ascii") == key(preprocessing)
+        index = np.load(folder / "index.npy", allow_pickle=False) if fits else np.zeros(0)
+        file = (folder / "rows.bin").open("rb", buffering=0)
+    except (OSError, ValueError, EOFError):
+        yield None
+        return
+    with file:
+        yield PixelCache(file, index, preprocessing.image_size) if index.dtype == _ROW else None
+
+
+def key(preprocessing: Preprocessing) -> str:
+    """Hex sha256 of all that the pixels depend on beside the file: options, our code, the packages with versions."""
+    code = Path(imaging.__file__).parent
+    packages = sorted(path.name for path in Path(cv2.__file__).parents[1].glob("*.dist-info"))
+    facts = [preprocessing.to_dict(), sha256_files(code, code.rglob("*.py")), packages]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _total(pixels: Pixels) -> int:
+    """A sum that zeroed or lost blocks do not keep: no checksum costs less."""
+    flat = np.ascontiguousarray(pixels).reshape(-1)
+    words = flat[: flat.size // 8 * 8].view("<u8")
+    return (int(words.sum()) + int(flat[words.size * 8 :].sum())) % 2**64
