@@ -108,7 +108,7 @@ def _refusal(error: BaseException) -> str | None:
         )
     if is_refused(error) and "Permission denied" in text:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME") or "this user"
-        return f"{user} has no permission for this; the server's administrator can grant it (docs/cloud/tracking-server.md)"
+        return f"{user} has no permission for this; its administrator can grant it (docs/cloud/tracking-server.md)"
     return None
 
 
