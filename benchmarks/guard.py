@@ -15,7 +15,7 @@ from benchmarks import measure, strangers
 from benchmarks.strangers import CHOICE, REPORT, Stranger
 from pipeline.data import layout, prepared
 from pipeline.data.prepared import Prepared
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
 from pipeline.quiet import quiet_import
 from serving import bundle, guard
 from serving.bundle import Bundle
@@ -109,9 +109,9 @@ def tell_of_framings(predictor: Predictor, data: Prepared, folder: Path) -> None
 
 def tell_of_synthetic_ones(predictor: Predictor) -> None:
     """Print how many freshly drawn radiographs get an answer; the packaging takes its samples from such ones."""
-    regions, views = sample.REGIONS, sample.VIEWS
+    regions, views = synthetic.REGIONS, synthetic.VIEWS
     drawn = [
-        sample.render(20_000 + seed, regions[seed % len(regions)], views[seed % len(views)], None).pixels
+        synthetic.render(20_000 + seed, regions[seed % len(regions)], views[seed % len(views)], None).pixels
         for seed in range(SYNTHETIC)
     ]
     answered = sum(reason(predictor, encoded(pixels)) == _NONE for pixels in drawn)

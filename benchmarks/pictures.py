@@ -10,8 +10,7 @@ import numpy as np
 
 from pipeline.data import layout
 from pipeline.data.layout import Dataset, DatasetInfo
-from pipeline.data.sources import fracatlas
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import fracatlas, synthetic
 
 CLINICAL_SIDE = 2048
 """Longer side in pixels of a radiograph as a clinic's archive holds it, roughly."""
@@ -25,7 +24,7 @@ def radiographs(folder: Path) -> Dataset:
         fracatlas.fill(folder, archive=Path(archive))
     else:
         print("note: FRACATLAS_ARCHIVE names no archive; the synthetic sample (PNG files) stands in for FracAtlas")
-        sample.fill(folder)
+        synthetic.fill(folder)
     return layout.read(folder)
 
 

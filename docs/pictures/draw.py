@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
 
 _CELL = (260, 330)
 _SHOWN = (
@@ -22,7 +22,7 @@ _SHOWN = (
 
 
 def _cell(seed: int, region: str, view: str, fracture: str | None) -> npt.NDArray[np.uint8]:
-    image = sample.render(seed, region, view, fracture)
+    image = synthetic.render(seed, region, view, fracture)
     height, width = image.pixels.shape
     picture = cv2.cvtColor(image.pixels, cv2.COLOR_GRAY2BGR)
     for box in image.boxes:

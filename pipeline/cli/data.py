@@ -48,7 +48,7 @@ def sample(
     force: Force = False,
 ) -> None:
     """Draw a synthetic sample, to try everything out without any download."""
-    from pipeline.data.sources.synthetic import sample as source  # noqa: PLC0415 - slow to load, and only this command needs it
+    from pipeline.data.sources import synthetic as source  # noqa: PLC0415 - slow to load, and only this command needs it
 
     _fill(lambda folder: source.fill(folder, count=count, seed=seed, classes=classes.value, force=force), SAMPLE_REMARK)
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pipeline import register
 from pipeline.artifacts import Metrics, TrainingRecord
 from pipeline.data.prepared import Prepared
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
 from pipeline.evaluation import metrics, operating_points, subgroups
 from pipeline.files import atomic_folder
@@ -379,9 +379,9 @@ def add_samples(folder: Path) -> None:
     (folder / bundle.SAMPLES).mkdir()
     taken = 0
     for seed in range(_SAMPLE_TRIES):
-        region, view = sample.REGIONS[seed % len(sample.REGIONS)], sample.VIEWS[seed % len(sample.VIEWS)]
-        kind = sample.TYPES[seed % len(sample.TYPES)] if taken % 2 else None
-        done, content = cv2.imencode(".png", sample.render(10_000 + seed, region, view, kind).pixels)
+        region, view = synthetic.REGIONS[seed % len(synthetic.REGIONS)], synthetic.VIEWS[seed % len(synthetic.VIEWS)]
+        kind = synthetic.TYPES[seed % len(synthetic.TYPES)] if taken % 2 else None
+        done, content = cv2.imencode(".png", synthetic.render(10_000 + seed, region, view, kind).pixels)
         try:
             predictor.predict(content.tobytes())
         except ImageError:

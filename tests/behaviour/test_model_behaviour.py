@@ -16,7 +16,7 @@ import pytest
 from pipeline import preprocess, train, validate
 from pipeline.data import layout
 from pipeline.data.prepared import load
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
 from pipeline.evaluation.metrics import logit
 from pipeline.params import Augmentation, PreprocessParams, TrainParams, ValidateParams
 from pipeline.training.checkpoints import Store
@@ -39,7 +39,7 @@ class Silent:
 def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
     """A classic network trained on 400 synthetic radiographs, as a function from pictures to log odds."""
     folder = tmp_path_factory.mktemp("behaviour")
-    sample.fill(folder / "data")
+    synthetic.fill(folder / "data")
     data = layout.read(folder / "data")
     table = validate.image_table(data, ValidateParams().near_duplicate_correlation)
     usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
@@ -62,9 +62,9 @@ def pairs() -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
     """Radiographs without and with a planted fracture, otherwise the same, of seeds the training set does not hold."""
     found = []
     for seed in range(48):
-        region = sample.REGIONS[seed % len(sample.REGIONS)]
-        kind = sample.TYPES[seed % len(sample.TYPES)]
-        images = [sample.render(900_000 + seed, region, "frontal", fracture) for fracture in (None, kind)]
+        region = synthetic.REGIONS[seed % len(synthetic.REGIONS)]
+        kind = synthetic.TYPES[seed % len(synthetic.TYPES)]
+        images = [synthetic.render(900_000 + seed, region, "frontal", fracture) for fracture in (None, kind)]
         found.append((images[0].pixels, images[1].pixels))
     return found
 

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import strangers
 from pipeline.data import layout, prepared
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
 from serving import bundle, guard
 from serving.errors import ImageError
 from serving.imaging.canvas import Preprocessing
@@ -77,9 +77,9 @@ def _code(predictor: Predictor, content: bytes) -> str:
 
 @cache
 def _drawn(count: int) -> list[bytes]:
-    regions, views, kinds = sample.REGIONS, sample.VIEWS, (None, *sample.TYPES)
+    regions, views, kinds = synthetic.REGIONS, synthetic.VIEWS, (None, *synthetic.TYPES)
     pictures = [
-        sample.render(50_000 + n, regions[n % len(regions)], views[n % len(views)], kinds[n % len(kinds)])
+        synthetic.render(50_000 + n, regions[n % len(regions)], views[n % len(views)], kinds[n % len(kinds)])
         for n in range(count)
     ]
     return [bytes(cv2.imencode(".png", picture.pixels)[1]) for picture in pictures]

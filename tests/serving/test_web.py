@@ -810,3 +810,12 @@ def test_the_page_holds_no_script_or_style_of_its_own() -> None:
     for path in WEB.glob("*.js"):
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text), path.name
+
+
+def test_every_style_sheet_is_linked_and_every_link_leads_to_a_file() -> None:
+    linked = {
+        file
+        for path in WEB.glob("*.html")
+        for file in re.findall(r'href="web/([\w.-]+\.css)"', path.read_text("utf-8"))
+    }
+    assert linked == {path.name for path in WEB.glob("*.css")}

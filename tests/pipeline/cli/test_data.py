@@ -90,7 +90,7 @@ def test_an_unchanged_hash_is_announced(dvc: list[list[str]], monkeypatch: pytes
 def test_a_changed_sample_says_why_that_may_be(
     dvc: list[list[str]], monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
-    from pipeline.data.sources.synthetic import sample
+    from pipeline.data.sources import synthetic
 
     info = layout.DatasetInfo("sample", "1", "", "", "", ("normal", "fractured"))
 
@@ -99,7 +99,7 @@ def test_a_changed_sample_says_why_that_may_be(
             building.add("a", ".png", b"", "normal")
         return info
 
-    monkeypatch.setattr(sample, "fill", fill)
+    monkeypatch.setattr(synthetic, "fill", fill)
     (project / "data.dvc").write_text(MD5.format("old"))
     assert "its arithmetic can round to a neighbouring grey level there" in run("sample", "--count", "1")
 

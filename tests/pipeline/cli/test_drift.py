@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.drift import drift as command
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
 from pipeline.monitoring import drift
 from serving import bundle
@@ -27,7 +27,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in the layout of data/ with synthetic radiographs that no model was trained on."""
     folder = tmp_path_factory.mktemp("later") / "data"
-    sample.fill(folder, count=160, seed=77)
+    synthetic.fill(folder, count=160, seed=77)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_other_images_are(later: Path, opened: Bundle, tmp_path: Path, change: C
 
 
 def test_one_region_alone_is_news(opened: Bundle, tmp_path: Path) -> None:
-    sample.fill(tmp_path / "data", count=400, seed=78)
+    synthetic.fill(tmp_path / "data", count=400, seed=78)
     table = pd.read_csv(tmp_path / "data/labels.csv")
     moved = {}
     for region, rows in table.groupby("region"):

@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.cli import recalibrate as command
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
 from pipeline.evaluation import metrics
 from pipeline.packaging import recalibration
@@ -236,7 +236,7 @@ def _sorted_into(folder: Path, data: Path) -> Path:
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of class-named folders with 15 synthetic radiographs of another seed each, and a broken file."""
     data = tmp_path_factory.mktemp("site") / "data"
-    sample.fill(data, count=30, seed=91)
+    synthetic.fill(data, count=30, seed=91)
     folder = _sorted_into(tmp_path_factory.mktemp("labelled"), data)
     (folder / "normal/broken.png").write_bytes(b"no image")
     return folder

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
 from serving import bundle
 from serving.http.admission import Engine
 from serving.http.app import create_app
@@ -27,7 +27,7 @@ OPERATIONS = [
 ]
 # A schema cannot say which bytes are a picture, so the tester sends others too and would have them accepted.
 BYTES_ARE_NO_PICTURE: list[Any] = [positive_data_acceptance]
-PICTURE = cv2.imencode(".png", sample.render(1, "hand", "frontal").pixels)[1].tobytes()
+PICTURE = cv2.imencode(".png", synthetic.render(1, "hand", "frontal").pixels)[1].tobytes()
 
 schemathesis.openapi.media_type("image/png", st.sampled_from([PICTURE, PICTURE[:2000], b""]))
 

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 
 from pipeline.data import layout
-from pipeline.data.sources.synthetic import sample
+from pipeline.data.sources import synthetic
+from pipeline.data.sources.synthetic.plan import draw_plans
+from pipeline.data.sources.synthetic.source import make_picture
 from pipeline.errors import InputError
 
 
@@ -17,7 +19,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> layout.Dataset:
     folder = tmp_path_factory.mktemp("sample") / "data"
-    sample.fill(folder, count=60)
+    synthetic.fill(folder, count=60)
     return layout.read(folder)
 
 
@@ -37,13 +39,13 @@ def auroc(values: np.ndarray, positive: np.ndarray) -> float:
 
 
 def test_the_same_seed_gives_the_same_bytes_on_any_number_of_workers(tmp_path: Path) -> None:
-    sample.fill(tmp_path / "one", count=20, seed=3, workers=1)
-    sample.fill(tmp_path / "three", count=20, seed=3, workers=3)
+    synthetic.fill(tmp_path / "one", count=20, seed=3, workers=1)
+    synthetic.fill(tmp_path / "three", count=20, seed=3, workers=3)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "three")
 
 
 def test_another_seed_gives_other_pictures() -> None:
-    first, second = (sample.render(seed, "thigh", "frontal").pixels for seed in (1, 2))
+    first, second = (synthetic.render(seed, "thigh", "frontal").pixels for seed in (1, 2))
     assert first.shape != second.shape or not np.array_equal(first, second)
 
 
@@ -52,7 +54,7 @@ def test_boxes_and_types_belong_to_the_fractured_and_to_nobody_else(small: layou
     assert set(small.boxes["image_id"]) == set(small.labels["image_id"][fractured])
     assert (small.labels["fracture_type"][fractured] != "").all()
     assert (small.labels["fracture_type"][~fractured] == "").all()
-    assert set(small.boxes["label"]) <= set(sample.TYPES)
+    assert set(small.boxes["label"]) <= set(synthetic.TYPES)
 
 
 def test_about_45_percent_are_fractured(small: layout.Dataset) -> None:
@@ -77,7 +79,7 @@ def test_a_patient_has_one_region_and_one_fracture_type(small: layout.Dataset) -
 
 
 def test_types_mode_has_normal_and_the_five_types(tmp_path: Path) -> None:
-    info = sample.fill(tmp_path / "data", count=40, classes="types")
+    info = synthetic.fill(tmp_path / "data", count=40, classes="types")
     labels = layout.read(tmp_path / "data").labels
     assert info.classes == ("normal", "transverse", "oblique", "spiral", "comminuted", "greenstick")
     assert set(labels["label"]) == set(info.classes)
@@ -88,12 +90,12 @@ def test_no_two_pictures_are_near_duplicates(thumbnails: np.ndarray) -> None:
     assert likeness.max() <= 0.995
 
 
-@pytest.mark.parametrize("fracture", sample.TYPES)
-@pytest.mark.parametrize("region", sample.REGIONS)
+@pytest.mark.parametrize("fracture", synthetic.TYPES)
+@pytest.mark.parametrize("region", synthetic.REGIONS)
 def test_a_fracture_changes_the_picture_most_inside_its_box(region: str, fracture: str) -> None:
     seed = 11
-    before = sample.render(seed, region, "frontal", hardware=False)
-    after = sample.render(seed, region, "frontal", fracture, hardware=False)
+    before = synthetic.render(seed, region, "frontal", hardware=False)
+    after = synthetic.render(seed, region, "frontal", fracture, hardware=False)
     change = np.abs(after.pixels.astype(int) - before.pixels)
     height, width = change.shape
     inside = np.zeros(change.shape, bool)
@@ -107,15 +109,15 @@ def test_a_fracture_changes_the_picture_most_inside_its_box(region: str, fractur
 
 
 def test_a_fracture_leaves_the_rest_of_the_picture_as_it_was() -> None:
-    before = sample.render(5, "finger", "frontal")
-    after = sample.render(5, "finger", "frontal", "transverse")
+    before = synthetic.render(5, "finger", "frontal")
+    after = synthetic.render(5, "finger", "frontal", "transverse")
     assert (before.laterality, before.hardware) == (after.laterality, after.hardware)
     assert (before.pixels == after.pixels).mean() > 0.6
 
 
 @pytest.mark.parametrize("what", ["finger", "hand", "thigh", "frontal", "lateral", "hardware", "left"])
 def test_nothing_in_the_labels_predicts_the_fracture(what: str) -> None:
-    plans = sample._plan(400, 7, "binary")
+    plans = draw_plans(400, 7, "binary")
     traits = [{plan.region, plan.view, "hardware" * plan.hardware, "left" * (plan.laterality == "L")} for plan in plans]
     fractured = np.array([plan.fracture is not None for plan in plans])
     assert 0.4 <= auroc(np.array([what in trait for trait in traits]), fractured) <= 0.6
@@ -125,8 +127,8 @@ def test_nothing_in_the_labels_predicts_the_fracture(what: str) -> None:
 def measures() -> pd.DataFrame:
     """Simple measures of pictures of the default set."""
     rows = []
-    for plan in sample._plan(400, 7, "binary")[:100]:
-        pixels = sample._make(plan)[1].pixels
+    for plan in draw_plans(400, 7, "binary")[:100]:
+        pixels = make_picture(plan)[1].pixels
         height, width = pixels.shape
         rows.append((plan.fracture is not None, pixels.mean(), pixels.std(), np.median(pixels), height, width))
     return pd.DataFrame(rows, columns=["fractured", "mean", "contrast", "median", "height", "width"])
@@ -147,11 +149,11 @@ def test_no_simple_measure_predicts_the_fracture(measures: pd.DataFrame, what: s
 )
 def test_bad_options_are_refused_in_one_line(tmp_path: Path, options: dict[str, object], line: str) -> None:
     with pytest.raises(InputError) as refusal:
-        sample.fill(tmp_path / "data", **options)  # type: ignore[arg-type]
+        synthetic.fill(tmp_path / "data", **options)  # type: ignore[arg-type]
     assert str(refusal.value) == line
     assert not (tmp_path / "data").exists()
 
 
 def test_an_unknown_region_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="region 'skull' is not known; choose one of finger, hand"):
-        sample.render(1, "skull", "frontal")
+        synthetic.render(1, "skull", "frontal")
