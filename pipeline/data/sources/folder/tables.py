@@ -1,0 +1,152 @@
+"""What the user's tables say of each image: columns and boxes."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+import pydicom
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.data import deidentify
+from pipeline.data.layout import read_table
+from pipeline.data.sources.folder.records import Corners
+from pipeline.errors import InputError
+
+SYNONYMS = {
+    "file": ("file", "filename", "file_name", "path", "file_path", "image", "image_file"),
+    "patient_id": ("patient_id", "patient", "patientid", "subject", "subject_id"),
+    "study_id": ("study_id", "study", "studyid", "study_uid", "study_instance_uid", "exam", "exam_id"),
+    "region": ("region", "body_part", "bodypart", "anatomy"),
+    "view": ("view", "projection", "view_position"),
+    "hardware": ("hardware", "implant", "implants"),
+}
+_BOX_FILE = ("file", "x0", "y0", "x1", "y1")
+_IDENTIFYING = re.compile(
+    r"name|birth|^dob$|accession|address|street|phone|e?mail$|^mrn$|medical_record|^ssn$|social_security|insurance|"
+    r"physician|doctor|radiologist|operator|technician|referr|(^|_)date(_|$)|(^|_)uid$|zip_?code|post_?code|"
+    r"^pat(ient)?(_|$)|patient|subject|initials|comment|remark|^notes?$|mrn|nhs|^pid$|hospital|case_?(no|nr|number|id)|fall_?n"
+)
+_RESERVED = {
+    "image_id", "suffix", "content", "label", "class", "boxes", "polygons", "self", "note", "source", "listed", "part",
+    "index", "group", "near_group", "near_duplicate", "near_opposite", "identical_opposite", "conflict", "excluded",
+    "decoded", "error", "format", "mode", "bit_depth", "orientation", "bytes", "mean", "contrast", "colourfulness",
+    "sha256", "perceptual_hash", "truncated", "left", "top", "width", "height",
+}  # fmt: skip
+"""Columns that this command or a later stage writes itself."""
+_MOST_VALUES = 50
+"""A further column with more values is free text or numbers somebody, and no slice of an evaluation."""
+
+
+def read_columns(path: Path, images: Mapping[str, Path]) -> dict[str, dict[str, str]]:
+    """Image -> its cells, from a table with a column `file` and any others, synonyms renamed.
+
+    Raises InputError for a column that may identify a patient or is written by the source itself, a row
+    without a file in the folder, and a file in two rows. Rows are named by number, never by their content.
+    """
+    table = read_table(path, ())
+    table.columns = pd.Index(_column_names(path, table.columns))
+    for column in table.columns:
+        if column not in SYNONYMS and column != "file" and table[column].nunique() > _MOST_VALUES:
+            raise InputError(
+                f"{path}: column {column}: has {table[column].nunique()} different values and may identify a patient; "
+                f"remove it, or give groups (at most {_MOST_VALUES} values)"
+            )
+    if "file" not in table.columns:
+        raise InputError(f"{path}: column file is missing (found: {', '.join(table.columns)}); add it to the header")
+    cells: dict[str, dict[str, str]] = {}
+    numbers: dict[str, int] = {}
+    for number, (file, row) in enumerate(zip(_files(path, table, images), table.to_dict("records"), strict=True), 2):
+        if file in numbers:
+            raise InputError(f"{path}: rows {numbers[file]} and {number} are about the same file; keep one")
+        numbers[file] = number
+        cells[file] = {str(column): str(value) for column, value in row.items() if column != "file"}
+    return cells
+
+
+def _column_names(path: Path, columns: Iterable[str]) -> list[str]:
+    """Headers as this project names them: lower case, `_` between words, synonyms replaced."""
+    renamed = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
+    names = []
+    for column in columns:
+        name = re.sub(r"[\W_]+", "_", column.strip().casefold()).strip("_")
+        name = renamed.get(name, name)
+        if name in _RESERVED:
+            raise InputError(f"{path}: column {column}: is written by this command itself; remove or rename the column")
+        if not name:
+            raise InputError(f"{path}: a column has no name; name or remove it")
+        if name not in SYNONYMS and _IDENTIFYING.search(name):
+            raise InputError(
+                f"{path}: column {column}: may identify a patient; remove it (or rename it when it identifies nobody)"
+            )
+        names.append(name)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: several columns mean {twice[0]}; keep one")
+    return names
+
+
+def _files(path: Path, table: pd.DataFrame, images: Mapping[str, Path]) -> list[str]:
+    """The image each row is about: by its path in the folder, or by a file name that stands there once."""
+    by_name: dict[str, list[str]] = {}
+    for file in images:
+        by_name.setdefault(file.rsplit("/", 1)[-1], []).append(file)
+    files = []
+    for number, given in enumerate(table["file"], start=2):
+        asked = given.replace("\\", "/").removeprefix("./")
+        fitting = [asked] if asked in images else by_name.get(asked, [])
+        if not fitting:
+            raise InputError(f"{path}: row {number}: no class folder holds this image; mend or remove the row")
+        if len(fitting) > 1:
+            raise InputError(
+                f"{path}: row {number}: {len(fitting)} images have this name; give the path, class folder first"
+            )
+        files.append(fitting[0])
+    return files
+
+
+def read_boxes(path: Path, images: Mapping[str, Path]) -> dict[str, list[tuple[Corners, str]]]:
+    """Image -> its boxes as fractions of the upright image, each with its label (empty: the image's class).
+
+    A row with a corner above 1 is in pixels of the upright image. Raises InputError naming the row of a box
+    that is no box or lies outside its image.
+    """
+    table = read_table(path, _BOX_FILE)
+    if "label" not in table.columns:
+        table["label"] = ""
+    boxes: dict[str, list[tuple[Corners, str]]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    for number, (file, row) in enumerate(zip(_files(path, table, images), table.to_dict("records"), strict=True), 2):
+        place = f"{path}: row {number}"
+        try:
+            x0, y0, x1, y1 = (float(row[corner]) for corner in _BOX_FILE[1:])
+        except ValueError:
+            raise InputError(f"{place}: x0, y0, x1 and y1 must be numbers") from None
+        if max(x0, y0, x1, y1) > 1:
+            width, height = sizes.setdefault(file, upright_size(images[file]) or (0, 0))
+            if not width:
+                raise InputError(f"{place}: the size of this image cannot be read; give its boxes as fractions")
+            x0, y0, x1, y1 = x0 / width, y0 / height, x1 / width, y1 / height
+        if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+            raise InputError(f"{place}: the box must lie in the upright image, with x0 < x1 and y0 < y1")
+        boxes.setdefault(file, []).append(((x0, y0, x1, y1), str(row["label"])))
+    return boxes
+
+
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels with the EXIF orientation applied; None when they cannot be read."""
+    content = path.read_bytes()
+    if deidentify.sniff(content) not in (None, ".dcm"):
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                turned = image.getexif().get(deidentify.ORIENTATION, 1) in (5, 6, 7, 8)
+                return (image.height, image.width) if turned else (image.width, image.height)
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return None
+    try:
+        header = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
+        return int(header.Columns), int(header.Rows)
+    except deidentify.DICOM_BROKEN:
+        return None
