@@ -9,10 +9,12 @@ from pathlib import Path
 import cv2
 
 from benchmarks import measure, pictures
-from pipeline import params, preprocess, validate
+from pipeline import params, preprocess
 from pipeline.data import pixel_cache, scan
 from pipeline.data.data_docs import publish
 from pipeline.data.layout import Dataset
+from pipeline.data.validation.expectations import Judge
+from pipeline.data.validation.verdict import judge_data
 from pipeline.files import project_root, write_text
 from pipeline.params import Params
 from pipeline.quiet import quiet_import
@@ -50,9 +52,9 @@ def bare_pool(paths: Sequence[Path], flag: int, interpolation: int, cores: int) 
 def stages(data: Dataset, options: Params, folder: Path) -> None:
     """Both stages as `python -m pipeline.validate` and `python -m pipeline.preprocess` run them, after the imports."""
     shutil.rmtree(folder, ignore_errors=True)
-    judge = validate.Judge(folder / "scratch")
+    judge = Judge(folder / "scratch")
     with pixel_cache.filling(_preprocessing(options), folder / "cache") as writer:
-        verdict = validate.validate(data, options.validate_, judge, writer)
+        verdict = judge_data(data, options.validate_, judge, writer)
     (folder / "docs").mkdir()
     publish(judge.pages(), "", folder / "docs")
     write_text(folder / "images.csv", verdict.table.to_csv(index=False, lineterminator="\n"))

@@ -129,17 +129,18 @@ class _Silent:
 
 def _train_on_the_sample(root: Path) -> None:
     """The stages of dvc.yaml on a small synthetic sample, without their start-up times and without MLflow."""
-    from pipeline import params, preprocess, train, validate
+    from pipeline import params, preprocess, train
     from pipeline.data import prepared
-    from pipeline.evaluation.report import evaluate
     from pipeline.data.sources import synthetic
+    from pipeline.data.validation.tables import image_table
+    from pipeline.evaluation.report import evaluate
     from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
     from pipeline.training import architectures
     from pipeline.training.checkpoints import Store
 
     synthetic.fill(root / "data", count=160)
     data = layout.read(root / "data")
-    table = validate.image_table(data, params.ValidateParams().near_duplicate_correlation)
+    table = image_table(data, params.ValidateParams().near_duplicate_correlation)
     usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
     for folder in ("prepared", "build/model", "reports"):
         (root / folder).mkdir(parents=True)

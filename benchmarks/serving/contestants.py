@@ -21,10 +21,11 @@ import cv2
 import numpy as np
 import psutil
 
-from pipeline import params, preprocess, train, validate
+from pipeline import params, preprocess, train
 from pipeline.artifacts import Artifacts
 from pipeline.data import prepared
 from pipeline.data.layout import Dataset
+from pipeline.data.validation.tables import image_table
 from pipeline.evaluation.report import evaluate
 from pipeline.files import project_root
 from pipeline.packaging import bundle as packaging
@@ -64,7 +65,7 @@ def prepare(name: str, size: int, data: Dataset, folder: Path) -> Contest:
     root = folder / f"{name}-{size}"
     for part in ("prepared", "build/model", "reports"):
         (root / part).mkdir(parents=True)
-    table = validate.image_table(data, params.ValidateParams().near_duplicate_correlation)
+    table = image_table(data, params.ValidateParams().near_duplicate_correlation)
     whole = table[table["decoded"] == "whole"].sort_values("image_id")
     usable = whole.iloc[:: max(1, len(whole) // _PREPARED_IMAGES)].assign(excluded="").reset_index(drop=True)
     preprocess.preprocess(data, usable, PreprocessParams(image_size=size), root / "prepared")

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from pipeline import preprocess, train, validate
+from pipeline import preprocess, train
 from pipeline.data import layout
 from pipeline.data.prepared import load
 from pipeline.data.sources import synthetic
+from pipeline.data.validation.tables import image_table
 from pipeline.evaluation.metrics import logit
 from pipeline.params import Augmentation, PreprocessParams, TrainParams, ValidateParams
 from pipeline.training.checkpoints import Store
@@ -41,7 +42,7 @@ def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
     folder = tmp_path_factory.mktemp("behaviour")
     synthetic.fill(folder / "data")
     data = layout.read(folder / "data")
-    table = validate.image_table(data, ValidateParams().near_duplicate_correlation)
+    table = image_table(data, ValidateParams().near_duplicate_correlation)
     usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
     (folder / "prepared").mkdir()
     preprocess.preprocess(data, usable, PreprocessParams(image_size=SIZE), folder / "prepared")

@@ -20,8 +20,10 @@ import pytest
 from pipeline import params, validate
 from pipeline.data import layout
 from pipeline.data.layout import Dataset
+from pipeline.data.validation import checks, expectations, tables
+from pipeline.data.validation.expectations import Judge
+from pipeline.data.validation.verdict import Verdict, judge_data
 from pipeline.params import Offenders, ValidateParams
-from pipeline.validate import Judge, Verdict
 
 MakeData = Callable[..., Dataset]
 Draw = Callable[..., npt.NDArray[np.uint8]]
@@ -107,7 +109,7 @@ def judged(
     def judge(policy: str) -> Verdict:
         if policy not in verdicts:
             limits = everything(policy)
-            verdicts[policy] = validate.validate(data, limits, Judge(tmp_path_factory.mktemp("gx")))
+            verdicts[policy] = judge_data(data, limits, Judge(tmp_path_factory.mktemp("gx")))
         return verdicts[policy]
 
     return judge
@@ -127,7 +129,7 @@ def excluded(verdict: Verdict) -> dict[str, str]:
 
 
 def test_every_offender_of_the_parameters_is_checked() -> None:
-    assert {check.name for check in validate.checks(("normal", "fractured"))} == set(Offenders.model_fields)
+    assert {check.name for check in checks.checks(("normal", "fractured"))} == set(Offenders.model_fields)
     assert set(OFFENDERS) == set(Offenders.model_fields)
 
 
@@ -143,7 +145,7 @@ def test_under_fail_the_message_names_the_files_and_what_to_do(offender: str, ju
     line = line_of(judged("fail").failures, offender)
     for stem in OFFENDERS[offender][:5]:
         assert f"images/{stem}." in line
-    (check,) = [check for check in validate.checks(("normal", "fractured")) if check.name == offender]
+    (check,) = [check for check in checks.checks(("normal", "fractured")) if check.name == offender]
     assert check.advice in line
     assert line.endswith(f"or set validate.offenders.{offender} to exclude in params.yaml")
 
@@ -176,13 +178,13 @@ def test_under_exclude_nothing_fails(judged: Callable[[str], Verdict]) -> None:
     assert judged("exclude").failures == []
 
 
-@pytest.mark.parametrize("offender", [name for name in OFFENDERS if name not in validate.UNUSABLE])
+@pytest.mark.parametrize("offender", [name for name in OFFENDERS if name not in checks.UNUSABLE])
 def test_under_keep_the_message_says_so(offender: str, judged: Callable[[str], Verdict]) -> None:
     assert line_of(judged("keep").warnings, offender).endswith("; kept")
 
 
 def test_under_keep_only_what_cannot_be_used_is_left_out(judged: Callable[[str], Verdict]) -> None:
-    assert excluded(judged("keep")) == {stem: name for name in validate.UNUSABLE for stem in OFFENDERS[name]}
+    assert excluded(judged("keep")) == {stem: name for name in checks.UNUSABLE for stem in OFFENDERS[name]}
 
 
 def test_the_report_counts_what_is_left(judged: Callable[[str], Verdict]) -> None:
@@ -212,7 +214,7 @@ def table_of(tmp_path: Path, make_data: MakeData) -> Callable[..., pd.DataFrame]
         make_data(tmp_path / "data", images)
         for name, content in (strays or {}).items():
             (tmp_path / "data" / "images" / name).write_bytes(content)
-        found = validate.image_table(layout.read(tmp_path / "data"), 0.995)
+        found = tables.image_table(layout.read(tmp_path / "data"), 0.995)
         return found.set_index(found["file"].str.removeprefix("images/"))
 
     return table
@@ -263,7 +265,7 @@ def test_a_folder_in_an_images_place_is_a_missing_file(tmp_path: Path, make_data
     data = make_data(tmp_path / "data", {"a": {}})
     (tmp_path / "data" / "images" / "a.png").unlink()
     (tmp_path / "data" / "images" / "a.png").mkdir()
-    assert validate.image_table(data, 0.995)["decoded"].to_list() == ["missing"]
+    assert tables.image_table(data, 0.995)["decoded"].to_list() == ["missing"]
 
 
 # Tables as a whole
@@ -275,13 +277,13 @@ def judge(tmp_path: Path) -> Judge:
 
 
 def test_an_empty_table_fails(tmp_path: Path, make_data: MakeData, judge: Judge) -> None:
-    verdict = validate.validate(make_data(tmp_path / "data", {}), ValidateParams(), judge)
+    verdict = judge_data(make_data(tmp_path / "data", {}), ValidateParams(), judge)
     assert verdict.failures == [f"{tmp_path / 'data'}: holds no image; fill it with `fracture data ...`"]
 
 
 def test_a_class_with_too_few_images_fails(tmp_path: Path, make_data: MakeData, judge: Judge) -> None:
     data = make_data(tmp_path / "data", {"a": {}, "b": {}, "c": {}})
-    verdict = validate.validate(data, ValidateParams(min_per_class=2), judge)
+    verdict = judge_data(data, ValidateParams(min_per_class=2), judge)
     assert verdict.failures == [
         "min_per_class: class fractured has 1 usable images, fewer than validate.min_per_class = 2; "
         "add images, drop the class, or lower the limit in params.yaml"
@@ -290,7 +292,7 @@ def test_a_class_with_too_few_images_fails(tmp_path: Path, make_data: MakeData, 
 
 def test_a_data_set_of_which_nothing_is_left_fails(tmp_path: Path, make_data: MakeData, judge: Judge) -> None:
     data = make_data(tmp_path / "data", {"a": {"content": b"no image"}, "b": {"content": b""}})
-    verdict = validate.validate(data, everything("exclude"), judge)
+    verdict = judge_data(data, everything("exclude"), judge)
     assert [line.split(" has ")[0] for line in verdict.failures] == [
         "min_per_class: class normal",
         "min_per_class: class fractured",
@@ -300,16 +302,16 @@ def test_a_data_set_of_which_nothing_is_left_fails(tmp_path: Path, make_data: Ma
 def test_a_check_that_cannot_be_made_blames_no_image(judge: Judge) -> None:
     without_columns = pd.DataFrame({"file": ["images/a.png"]})
     with pytest.raises(RuntimeError, match="raised"):
-        validate.judge_images(judge, without_columns, ("normal", "fractured"), Offenders())
+        expectations.judge_images(judge, without_columns, ("normal", "fractured"), Offenders())
 
 
 def table_warnings(judge: Judge, counts: pd.DataFrame, features: pd.DataFrame, **limits: Any) -> list[tuple[str, list]]:
-    found = validate.judge_rest(judge, counts, features, ValidateParams(min_per_class=2, **limits))
+    found = expectations.judge_rest(judge, counts, features, ValidateParams(min_per_class=2, **limits))
     return [(finding.check, finding.rows) for finding in found if finding.rows]
 
 
 def test_an_imbalance_of_classes_is_found(judge: Judge) -> None:
-    counts = validate.class_table(pd.DataFrame({"label": ["normal"] * 9 + ["fractured"] * 2}), ("normal", "fractured"))
+    counts = tables.class_table(pd.DataFrame({"label": ["normal"] * 9 + ["fractured"] * 2}), ("normal", "fractured"))
     assert counts["times_smaller"].to_list() == [1, 4.5]
     none = pd.DataFrame({"feature": [], "auroc": []})
     assert table_warnings(judge, counts, none, imbalance_ratio=4) == [("class_imbalance", [1])]
@@ -319,7 +321,7 @@ def test_a_feature_that_predicts_the_label_is_found_and_named(
     tmp_path: Path, make_data: MakeData, judge: Judge
 ) -> None:
     images = {f"{number}": {"view": "lateral" if number % 2 else "frontal"} for number in range(8)}
-    verdict = validate.validate(make_data(tmp_path / "data", images), ValidateParams(min_per_class=2), judge)
+    verdict = judge_data(make_data(tmp_path / "data", images), ValidateParams(min_per_class=2), judge)
     line = "shortcut: view alone predicts a fracture with AUROC 1.000; a model may learn it instead"
     assert line in verdict.warnings
     assert verdict.failures == []
@@ -327,14 +329,14 @@ def test_a_feature_that_predicts_the_label_is_found_and_named(
 
 
 def test_a_feature_at_the_limit_is_not_told(judge: Judge) -> None:
-    counts = validate.class_table(pd.DataFrame({"label": ["normal", "fractured"] * 2}), ("normal", "fractured"))
+    counts = tables.class_table(pd.DataFrame({"label": ["normal", "fractured"] * 2}), ("normal", "fractured"))
     table = pd.DataFrame({"feature": ["view", "region"], "auroc": [0.65, 0.66]})
     assert table_warnings(judge, counts, table, shortcut_auroc=0.65) == [("shortcut", [1])]
 
 
 def features(labels: list[str], **columns: list[Any]) -> dict[str, float]:
-    measured = dict.fromkeys(validate._MEASURED, 1.0)
-    found = validate.feature_table(pd.DataFrame({"label": labels, **measured, **columns}), "normal")
+    measured = dict.fromkeys(tables._MEASURED, 1.0)
+    found = tables.feature_table(pd.DataFrame({"label": labels, **measured, **columns}), "normal")
     return dict(zip(found["feature"], found["auroc"], strict=True))
 
 
@@ -442,7 +444,7 @@ def test_a_failing_stage_says_one_line_a_failure_and_leaves_the_old_table(projec
 @pytest.fixture(scope="module")
 def fracatlas(fracatlas_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Verdict:
     limits = params.load(ROOT / "params.yaml").validate_
-    return validate.validate(layout.read(fracatlas_data), limits, Judge(tmp_path_factory.mktemp("gx")))
+    return judge_data(layout.read(fracatlas_data), limits, Judge(tmp_path_factory.mktemp("gx")))
 
 
 @real_data
