@@ -18,6 +18,7 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+_ENCODED = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -34,15 +35,13 @@ class Shell:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
-        own = [(name.encode(), value.encode()) for name, value in {**_HEADERS, "x-request-id": request_id}.items()]
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], *own]
                 # The page's files may be kept but are asked about again; answers are not kept.
                 kept = b"no-cache" if scope["path"].startswith("/web/") else b"no-store"
-                headers.append((b"cache-control", kept))
-                message = {**message, "headers": headers}
+                own = [*_ENCODED, (b"x-request-id", request_id.encode()), (b"cache-control", kept)]
+                message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
