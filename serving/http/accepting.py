@@ -4,9 +4,9 @@ import asyncio
 from asyncio import selector_events
 from typing import Any
 
-# A socket for each worker (SO_REUSEPORT) is no way out: the socket that BentoML binds lacks the option, so that a second
-# bind is refused ("Address already in use"), and the kernel would share by hash: of 16 connections one socket of two got
-# 11 or more in 20 % of 200 turns. `--backlog 1` limits asyncio too, but also the kernel's queue for a burst of clients.
+# Not a socket for each worker (SO_REUSEPORT): BentoML binds its own without that option, so a second bind is refused, and
+# the kernel shares by hash: one of two sockets got 11 or more of 16 connections in a fifth of 200 turns. Nor `--backlog`:
+# it limits the kernel's queue as well.
 _MOST_AT_ONCE = 1
 
 
