@@ -1,4 +1,4 @@
-"""Pixels that validate decoded anyway, kept for preprocess: one decode of a file instead of two.
+"""Pixels that validate decoded anyway, kept for preprocess: one decode of a grey PNG or DICOM file instead of two.
 
 .cache/prepared/rows.bin    uint8 (size, size) of each image, one after the other
 .cache/prepared/index.npy   of each image: sha256 of its file, width and height, a sum over its row

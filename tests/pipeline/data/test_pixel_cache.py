@@ -16,6 +16,8 @@ from serving.imaging import decode
 from serving.imaging.canvas import Preprocessing
 
 OPTIONS = Preprocessing(48)
+KEPT = {"L.png", "RGB.png", "L.bmp", "L.tif", "LA.png", "deep.png"}
+"""Files that validate decodes whole, and not by Pillow in colour."""
 Spoil = Callable[[Path], Any]
 
 
@@ -68,7 +70,9 @@ def test_kept_pixels_and_places_are_those_of_a_decode(options: Preprocessing, tm
         for path, sha256 in zip(paths, hashes, strict=True):
             kept = cache.find(sha256)
             pixels, box, _ = decode.prepare(path.read_bytes(), options)
-            assert kept, path.name
+            assert bool(kept) == (path.name in KEPT), path.name
+            if not kept:
+                continue
             np.testing.assert_array_equal(kept[0], pixels, err_msg=path.name)
             assert kept[1] == box, path.name
 
