@@ -4,9 +4,9 @@ import asyncio
 from asyncio import selector_events
 from typing import Any
 
-# Not a socket for each worker (SO_REUSEPORT): BentoML binds its own without that option, so a second bind is refused, and
-# the kernel shares by hash: one of two sockets got 11 or more of 16 connections in a fifth of 200 turns. Nor `--backlog`:
-# it limits the kernel's queue as well.
+# Why not one socket per worker (SO_REUSEPORT): BentoML binds its own without that option, so a second bind is refused.
+# The kernel also shares by hash: in a fifth of 200 trials one of two sockets got 11 or more of 16 connections.
+# Why not `--backlog`: it limits the kernel's queue as well.
 _MOST_AT_ONCE = 1
 
 
