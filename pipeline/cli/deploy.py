@@ -5,15 +5,17 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.cli.package import CHAMPION, make, require_model
-from pipeline.cloud import aws as cloud
-from pipeline.cloud import azure as other
-from pipeline.cloud import image, probe, push
-from pipeline.cloud.probe import Endpoint
+from pipeline.cloud import deployment, image, push
+from pipeline.cloud.aws.client import make_aws_client
+from pipeline.cloud.aws.preflight import AwsRequest
+from pipeline.cloud.aws.service import Aws
+from pipeline.cloud.azure import KEYS, Azure, AzureRequest, make_azure_client
+from pipeline.cloud.deployment import Cloud, Hands, Release
 from pipeline.errors import InputError
 from pipeline.files import project_root, sha256_files
 
@@ -58,7 +60,7 @@ def aws(
 ) -> None:
     """Serve the champion on Fargate; run again it updates what is there."""
     root = project_root()
-    request = cloud.Request(
+    request = AwsRequest(
         region,
         root / "deploy/aws",
         name,
@@ -67,24 +69,7 @@ def aws(
         allow_plain_http,
         _parameters(settings or [], "deploy/aws/service.yaml"),
     )
-    client = cloud.make_client(region, dry_run, typer.echo)
-    try:
-        if delete:
-            cloud.check_name(request)
-            _ask(f"delete {name} in {region}, with its images, keys and logs?", yes or dry_run)
-            found = cloud.delete(request, client)
-            typer.echo("deleted" if found and not dry_run else "nothing was changed" if found else "there was nothing")
-            return
-        client.require()
-        require_model(model)
-        if model != CHAMPION:
-            _ask(f"--model {model} is not the champion. Deploy it?", yes or dry_run)
-        if dry_run:
-            typer.echo(f"$ fracture package --model {model}    # not run")
-        cloud.deploy(request, client, _hands(root, model, base, dry_run))
-    except KeyboardInterrupt:
-        print(f"interrupted; {cloud.left_running(request)}", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
+    _run(Aws(request, make_aws_client(region, dry_run, typer.echo)), root, model, base, delete=delete, yes=yes)
 
 
 @app.command()
@@ -108,25 +93,34 @@ def azure(
 ) -> None:
     """Serve the champion on Container Apps; run again it updates what is there. Keys come from API_KEYS."""
     root = project_root()
-    request = other.Request(
+    request = AzureRequest(
         group,
         root / "deploy/azure",
         _parameters(settings or [], "deploy/azure/main.bicep"),
-        os.environ.get(other.KEYS, ""),
+        os.environ.get(KEYS, ""),
     )
-    client = other.make_client(dry_run, typer.echo)
+    _run(Azure(request, make_azure_client(dry_run, typer.echo)), root, model, base, delete=delete, yes=yes)
+
+
+def _run(cloud: Cloud[Any], root: Path, model: str, base: str, *, delete: bool, yes: bool) -> None:
+    """Deploy or delete, after a person agreed to what cannot be taken back."""
+    client = cloud.client
+    agreed = yes or client.dry
     try:
         if delete:
-            found = other.delete(request, client, lambda question: _ask(question, yes or dry_run))
-            typer.echo("deleted" if found and not dry_run else "nothing was changed" if found else "there was nothing")
+            found = cloud.delete(lambda question: _ask(question, agreed))
+            done = found and not client.dry
+            typer.echo("deleted" if done else "nothing was changed" if found else "there was nothing")
             return
         client.require()
         require_model(model)
         if model != CHAMPION:
-            _ask(f"--model {model} is not the champion. Deploy it?", yes or dry_run)
-        other.deploy(request, client, _hands(root, model, base, dry_run))
+            _ask(f"--model {model} is not the champion. Deploy it?", agreed)
+        if client.dry:
+            typer.echo(f"$ fracture package --model {model}    # not run")
+        deployment.deploy(cloud, _hands(root, model, base, client.dry))
     except KeyboardInterrupt:
-        print("interrupted; Azure finishes what it has begun; run the command again, or with --delete", file=sys.stderr)
+        print(f"interrupted; {cloud.left_running()}", file=sys.stderr)
         raise typer.Exit(_INTERRUPTED) from None
 
 
@@ -150,14 +144,14 @@ def _parameters(settings: list[str], template: str) -> dict[str, str]:
     return found
 
 
-def _hands(root: Path, model: str, base: str, dry: bool) -> cloud.Hands:
+def _hands(root: Path, model: str, base: str, dry: bool) -> Hands:
     tool = push.find_tool()
-    return cloud.Hands(
+    return Hands(
         tool=tool,
         prepare=lambda: release(root, model, base),
         build=_unbuilt if dry else lambda bento, address: image.build(bento, address, base, tool),
         push=lambda address, login: push.push(tool, address, login),
-        check=_check,
+        check=lambda endpoint, served, key: deployment.check(endpoint, served, key, typer.echo),
     )
 
 
@@ -165,7 +159,7 @@ def _unbuilt(bento: Path, address: str) -> str:
     raise AssertionError(f"a dry run builds nothing: {bento}, {address}")
 
 
-def release(root: Path, model: str, base: str = image.BASE) -> cloud.Release:
+def release(root: Path, model: str, base: str = image.BASE) -> Release:
     """Package a model; the tag of its image tells every content apart, and every base. InputError, BundleError."""
     from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
 
@@ -179,19 +173,9 @@ def release(root: Path, model: str, base: str = image.BASE) -> cloud.Release:
     if base != image.BASE:
         content = hashlib.sha256(f"{content} on {base}".encode()).hexdigest()
     version = re.sub(r"[^A-Za-z0-9._-]", ".", made.manifest.version)
-    return cloud.Release(
+    return Release(
         bento=made.bento,
         tag=f"{version}-{content[:16]}",
         model=opened.sha256,
         picture=made.folder / opened.manifest.samples[0],
     )
-
-
-def _check(endpoint: Endpoint, served: cloud.Release, key: str) -> None:
-    typer.echo(f"waiting for {endpoint.url}/readyz")
-    probe.wait_until_ready(endpoint)
-    answer = probe.smoke_test(endpoint, served.picture.read_bytes(), key, served.model)
-    if answer is None:
-        typer.echo("it asks for a key, as it should; no radiograph was scored, as no key is at hand here")
-        return
-    typer.echo(f"a sample radiograph: {answer['label']}, probability {answer['probability']}")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.cloud.aws import Hands, Release
 from pipeline.cloud.client import Client, Reason, RefusedError
+from pipeline.cloud.deployment import Cloud, Hands, Release, Service, publish
 from pipeline.cloud.probe import Endpoint
 from pipeline.cloud.push import Login
 from pipeline.errors import InputError
@@ -27,7 +27,7 @@ _OURS = ("image", "apiKeys")  # parameters that only this module gives
 
 
 @dataclass(frozen=True)
-class Request:
+class AzureRequest:
     """What a person asks for."""
 
     group: str  # an existing resource group
@@ -41,7 +41,7 @@ class Request:
         return self.folder / "main.bicep"
 
 
-def make_client(dry: bool = False, show: Callable[[str], None] = print) -> Client:
+def make_azure_client(dry: bool = False, show: Callable[[str], None] = print) -> Client:
     """The Azure CLI."""
     return Client(
         program="az",
@@ -67,49 +67,123 @@ def make_client(dry: bool = False, show: Callable[[str], None] = print) -> Clien
     )
 
 
-def deploy(request: Request, client: Client, hands: Hands) -> None:
-    """Bring the service to what is asked, and say where it answers. Raises InputError."""
-    parameters = preflight(request, client)
-    if client.dry:
-        _rehearse(request, client, parameters)
-        return
-    release = hands.prepare()
-    client.show(f"registry, vault, network and logs of {request.group}")
-    server = str(_apply(request, client, parameters)["registryServer"]["value"])
-    image = f"{server}/{_REPOSITORY}@{_published(client, hands, release, server)}"
-    client.show("the app, its rights and its alerts")
-    made = _apply(request, client, {**parameters, "image": image})
-    _look(request, client, hands, release, str(made["address"]["value"]))
+@dataclass(frozen=True)
+class Acr:
+    """The service's images in a registry that the deployment made."""
+
+    client: Client
+    server: str
+
+    listing = "az acr repository show-tags"
+    left_behind = ""  # of the group, which is deleted as a whole
+
+    @property
+    def repository(self) -> str:
+        """What an image's address begins with, without its tag."""
+        return f"{self.server}/{_REPOSITORY}"
+
+    @property
+    def _name(self) -> str:
+        return self.server.split(".", maxsplit=1)[0]
+
+    def digest(self, tag: str) -> str | None:
+        """The digest of a pushed image, None when there is no such tag."""
+        image = f"{_REPOSITORY}:{tag}"
+        try:
+            answer = self.client.read("acr", "repository", "show", "--name", self._name, "--image", image)
+        except RefusedError as error:
+            if "not found" in error.said.lower() or "unknown" in error.said.lower():
+                return None
+            raise
+        return str(answer["digest"])
+
+    def make(self) -> None:
+        """It is there: the template makes it first."""
+
+    def login(self) -> Login:
+        """A login from a token of this person."""
+        token = self.client.read("acr", "login", "--name", self._name, "--expose-token")["accessToken"]
+        return Login(self.server, _TOKEN_USER, token)
 
 
-def preflight(request: Request, client: Client) -> dict[str, Any]:
-    """Everything that can be wrong before anything is made; the template's parameters. Raises InputError."""
-    parameters = _wanted(request)
-    client.require()
-    client.read("account", "show")
-    client.read("group", "show", "--name", request.group)
-    vaults = client.read("keyvault", "list", "--resource-group", request.group)
-    if not (vaults or request.keys):
-        raise InputError(f"{KEYS}: set it to the service's first keys, separated by commas (`openssl rand -hex 24`)")
-    return parameters
+class Azure(Cloud[dict[str, Any]]):
+    """The service on Container Apps; its plan is the template's parameters."""
+
+    def __init__(self, request: AzureRequest, client: Client) -> None:
+        super().__init__(client)
+        self.request = request
+
+    def preflight(self) -> dict[str, Any]:
+        """Everything that can be wrong before anything is made; the template's parameters."""
+        request, client = self.request, self.client
+        parameters = _wanted(request)
+        client.require()
+        client.read("account", "show")
+        client.read("group", "show", "--name", request.group)
+        vaults = client.read("keyvault", "list", "--resource-group", request.group)
+        if not (vaults or request.keys):
+            raise InputError(
+                f"{KEYS}: set it to the service's first keys, separated by commas (`openssl rand -hex 24`)"
+            )
+        return parameters
+
+    def rehearse(self, plan: dict[str, Any], tool: str) -> None:
+        """Show the commands that `make` would run."""
+        show = self.client.show
+        self._apply(plan)
+        show("$ fracture image --tag SERVER/bone-fracture:TAG    # not run")
+        self.client.change("acr", "login", "--name", "REGISTRY", "--expose-token")
+        show(f"$ {tool} push SERVER/bone-fracture:TAG    # not run")
+        self._apply({**plan, "image": "SERVER/bone-fracture@DIGEST"})
+
+    def make(self, plan: dict[str, Any], hands: Hands, release: Release) -> Service:
+        """Apply the template twice: the registry has to be there before the image, the image before the app."""
+        show = self.client.show
+        show(f"registry, vault, network and logs of {self.request.group}")
+        images = Acr(self.client, str(self._apply(plan)["registryServer"]["value"]))
+        digest = publish(images, release, hands, show)
+        show("the app, its rights and its alerts")
+        made = self._apply({**plan, "image": f"{images.repository}@{digest}"})
+        host = str(made["address"]["value"]).removeprefix("https://").rstrip("/")
+        return Service(
+            name="the app",
+            endpoint=Endpoint(host, 443, host, tls=True),
+            key=self.request.keys.split(",")[0].strip,
+            log="bone-fracture-logs",
+        )
+
+    def delete(self, ask: Callable[[str], None]) -> bool:
+        """Delete the resource group with everything in it."""
+        group, client = self.request.group, self.client
+        client.require()
+        try:
+            inside = client.read("resource", "list", "--resource-group", group)
+        except RefusedError as error:
+            if "ResourceGroupNotFound" in error.said:
+                return False
+            raise
+        names = ", ".join(sorted(entry["name"] for entry in inside)) or "nothing"
+        ask(f"delete the resource group {group} with everything in it ({names})?")
+        client.change("group", "delete", "--name", group, "--yes")
+        return True
+
+    def left_running(self) -> str:
+        """What Azure goes on with."""
+        return "Azure finishes what it has begun; run the command again, or with --delete"
+
+    def _apply(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Make or update what the template says; its outputs, empty in a dry run."""
+        request = self.request
+        secret = {"apiKeys": request.keys} if request.keys else {}
+        with _file({**parameters, **secret}) as path:
+            answer = self.client.change(
+                "deployment", "group", "create", "--resource-group", request.group, "--name", _DEPLOYMENT,
+                "--template-file", str(request.template), "--parameters", f"@{path}",
+            )  # fmt: skip
+        return dict(answer["properties"]["outputs"]) if answer else {}
 
 
-def delete(request: Request, client: Client, ask: Callable[[str], None]) -> bool:
-    """Delete the resource group with everything in it, after `ask`; False when there is no such group."""
-    client.require()
-    try:
-        inside = client.read("resource", "list", "--resource-group", request.group)
-    except RefusedError as error:
-        if "ResourceGroupNotFound" in error.said:
-            return False
-        raise
-    names = ", ".join(sorted(entry["name"] for entry in inside)) or "nothing"
-    ask(f"delete the resource group {request.group} with everything in it ({names})?")
-    client.change("group", "delete", "--name", request.group, "--yes")
-    return True
-
-
-def _wanted(request: Request) -> dict[str, Any]:
+def _wanted(request: AzureRequest) -> dict[str, Any]:
     """The parameters of the file with those asked for; InputError for one that the template does not know."""
     path = request.folder / "main.parameters.json"
     given = read_json(path, ("parameters",))["parameters"]
@@ -186,64 +260,3 @@ def _file(parameters: Mapping[str, Any]) -> Iterator[Path]:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(content, file)
         yield path
-
-
-def _apply(request: Request, client: Client, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Make or update what the template says; its outputs."""
-    secret = {"apiKeys": request.keys} if request.keys else {}
-    with _file({**parameters, **secret}) as path:
-        answer = client.change(
-            "deployment", "group", "create", "--resource-group", request.group, "--name", _DEPLOYMENT,
-            "--template-file", str(request.template), "--parameters", f"@{path}",
-        )  # fmt: skip
-    return dict(answer["properties"]["outputs"]) if answer else {}
-
-
-def _published(client: Client, hands: Hands, release: Release, server: str) -> str:
-    """The digest of the release's image in the registry, built and pushed where it is not there yet."""
-    registry, address = server.split(".", maxsplit=1)[0], f"{server}/{_REPOSITORY}:{release.tag}"
-    found = _digest(client, registry, release.tag)
-    if found:
-        client.show(f"{address}: is in the registry")
-        return found
-    client.show(f"building {address}")
-    hands.build(release.bento, address)
-    token = client.read("acr", "login", "--name", registry, "--expose-token")["accessToken"]
-    client.show(f"pushing {address}")
-    hands.push(address, Login(server, _TOKEN_USER, token))
-    found = _digest(client, registry, release.tag)
-    if not found:
-        raise InputError(f"{address}: was pushed and is not there; look at `az acr repository show-tags`")
-    return found
-
-
-def _digest(client: Client, registry: str, tag: str) -> str:
-    try:
-        answer = client.read("acr", "repository", "show", "--name", registry, "--image", f"{_REPOSITORY}:{tag}")
-    except RefusedError as error:
-        if "not found" in error.said.lower() or "unknown" in error.said.lower():
-            return ""
-        raise
-    return str(answer["digest"])
-
-
-def _look(request: Request, client: Client, hands: Hands, release: Release, address: str) -> None:
-    host = address.removeprefix("https://").rstrip("/")
-    try:
-        hands.check(Endpoint(host, 443, host, tls=True), release, request.keys.split(",")[0].strip())
-    except InputError as error:
-        raise InputError(
-            f"the app stands and costs, but does not answer as it should: {error}; its log: bone-fracture-logs"
-        ) from None
-    client.show(f"ready: {address}")
-
-
-def _rehearse(request: Request, client: Client, parameters: Mapping[str, Any]) -> None:
-    """Show what `deploy` would run after the preflight."""
-    _apply(request, client, parameters)
-    client.show("$ fracture image --tag SERVER/bone-fracture:TAG    # not run")
-    client.change("acr", "login", "--name", "REGISTRY", "--expose-token")
-    client.show("$ docker push SERVER/bone-fracture:TAG    # not run")
-    _apply(request, client, {**parameters, "image": "SERVER/bone-fracture@DIGEST"})
-    client.show("# then: wait for /readyz, score a sample radiograph, print the address")
-    client.show("nothing was changed")

@@ -20,8 +20,12 @@ import pytest
 import typer
 
 from pipeline.cli import deploy as command
-from pipeline.cloud import aws, push, stacks
-from pipeline.cloud.aws import Hands, Release, Request
+from pipeline.cloud import deployment, push
+from pipeline.cloud.aws import cloudformation, preflight, service
+from pipeline.cloud.aws.client import make_aws_client
+from pipeline.cloud.aws.preflight import Account, AwsRequest
+from pipeline.cloud.aws.service import Aws
+from pipeline.cloud.deployment import Hands, Release
 from pipeline.cloud.probe import Endpoint
 from pipeline.cloud.push import Login
 from pipeline.errors import InputError
@@ -87,8 +91,8 @@ class Recorder:
 
     def deploy(self, environment: Environment, region: str = REGION, dry: bool = False, **wish: Any) -> None:
         with using(environment):
-            client = aws.make_client(region, dry, self.lines.append)
-            aws.deploy(Request(region, TEMPLATES, **wish), client, self.hands())
+            client = make_aws_client(region, dry, self.lines.append)
+            deployment.deploy(Aws(AwsRequest(region, TEMPLATES, **wish), client), self.hands())
 
 
 @dataclass(frozen=True)
@@ -381,10 +385,10 @@ def test_a_task_has_longer_to_end_than_the_balancer_waits_for_it(properties: dic
 
 
 def test_what_costs_by_the_hour_is_in_the_template(template: dict[str, Any]) -> None:
-    assert set(stacks.HOURLY) <= set(template["Resources"])
+    assert set(cloudformation.HOURLY) <= set(template["Resources"])
     charged = {"AWS::ElasticLoadBalancingV2::LoadBalancer", "AWS::EC2::VPCEndpoint", "AWS::ECS::Service"}
     named = {name for name, resource in template["Resources"].items() if resource["Type"] in charged}
-    assert named - set(stacks.HOURLY) == {"LayersEndpoint"}  # one for S3 costs nothing
+    assert named - set(cloudformation.HOURLY) == {"LayersEndpoint"}  # one for S3 costs nothing
 
 
 # Again, away, and as a rehearsal
@@ -395,7 +399,7 @@ def test_run_again_it_updates_and_keeps_what_was_asked_before(deployed: Deployed
     again.release = Release(tmp_path / "bento", "2-bbbb", MODEL, tmp_path / "sample.png")
     again.deploy(deployed.environment, parameters={"MinTasks": "3"})
     with using(deployed.environment):
-        stack = stacks.find(aws.make_client(REGION), "bone-fracture")
+        stack = cloudformation.find(make_aws_client(REGION), "bone-fracture")
     assert stack is not None
     assert stack.status == "UPDATE_COMPLETE"
     images = ask(deployed.environment, "ecr", "describe-images", "--repository-name", "bone-fracture",
@@ -426,10 +430,12 @@ def test_in_a_given_network_without_encryption_it_comes_and_goes(cloud: Environm
     ask(cloud, "ecr", "batch-delete-image", "--repository-name", "bone-fracture", "--image-ids", "imageTag=1-aaaa",
         region=region)  # fmt: skip
     lines: list[str] = []
+    asked: list[str] = []
     with using(cloud):
-        client = aws.make_client(region, show=lines.append)
-        assert aws.delete(Request(region, TEMPLATES), client, pause=0)
-        assert not aws.delete(Request(region, TEMPLATES), client, pause=0)
+        served = Aws(AwsRequest(region, TEMPLATES), make_aws_client(region, show=lines.append), pause=0)
+        assert served.delete(asked.append)
+        assert not served.delete(asked.append)
+    assert asked == [f"delete bone-fracture in {region}, with its images, keys and logs?"] * 2
     for words, key in (
         (("cloudformation", "describe-stacks"), "Stacks"), (("elbv2", "describe-load-balancers"), "LoadBalancers"),
         (("ecr", "describe-repositories"), "repositories"),
@@ -455,9 +461,8 @@ def test_a_rehearsal_shows_every_command_and_makes_nothing(cloud: Environment, t
 def test_the_smoke_tests_key_is_the_secrets_first_and_never_shown(cloud: Environment) -> None:
     made = ask(cloud, "secretsmanager", "create-secret", "--name", "keys", "--secret-string", "first-key,second-key")
     lines: list[str] = []
-    stack = stacks.Stack("s", "id", "CREATE_COMPLETE", {"ApiKeys": made["ARN"]}, {})
     with using(cloud):
-        assert aws._key(aws.make_client(REGION, show=lines.append), stack) == "first-key"
+        assert service.first_key(make_aws_client(REGION, show=lines.append), made["ARN"]) == "first-key"
     assert lines == []
 
 
@@ -526,7 +531,7 @@ def test_without_a_container_tool_one_line_names_them(tmp_path: Path) -> None:
 
 def test_without_a_login_the_real_client_is_understood(tool_environment: Environment) -> None:
     with using(tool_environment), pytest.raises(InputError, match="nobody is logged in to AWS") as caught:
-        aws.preflight(Request(REGION, TEMPLATES, plain_http=True), aws.make_client(REGION))
+        preflight.preflight(AwsRequest(REGION, TEMPLATES, plain_http=True), make_aws_client(REGION))
     assert "\n" not in str(caught.value)
 
 
@@ -547,7 +552,7 @@ def test_without_a_login_the_real_client_is_understood(tool_environment: Environ
 def test_what_the_client_says_becomes_one_line(said: str, line: str, tmp_path: Path) -> None:
     environment = stand_in(tmp_path, sts_get_caller_identity=[{"err": f"\n{said}\n", "code": 254}])
     with using(environment), pytest.raises(InputError, match=line) as caught:
-        aws.preflight(Request(REGION, TEMPLATES, plain_http=True), aws.make_client(REGION))
+        preflight.preflight(AwsRequest(REGION, TEMPLATES, plain_http=True), make_aws_client(REGION))
     assert "\n" not in str(caught.value)
     assert calls(tmp_path).count("\n") == 1
 
@@ -608,11 +613,11 @@ def test_a_certificate_of_another_region_is_refused_before_anything_is_asked(tmp
 
 def test_a_certificate_has_to_be_there_and_issued(cloud: Environment) -> None:
     asked = ask(cloud, "acm", "request-certificate", "--domain-name", "x.example.org")["CertificateArn"]
-    client = aws.make_client(REGION)
+    client = make_aws_client(REGION)
     with using(cloud), pytest.raises(InputError, match="is PENDING_VALIDATION, not ISSUED"):
-        aws._domain(Request(REGION, TEMPLATES), client, {"CertificateArn": asked})
+        preflight.find_domain(AwsRequest(REGION, TEMPLATES), client, {"CertificateArn": asked})
     with using(cloud), pytest.raises(InputError, match=f"there is none in {REGION}"):
-        aws._domain(Request(REGION, TEMPLATES), client, {"CertificateArn": asked[:-4] + "0000"})
+        preflight.find_domain(AwsRequest(REGION, TEMPLATES), client, {"CertificateArn": asked[:-4] + "0000"})
 
 
 def test_a_certificate_for_several_names_needs_one(tmp_path: Path) -> None:
@@ -620,14 +625,14 @@ def test_a_certificate_for_several_names_needs_one(tmp_path: Path) -> None:
     environment, parameters = stand_in(tmp_path, acm_describe_certificate=[found]), {"CertificateArn": "arn"}
     with using(environment):
         with pytest.raises(InputError, match="say with --domain"):
-            aws._domain(Request(REGION, TEMPLATES), aws.make_client(REGION), parameters)
-        request = Request(REGION, TEMPLATES, domain="a.example.org")
-        assert aws._domain(request, aws.make_client(REGION), parameters) == "a.example.org"
+            preflight.find_domain(AwsRequest(REGION, TEMPLATES), make_aws_client(REGION), parameters)
+        request = AwsRequest(REGION, TEMPLATES, domain="a.example.org")
+        assert preflight.find_domain(request, make_aws_client(REGION), parameters) == "a.example.org"
 
 
 def test_half_a_network_is_refused() -> None:
     with pytest.raises(InputError, match="belong together"):
-        aws._check_network({"VpcId": "vpc-1", "PublicSubnets": "subnet-1"})
+        preflight.check_network({"VpcId": "vpc-1", "PublicSubnets": "subnet-1"})
 
 
 def test_a_quota_is_met_before_anything_is_made(tmp_path: Path) -> None:
@@ -662,7 +667,7 @@ def test_a_half_made_stack_is_named_with_what_it_costs(tmp_path: Path) -> None:
 def test_a_stack_that_is_being_changed_is_left_alone(tmp_path: Path) -> None:
     environment = stand_in(tmp_path, cloudformation_describe_stacks=[described("UPDATE_IN_PROGRESS")])
     with using(environment), pytest.raises(InputError, match="is being changed just now"):
-        aws.preflight(Request(REGION, TEMPLATES, plain_http=True), aws.make_client(REGION))
+        preflight.preflight(AwsRequest(REGION, TEMPLATES, plain_http=True), make_aws_client(REGION))
 
 
 EVENTS = {
@@ -690,9 +695,9 @@ def _making(tmp_path: Path, *states: str) -> None:
             {"out": {"StackResources": [{"LogicalResourceId": "Network", "ResourceStatus": "DELETE_FAILED"}]}}
         ],
     )
-    wish = stacks.Wish("bone-fracture", TEMPLATES / "service.yaml", {})
+    wish = cloudformation.Wish("bone-fracture", TEMPLATES / "service.yaml", {})
     with using(environment):
-        stacks.apply(aws.make_client(REGION, show=lambda _: None), None, wish, 0)
+        cloudformation.apply(make_aws_client(REGION, show=lambda _: None), None, wish, 0)
 
 
 def test_a_stack_that_cannot_be_made_is_taken_back_and_says_why(tmp_path: Path) -> None:
@@ -713,10 +718,10 @@ def test_an_update_that_fails_says_that_the_former_version_serves_on(tmp_path: P
         cloudformation_update_stack=[{"out": {"StackId": "arn:stack"}}],
         cloudformation_describe_stack_events=[{"out": EVENTS}],
     )
-    wish = stacks.Wish("bone-fracture", TEMPLATES / "service.yaml", {})
-    stack = stacks.Stack("bone-fracture", "arn:stack", "CREATE_COMPLETE", {}, {})
+    wish = cloudformation.Wish("bone-fracture", TEMPLATES / "service.yaml", {})
+    stack = cloudformation.Stack("bone-fracture", "arn:stack", "CREATE_COMPLETE", {}, {})
     with using(environment), pytest.raises(InputError, match="what was there before serves on"):
-        stacks.apply(aws.make_client(REGION, show=lambda _: None), stack, wish, 0)
+        cloudformation.apply(make_aws_client(REGION, show=lambda _: None), stack, wish, 0)
 
 
 def test_a_service_that_does_not_answer_is_named_with_its_log(tmp_path: Path) -> None:
@@ -724,11 +729,12 @@ def test_a_service_that_does_not_answer_is_named_with_its_log(tmp_path: Path) ->
         raise InputError("not ready within 600 s")
 
     recorder = Recorder(tmp_path)
-    stack = stacks.Stack("bone-fracture", "arn", "", {"BalancerAddress": "b.example", "LogGroup": "group"}, {})
-    account = aws.Account("host", "", None, None, {})
+    stack = cloudformation.Stack("bone-fracture", "arn", "", {"BalancerAddress": "b.example", "LogGroup": "group"}, {})
+    account = Account("host", "", None, None, {})
     hands = Hands("docker", lambda: recorder.release, recorder.build, lambda *_: None, silent, 0)
+    found = service.describe(make_aws_client(REGION), stack, account)
     with pytest.raises(InputError, match=r"stands and costs.*aws logs tail group"):
-        aws._look(aws.make_client(REGION), stack, account, hands, recorder.release)
+        deployment.look(found, recorder.release, hands, recorder.lines.append)
 
 
 def test_another_model_than_the_champion_has_to_be_agreed_to(tmp_path: Path) -> None:
@@ -749,7 +755,7 @@ def test_a_setting_without_a_value_is_one_line(tmp_path: Path) -> None:
 def test_interrupted_it_says_what_goes_on_and_costs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(aws, "deploy", mock.Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(deployment, "deploy", mock.Mock(side_effect=KeyboardInterrupt))
     with using(stand_in(tmp_path)), pytest.raises(typer.Exit) as ended:
         command.aws(REGION, dry_run=True)
     assert ended.value.exit_code == 130
@@ -782,6 +788,6 @@ def test_a_push_that_fails_names_the_registry_that_stays(cloud: Environment, tmp
     hands = replace(recorder.hands(), push=fail)
     region = "eu-west-3"
     with using(cloud), pytest.raises(InputError, match=r"no route to host; the registry bone-fracture-registry stays"):
-        aws.deploy(Request(region, TEMPLATES, plain_http=True), aws.make_client(region), hands)
+        deployment.deploy(Aws(AwsRequest(region, TEMPLATES, plain_http=True), make_aws_client(region)), hands)
     stacks = ask(cloud, "cloudformation", "describe-stacks", region=region)["Stacks"]
     assert [stack["StackName"] for stack in stacks] == ["bone-fracture-registry"]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.cloud import azure
-from pipeline.cloud.aws import Hands, Release
-from pipeline.cloud.azure import Request
+from pipeline.cloud import azure, deployment
+from pipeline.cloud.azure import Azure, AzureRequest, make_azure_client
+from pipeline.cloud.deployment import Hands, Release
 from pipeline.cloud.probe import Endpoint
 from pipeline.cloud.push import Login
 from pipeline.errors import InputError
@@ -88,12 +88,13 @@ def begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Begin:
     return make
 
 
-def request(keys: str = "first,second", **parameters: str) -> Request:
-    return Request("fracture", ROOT / "deploy/azure", {**SETTINGS, **parameters}, keys)
+def request(keys: str = "first,second", **parameters: str) -> AzureRequest:
+    return AzureRequest("fracture", ROOT / "deploy/azure", {**SETTINGS, **parameters}, keys)
 
 
-def deploy(cloud: Cloud, asked: Request, tmp_path: Path, dry: bool = False) -> None:
-    azure.deploy(asked, azure.make_client(dry, cloud.said.append), cloud.hands(tmp_path / "picture.png"))
+def deploy(cloud: Cloud, asked: AzureRequest, tmp_path: Path, dry: bool = False) -> None:
+    served = Azure(asked, make_azure_client(dry, cloud.said.append))
+    deployment.deploy(served, cloud.hands(tmp_path / "picture.png"))
 
 
 def test_the_registry_comes_before_the_image_and_the_app_after_it(begin: Begin, tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_what_cannot_work_is_one_line(begin: Begin, tmp_path: Path, key: str, pr
 def test_without_the_client_the_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="az: not found; install the Azure CLI"):
-        azure.preflight(request(), azure.make_client())
+        Azure(request(), make_azure_client()).preflight()
 
 
 def test_the_first_keys_are_asked_for(begin: Begin, tmp_path: Path) -> None:
@@ -221,14 +222,14 @@ def test_later_the_vaults_keys_stay(begin: Begin, tmp_path: Path) -> None:
 def test_a_wrong_setting_stops_before_anything_is_asked(begin: Begin, changed: dict[str, str], line: str) -> None:
     cloud = begin()
     with pytest.raises(InputError, match=line):
-        azure.preflight(request(**changed), azure.make_client())
+        Azure(request(**changed), make_azure_client()).preflight()
     assert cloud.calls == []
 
 
 def test_a_file_that_still_holds_the_example_is_refused(begin: Begin) -> None:
     begin()
     with pytest.raises(InputError, match="allowedAddresses: still holds the example"):
-        azure.preflight(Request("fracture", ROOT / "deploy/azure", {}, "key"), azure.make_client())
+        Azure(AzureRequest("fracture", ROOT / "deploy/azure", {}, "key"), make_azure_client()).preflight()
 
 
 def test_an_edited_file_needs_no_settings(begin: Begin, tmp_path: Path) -> None:
@@ -238,13 +239,13 @@ def test_an_edited_file_needs_no_settings(begin: Begin, tmp_path: Path) -> None:
     path = folder / "main.parameters.json"
     edited = path.read_text().replace("192.0.2.0/24", "198.51.100.0/24").replace("@example.org", "@hospital.test")
     path.write_text(edited)
-    found = azure.preflight(Request("fracture", folder, {}, "key"), azure.make_client())
+    found = Azure(AzureRequest("fracture", folder, {}, "key"), make_azure_client()).preflight()
     assert found["allowedAddresses"] == ["198.51.100.0/24"]
 
 
 def test_deleting_names_what_goes_and_asks(begin: Begin) -> None:
     cloud, asked = begin(), list[str]()
-    assert azure.delete(request(), azure.make_client(), asked.append)
+    assert Azure(request(), make_azure_client()).delete(asked.append)
     assert asked == ["delete the resource group fracture with everything in it (app, vault)?"]
     assert cloud.calls[-1].startswith("group delete --name fracture --yes")
 
@@ -256,13 +257,13 @@ def test_a_refusal_deletes_nothing(begin: Begin) -> None:
         raise InputError("nothing was changed")
 
     with pytest.raises(InputError):
-        azure.delete(request(), azure.make_client(), refuse)
+        Azure(request(), make_azure_client()).delete(refuse)
     assert not any(call.startswith("group delete") for call in cloud.calls)
 
 
 def test_deleting_what_is_not_there_says_so(begin: Begin) -> None:
     begin({"resource list": [{"err": "ERROR: (ResourceGroupNotFound) no", "code": 3}]})
-    assert not azure.delete(request(), azure.make_client(), lambda question: None)
+    assert not Azure(request(), make_azure_client()).delete(lambda question: None)
 
 
 def test_an_app_that_does_not_answer_is_named_with_its_log(begin: Begin, tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ def test_an_app_that_does_not_answer_is_named_with_its_log(begin: Begin, tmp_pat
 
     broken = Hands(hands.tool, hands.prepare, hands.build, hands.push, fail, 0)
     with pytest.raises(InputError, match="stands and costs, but does not answer as it should: not ready"):
-        azure.deploy(request(), azure.make_client(show=cloud.said.append), broken)
+        deployment.deploy(Azure(request(), make_azure_client(show=cloud.said.append)), broken)
 
 
 def test_no_variable_of_this_process_is_changed(begin: Begin, tmp_path: Path) -> None:

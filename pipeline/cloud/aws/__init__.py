@@ -1,0 +1,1 @@
+"""AWS: the service on Fargate, its image in ECR, both as stacks of CloudFormation."""
