@@ -9,12 +9,12 @@ from typing import Any
 
 import pydicom
 from pydicom import uid
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_partial
 
 from serving.errors import ImageError, one_line
 
 _PREAMBLE = 128
-_PIXEL_DATA = 0x7FE00008  # and the two tags after it: float, double and integer pixel data
+_FIRST_PIXEL_DATA, _PIXEL_DATA = 0x7FE00008, 0x7FE00010  # float, double and integer pixel data
 _MAX_HEADER = 4 << 20  # bytes inflated for everything but the pixels; a radiograph needs a few kB
 _MAX_READS = 50_000  # by the parser, a few per element; it makes as many in less than a second
 
@@ -76,10 +76,24 @@ class _Source(io.BytesIO):
         return super().read(size)
 
 
+class _End:
+    """Tells pydicom's parser to stop before the pixel data, or after it: some writers append kilobytes of zeros."""
+
+    def __init__(self, with_pixels: bool) -> None:
+        self.reached = False
+        self._with_pixels = with_pixels
+        self._passed = False
+
+    def __call__(self, tag: int, _vr: str | None, _length: int) -> bool:
+        self.reached = self._passed or (not self._with_pixels and tag >= _FIRST_PIXEL_DATA)
+        self._passed = tag == _PIXEL_DATA
+        return self.reached
+
+
 def read(content: bytes, pixel_bytes: int = 0) -> pydicom.Dataset:
     """The data set up to its pixel data, or the whole of it where `pixel_bytes`, the size of the pixels, is given."""
     try:
-        dataset: pydicom.Dataset = pydicom.dcmread(_Source(content), stop_before_pixels=not pixel_bytes)
+        dataset: pydicom.Dataset = read_partial(_Source(content), _End(with_pixels=bool(pixel_bytes)))
     except _Deflated as found:
         dataset = _inflated(content, found.position, pixel_bytes)
     if dataset.get("PhotometricInterpretation") is not None:
@@ -92,15 +106,9 @@ def _inflated(content: bytes, position: int, pixel_bytes: int) -> pydicom.Datase
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     limit = _MAX_HEADER + pixel_bytes
     plain = inflater.decompress(content[position:], limit)
-    reached = False
-
-    def is_enough(tag: int, _vr: str | None, _length: int) -> bool:
-        nonlocal reached
-        reached = not pixel_bytes and tag >= _PIXEL_DATA
-        return reached
-
-    dataset = read_dataset(_Source(plain), is_implicit_VR=False, is_little_endian=True, stop_when=is_enough)
-    if not reached and not inflater.eof:
+    end = _End(with_pixels=bool(pixel_bytes))
+    dataset = read_dataset(_Source(plain), is_implicit_VR=False, is_little_endian=True, stop_when=end)
+    if not end.reached and not inflater.eof:
         fault = "it ends early" if len(plain) < limit else "it inflates to more than a header and its image"
         raise ImageError("undecodable", f"the DICOM object is broken ({fault})")
     dataset.file_meta = pydicom.dcmread(io.BytesIO(content[:position])).file_meta

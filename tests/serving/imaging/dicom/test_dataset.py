@@ -144,3 +144,11 @@ def test_millions_of_empty_parts_are_not_waited_for(content: bytes) -> None:
         fault(whole[: 144 + int.from_bytes(whole[140:144], "little")] + sequence + content * (1 << 21)) == "undecodable"
     )
     assert time.process_time() - started < 5
+
+
+def test_what_follows_the_pixel_data_is_not_read() -> None:
+    assert decode.decode(radiograph() + bytes(1 << 20)).pixels.tolist() == shown()
+
+
+def test_what_follows_deflated_pixel_data_is_not_read() -> None:
+    assert decode.decode(deflated(squeezed(plain() + bytes(1 << 20)))).pixels.tolist() == shown()
