@@ -31,10 +31,14 @@ def stored_values(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     rows, columns = image_size(dataset)
+    shifts = DECODERS[syntax] in {"pydicom", "rle"}  # other codecs code values, not cells
     if not syntax.is_encapsulated:
         row = columns * int(dataset.BitsAllocated) // 8
-        if len(dataset.PixelData) >= rows * row + max(row, 2):  # some writers pad, by less than a row
-            raise misfit(rows, columns)
+        excess = dataset.PixelData[rows * row :]
+        if len(excess) >= max(row, 2):
+            if excess.strip(excess[:1]):  # no padding, which is of one byte value: the image is of another size
+                raise misfit(rows, columns)
+            dataset.PixelData = dataset.PixelData[: rows * row + rows * row % 2]
         plugin: str = ""
     else:
         plugin = DECODERS[syntax]
@@ -53,5 +57,17 @@ def stored_values(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
             dataset.PixelData = encapsulate([codestream(frame, syntax, rows, columns)])
             for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):  # of the fragments as they were
                 dataset.pop(keyword, None)
+            if syntax in {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}:
+                dataset.BitsAllocated = 8  # of what is decoded, whatever was allocated
     options: dict[str, Any] = {"decoding_plugin": plugin, "view_only": True}
-    return get_decoder(syntax).as_array(dataset, **options)[0]
+    unused = _low_bits_unused(dataset) if shifts else 0
+    dataset.BitsStored += unused
+    values = get_decoder(syntax).as_array(dataset, **options)[0]
+    dataset.BitsStored -= unused
+    return np.asarray(values >> unused) if unused else values
+
+
+def _low_bits_unused(dataset: pydicom.Dataset) -> int:
+    """The bits of a pixel cell below the stored bits (PS3.5, 8.1.1); 0 where High Bit is missing or makes no sense."""
+    high = dataset.get("HighBit")
+    return int(high) + 1 - int(dataset.BitsStored) if high in range(dataset.BitsStored, dataset.BitsAllocated) else 0

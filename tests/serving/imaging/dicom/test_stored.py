@@ -12,12 +12,22 @@ import numpy as np
 import pytest
 from pydicom import uid
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSLossless, JPEGLSNearLossless
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 
 from serving.imaging import decode
 from tests.serving.imaging.dicom.builders import (
     COMPRESSED,
     EXACT,
+    RAMP,
     ROOT,
     coded,
     fault,
@@ -181,3 +191,40 @@ def spoiled(frame: bytes, chance: np.random.Generator) -> bytes:
             case 3:
                 content[place:place] = content[place:other]
     return bytes(content)
+
+
+@pytest.mark.parametrize("value", [b"\0", b"\xff"])
+def test_padding_of_one_value_after_the_pixels_is_allowed(value: bytes) -> None:
+    pixels = np.array(RAMP, "<u2").tobytes()
+    assert shown(PixelData=pixels + value * 100) == shown()
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless], ids=name)
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+def test_stored_bits_may_lie_at_the_top_of_their_cell(signed: bool, syntax: UID) -> None:
+    values = picture(12, signed)
+    build = partial(coded, values << 4, syntax, 16, BitsStored=12, HighBit=15)
+    np.testing.assert_array_equal(stored(build, syntax, signed), values)
+
+
+def test_stored_bits_may_lie_in_the_middle_of_their_cell() -> None:
+    values = picture(12)
+    build = partial(coded, (values << 2) | 0x8003, ExplicitVRLittleEndian, 16, BitsStored=12, HighBit=13)
+    np.testing.assert_array_equal(stored(build, ExplicitVRLittleEndian), values)
+
+
+@pytest.mark.parametrize("high", [None, 3, 16])
+def test_a_high_bit_that_makes_no_sense_is_ignored(high: int | None) -> None:
+    assert shown(BitsStored=12, HighBit=high) == shown(BitsStored=12, HighBit=11)
+
+
+def test_a_high_bit_says_nothing_about_codecs_that_code_values() -> None:
+    values = picture(12)
+    build = partial(coded, values, JPEG2000Lossless, 12, HighBit=15)
+    np.testing.assert_array_equal(stored(build, JPEG2000Lossless), values)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGExtended12Bit], ids=name)
+def test_a_jpeg_of_eight_bits_may_stand_where_sixteen_are_allocated(syntax: UID) -> None:
+    build = partial(coded, picture(8), syntax, 8)
+    np.testing.assert_array_equal(decode.decode(build(BitsAllocated=16)).pixels, decode.decode(build()).pixels)
