@@ -51,7 +51,7 @@ def assess(answered: Sequence[tuple[int, View]], unanswered: int) -> Study | Non
     index, worst = max(answered, key=lambda pair: pair[1].probability)
     incomplete = any(view.truncated for _, view in answered)
     clear = worst.suspicion == "none"
-    # One complete view is no study yet: what is said of an image holds. So it does for views that are all complete.
+    # What is said of one image also holds for one view alone, and for views that are all complete.
     partial = bool(unanswered) or (incomplete and len(answered) > 1)
     said = no_fracture(len(answered), unanswered, incomplete=incomplete) if clear and partial else worst.statement
     return Study(
