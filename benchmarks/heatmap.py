@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import measure
 from pipeline.evaluation.saliency import explained
-from pipeline.packaging import bundle as packaging
+from pipeline.packaging.conversion import FORMATS, convert
 from pipeline.params import TrainParams
 from pipeline.quiet import quiet_import
 
@@ -38,11 +38,11 @@ def main() -> None:
         for network, options in NETWORKS.items():
             model = architectures.build(options, SIZE, 2)
             alone = keras.Model(model.input, {"scores": model.output})
-            for kind in packaging.FORMATS:
+            for kind in FORMATS:
                 runners = {}
                 for what, exported in (("alone", alone), ("with map", explained(model))):
                     path = Path(name) / f"{network}-{kind}-{what}.tflite"
-                    path.write_bytes(packaging.convert(exported, kind))
+                    path.write_bytes(convert(exported, kind))
                     runners[what] = Interpreter(model_path=str(path), num_threads=1).get_signature_runner()
                 seconds: dict[str, list[float]] = {what: [] for what in runners}
                 for number in range(ROUNDS + 1):

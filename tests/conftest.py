@@ -204,7 +204,7 @@ def second_bundle_folder(once: Once, trained_folder: Path) -> Path:
 def _bundle(trained: Path, version: str, root: Path) -> None:
     from pipeline.data import prepared
     from pipeline.evaluation import operating_points
-    from pipeline.packaging import bundle as packaging
+    from pipeline.packaging.bundle import Registered, write_bundle
     from pipeline.training import architectures
 
     paths = Artifacts(trained)
@@ -213,7 +213,7 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
         head = model.get_layer("logits")
         head.set_weights([weights * 1.01 for weights in head.get_weights()])
     tags = {"gates": "passed", "git_commit": "unknown"}
-    found = packaging.Registered(
+    found = Registered(
         version=SimpleNamespace(name="bone-fracture", version=version, run_id=training.run_id, tags=tags),
         model=model,
         training=training,
@@ -221,7 +221,7 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
         metrics=Metrics.read(paths.metrics),
         reference=paths.reference,
     )
-    packaging.write_bundle(found, prepared.load(trained / "prepared"), root / "bundle")
+    write_bundle(found, prepared.load(trained / "prepared"), root / "bundle")
 
 
 SLOW_FILES = (

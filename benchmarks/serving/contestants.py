@@ -28,7 +28,7 @@ from pipeline.data.layout import Dataset
 from pipeline.data.validation.tables import image_table
 from pipeline.evaluation.report import evaluate
 from pipeline.files import project_root
-from pipeline.packaging import bundle as packaging
+from pipeline.packaging.bundle import Registered, write_bundle
 from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
 from pipeline.training import architectures
 from pipeline.training.checkpoints import Store
@@ -84,7 +84,7 @@ def prepare(name: str, size: int, data: Dataset, folder: Path) -> Contest:
     with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):  # noqa: PTH123
         report = evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=0))
         report.write(written)
-        found = packaging.Registered(
+        found = Registered(
             version=SimpleNamespace(name=name, version="1", run_id="", tags={}),
             model=trained,
             training=training,
@@ -92,7 +92,7 @@ def prepare(name: str, size: int, data: Dataset, folder: Path) -> Contest:
             metrics=report.metrics,
             reference=written.reference,
         )
-        packaging.write_bundle(found, loaded, root / "bundle")
+        write_bundle(found, loaded, root / "bundle")
     accept_everything(root / "bundle")
     peer = keras.Input((size, size, 1))
     # 255 x and a half: the network takes whole grey levels, and the peer gives it fractions of one.

@@ -22,7 +22,7 @@ from benchmarks.serving import load
 from pipeline.cloud import image
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import project_root
-from pipeline.packaging import bundle as packaging
+from pipeline.packaging.bento import build_bento
 from serving import bundle
 from serving.errors import ImageError
 from serving.predictor import Predictor
@@ -68,7 +68,7 @@ def haproxy(folder: Path, addresses: list[str]) -> Iterator[str]:
 @contextlib.contextmanager
 def unpacked(storage: Storage, chosen: Path, folder: Path, count: int) -> Iterator[list[Path]]:
     """The root file systems of as many containers of one image, each with a model in it."""
-    packaging.build_bento(project_root(), chosen, folder / "bento")
+    build_bento(project_root(), chosen, folder / "bento")
     debian(folder / "base.tar")
     storage.prepare()
     with mock.patch.dict(os.environ, storage.environment):

@@ -44,8 +44,9 @@ def export(
     if number_format and kind is not Kind.litert:
         raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
     from pipeline.data import prepared  # noqa: PLC0415
-    from pipeline.packaging import bundle as packaging  # noqa: PLC0415
     from pipeline.packaging import export as work  # noqa: PLC0415  this takes seconds
+    from pipeline.packaging.bundle import fetched  # noqa: PLC0415
+    from pipeline.packaging.conversion import FORMATS, MAX_AUROC_DIFFERENCE, MAX_DIFFERENCE  # noqa: PLC0415
 
     suffix = work.SUFFIXES[kind.value]
     if output is not None and (output.is_dir() or output.suffix.lower() != suffix):
@@ -54,15 +55,15 @@ def export(
         make_folder(output.parent)
     root = project_root()
     data = prepared.load(root / "prepared")
-    with packaging.fetched(model) as found:
+    with fetched(model) as found:
         name = f"{found.version.name}-{found.version.version}"
         target = output or root / "build/export" / f"{name}{suffix}"
-        formats = [number_format.value] if number_format else packaging.FORMATS
+        formats = [number_format.value] if number_format else FORMATS
         done = work.export(found, data, kind.value, target, formats)
     print(f"{target}: {name}, weights as {done.number_format}")
     print(
         f"compared with the registered model on {done.images} validation images: largest difference of a probability "
-        f"{done.max_difference:.2g} (at most {packaging.MAX_DIFFERENCE}), of AUROC {done.auroc_difference:.2g} "
-        f"(at most {packaging.MAX_AUROC_DIFFERENCE})"
+        f"{done.max_difference:.2g} (at most {MAX_DIFFERENCE}), of AUROC {done.auroc_difference:.2g} "
+        f"(at most {MAX_AUROC_DIFFERENCE})"
     )
     print(work.how_to_calibrate(found.decision))

@@ -60,17 +60,18 @@ def make(root: Path, model: str, output: Path | None) -> Packaged:
     """Bundle and bento of a model, below `output` or build/; InputError, BundleError."""
     require_model(model)
     from pipeline.data import prepared  # noqa: PLC0415  TensorFlow takes seconds
-    from pipeline.packaging import bundle as packaging  # noqa: PLC0415  TensorFlow takes seconds
+    from pipeline.packaging.bento import build_bento  # noqa: PLC0415  TensorFlow takes seconds
+    from pipeline.packaging.bundle import fetched, write_bundle  # noqa: PLC0415  TensorFlow takes seconds
     from serving import bundle  # noqa: PLC0415
 
     if model.startswith("models:/"):
-        with packaging.fetched(model) as found:
+        with fetched(model) as found:
             name = f"{found.version.name}-{found.version.version}"
             folder = output / "bundle" if output else root / "build/bundle" / name
-            manifest = packaging.write_bundle(found, prepared.load(root / "prepared"), folder)
+            manifest = write_bundle(found, prepared.load(root / "prepared"), folder)
     else:
         folder = Path(model)
         manifest = bundle.read(folder).manifest
         name = f"{manifest.name}-{manifest.version}"
     bento = output / "bento" if output else root / "build/bento" / name
-    return Packaged(manifest, folder, bento, packaging.build_bento(root, folder, bento))
+    return Packaged(manifest, folder, bento, build_bento(root, folder, bento))

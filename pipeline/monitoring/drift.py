@@ -43,7 +43,7 @@ PLOTS = (".png", ".svg")
 _HEADER = 1 << 20
 """Bytes in which an image's header lies; a log may be larger than memory."""
 _EXPECTED_REFUSALS = 0.01
-"""Share of radiographs like those of training that the guard refuses (`packaging.REJECTED_SHARE`)."""
+"""Share of radiographs like those of training that the guard refuses (`pipeline.packaging.bundle.REJECTED_SHARE`)."""
 
 
 @dataclass

@@ -13,8 +13,8 @@ import numpy as np
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError, os_errors_name
 from pipeline.files import atomic_file
-from pipeline.packaging import bundle as packaging
-from pipeline.packaging.bundle import Measured, Registered
+from pipeline.packaging.bundle import Registered, require_same_preprocessing
+from pipeline.packaging.conversion import FORMATS, Measured, choose_format, compare, validation_images
 from pipeline.progress import progress_bar
 from pipeline.quiet import quiet_import
 from serving.decision import Decision, LogisticCalibration
@@ -34,19 +34,17 @@ class Exported:
     auroc_difference: float
 
 
-def export(
-    found: Registered, data: Prepared, kind: Format, target: Path, formats: Sequence[str] = packaging.FORMATS
-) -> Exported:
+def export(found: Registered, data: Prepared, kind: Format, target: Path, formats: Sequence[str] = FORMATS) -> Exported:
     """Write a registered model to `target`, whole or not at all, once it answers as the registered one does.
 
     `formats` are the number formats of LiteRT to choose from. A Keras file maps uint8 pixels (n, size, size, 1) to
     raw scores; a LiteRT file is the network of a bundle: scores, features and map of one image. Raises InputError for
     a file that answers differently and for another prepared/ than that of the training.
     """
-    packaging.require_same_preprocessing(found, data)
+    require_same_preprocessing(found, data)
     with tempfile.TemporaryDirectory(prefix="fracture-export-") as name, os_errors_name(name):
         if kind == "litert":
-            chosen, path, measured = packaging.choose_format(found.model, data, found.decision, Path(name), formats)
+            chosen, path, measured = choose_format(found.model, data, found.decision, Path(name), formats)
             facts = measured[chosen]
             difference, auroc = facts["max_difference"], facts["auroc_difference"]
         else:
@@ -54,7 +52,7 @@ def export(
             difference, auroc = _save_keras(found, data, path)
         with atomic_file(target) as partial:
             shutil.copyfile(path, partial)
-    return Exported(chosen, len(packaging.validation_images(data)[0]), difference, auroc)
+    return Exported(chosen, len(validation_images(data)[0]), difference, auroc)
 
 
 def _save_keras(found: Registered, data: Prepared, path: Path) -> tuple[float, float]:
@@ -66,7 +64,7 @@ def _save_keras(found: Registered, data: Prepared, path: Path) -> tuple[float, f
             warnings.simplefilter("ignore")  # .h5 is called a legacy format, which is why it is asked for
             found.model.save(path)
             loaded = keras.models.load_model(path, safe_mode=True, compile=False)
-    images, classes = packaging.validation_images(data)
+    images, classes = validation_images(data)
     ours, theirs = [], []
     with progress_bar("export: comparing with the registered model", len(images)) as advance:
         for start in range(0, len(images), _BATCH):
@@ -74,7 +72,7 @@ def _save_keras(found: Registered, data: Prepared, path: Path) -> tuple[float, f
             ours.append(np.asarray(loaded.predict_on_batch(batch), np.float32))
             theirs.append(np.asarray(found.model.predict_on_batch(batch), np.float32))
             advance(len(batch))
-    difference, auroc = packaging.compare(np.concatenate(ours), np.concatenate(theirs), classes, found.decision)
+    difference, auroc = compare(np.concatenate(ours), np.concatenate(theirs), classes, found.decision)
     faults = Measured(difference, auroc, 0.0, path.stat().st_size).faults
     if faults:
         raise InputError(f"the exported model does not agree with the registered one: {'; '.join(faults)}")

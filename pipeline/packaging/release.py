@@ -17,7 +17,7 @@ from pipeline.data.prepared import Prepared, slices_of
 from pipeline.errors import InputError
 from pipeline.evaluation import metrics, subgroups, tables
 from pipeline.files import atomic_folder, sha256_file, write_text
-from pipeline.packaging import bundle as packaging
+from pipeline.packaging.bundle import fetched, write_bundle
 from pipeline.registry import mlflow as tracking
 from pipeline.registry import promotion
 from serving import bundle
@@ -56,8 +56,8 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
         raise InputError(f"{paths.model}: is not registered as {name}; run `dvc repro register`")
     predictions = pd.read_csv(paths.predictions, keep_default_na=False)
     with atomic_folder(target) as folder:
-        with packaging.fetched(f"models:/{name}/{known.version}") as found:
-            manifest = packaging.write_bundle(found, data, folder / "bundle")
+        with fetched(f"models:/{name}/{known.version}") as found:
+            manifest = write_bundle(found, data, folder / "bundle")
         for path in (paths.keras_model, paths.training, paths.params, paths.metrics, paths.slices, paths.history):
             shutil.copyfile(path, folder / path.name)
         split = data.table[["image_id", "label", "part", "group"]]

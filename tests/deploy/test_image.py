@@ -20,7 +20,7 @@ import pytest
 from pipeline.cloud import image, push, sbom
 from pipeline.errors import InputError
 from pipeline.files import git_commit
-from pipeline.packaging import bundle as packaging
+from pipeline.packaging.bento import build_bento
 from serving import bundle
 from serving.predictor import Predictor
 from tests.deploy import checkers
@@ -47,7 +47,7 @@ class Built:
 def built(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> Iterator[Built]:
     """Package the sample's bundle and build its image on a base of Debian's packages."""
     folder = tmp_path_factory.mktemp("image")
-    packaging.build_bento(ROOT, bundle_folder, folder / "bento")
+    build_bento(ROOT, bundle_folder, folder / "bento")
     debian(folder / "base.tar")
     storage = Storage(folder / "storage")
     storage.prepare()

@@ -18,9 +18,9 @@ from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.evaluation import operating_points
-from pipeline.packaging import bundle as packaging
-from pipeline.packaging import export
+from pipeline.packaging import bundle, conversion, export
 from pipeline.packaging.bundle import Registered
+from pipeline.packaging.conversion import FORMATS, MAX_DIFFERENCE
 from pipeline.training import architectures
 from serving.imaging.canvas import Preprocessing
 from serving.network import SCORES, Network
@@ -59,7 +59,7 @@ def test_a_keras_file_answers_as_the_registered_model(
     assert done.max_difference < 1e-6
 
 
-@pytest.mark.parametrize("number_format", packaging.FORMATS)
+@pytest.mark.parametrize("number_format", FORMATS)
 def test_a_litert_file_answers_as_the_registered_model_in_every_number_format(
     registered: Registered, data: Prepared, tmp_path: Path, number_format: str
 ) -> None:
@@ -67,7 +67,7 @@ def test_a_litert_file_answers_as_the_registered_model_in_every_number_format(
     assert done.number_format == number_format
     found = Network(tmp_path / "model.tflite")(np.asarray(data.images[0]))[SCORES]
     wanted = registered.model.predict_on_batch(np.asarray(data.images[:1])[..., np.newaxis])
-    assert np.abs(found - wanted).max() <= packaging.MAX_DIFFERENCE
+    assert np.abs(found - wanted).max() <= MAX_DIFFERENCE
 
 
 @pytest.mark.parametrize("kind", ["keras", "litert"])
@@ -76,7 +76,8 @@ def test_a_file_that_answers_differently_is_not_written(
 ) -> None:
     target = tmp_path / f"model{export.SUFFIXES[kind]}"
     target.write_text("of before")
-    monkeypatch.setattr(packaging, "compare", lambda *_: (0.5, 0.0))
+    for module in (conversion, export):
+        monkeypatch.setattr(module, "compare", lambda *_: (0.5, 0.0))
     with pytest.raises(InputError, match=r"does not agree with .*: a probability differs by 0\.5"):
         export.export(registered, data, kind, target)
     assert target.read_text() == "of before"
@@ -97,7 +98,7 @@ def run(registered: Registered, trained_folder: Path, project: Path, monkeypatch
     def fetched(_: str) -> Iterator[Registered]:
         yield registered
 
-    monkeypatch.setattr(packaging, "fetched", fetched)
+    monkeypatch.setattr(bundle, "fetched", fetched)
     monkeypatch.chdir(project)
     (project / "prepared").symlink_to(trained_folder / "prepared")
     app = typer.Typer()

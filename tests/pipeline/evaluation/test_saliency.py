@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.evaluation import saliency
-from pipeline.packaging import bundle as packaging
+from pipeline.packaging.conversion import convert
 from pipeline.params import TrainParams
 from pipeline.training import architectures
 from serving.network import Network
@@ -84,7 +84,7 @@ def test_the_network_of_a_bundle_gives_the_same_reasons(options: TrainParams, cl
     model = saliency.explained(architectures.build(options, 64, classes))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
     wanted = model.predict_on_batch(pixels)
-    (tmp_path / "model.tflite").write_bytes(packaging.convert(model, "float32"))
+    (tmp_path / "model.tflite").write_bytes(convert(model, "float32"))
     network = Network(tmp_path / "model.tflite")
     for image in range(3):
         found = network(pixels[image, ..., 0])
@@ -99,4 +99,4 @@ def test_what_litert_cannot_do_is_one_line() -> None:
     pixels = keras.Input((8,), dtype="uint8")
     model = keras.Model(pixels, keras.ops.argmax(keras.layers.Rescaling(1.0)(pixels), axis=-1))
     with pytest.raises(InputError, match=r"LiteRT lacks tf\.BitwiseAnd; take another train\.architecture"):
-        packaging.convert(model, "float32")
+        convert(model, "float32")

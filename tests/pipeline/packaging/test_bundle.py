@@ -19,8 +19,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.packaging import bundle as packaging
-from pipeline.packaging.bundle import Measured
+from pipeline.packaging.conversion import Measured, compare
 from serving import bundle
 from serving.decision import Decision, LogisticCalibration
 from serving.predictor import Predictor
@@ -283,7 +282,7 @@ def test_a_format_that_differs_too_much_is_refused() -> None:
 def test_formats_are_compared_by_raw_and_calibrated_probabilities() -> None:
     steep = Decision(LogisticCalibration(10.0, 0.0), 0.5, 0.2, 0.8, 0.5)
     ours, theirs = (np.array(values, np.float32)[:, None] for values in ([0.5, 0.51], [0.5, 0.50]))
-    difference, auroc = packaging.compare(ours, theirs, np.array([0, 1]), steep)
+    difference, auroc = compare(ours, theirs, np.array([0, 1]), steep)
     assert difference > 0.05
     assert auroc == pytest.approx(0.5)
 
