@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from benchmarks import measure, strangers
-from benchmarks.strangers import CHOICE, REPORT, Stranger
+from benchmarks import measure, out_of_distribution
+from benchmarks.out_of_distribution import CHOICE, REPORT, OutOfDistribution
 from pipeline.data import layout, prepared
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources import synthetic
@@ -118,25 +118,25 @@ def tell_of_synthetic_ones(predictor: Predictor) -> None:
     print(f"synthetic radiographs, answered: {share(answered, SYNTHETIC)}")
 
 
-def tell_of_strangers(predictor: Predictor, everyone: Iterable[Stranger]) -> None:
-    """Print how many strangers are refused: of either half, then of the half `REPORT` by kind."""
-    codes = [(stranger, reason(predictor, encoded(stranger.pixels))) for stranger in everyone]
+def tell_of_out_of_distribution(predictor: Predictor, images: Iterable[OutOfDistribution]) -> None:
+    """Print how many out-of-distribution images are refused: of either half, then of the half `REPORT` by kind."""
+    codes = [(image, reason(predictor, encoded(image.pixels))) for image in images]
     for half in (CHOICE, REPORT):
-        ours = [code for stranger, code in codes if stranger.half == half]
+        ours = [code for image, code in codes if image.half == half]
         print(f"no radiographs, half `{half}`, refused: {share(sum(code != _NONE for code in ours), len(ours))}")
         counts = {code: ours.count(code) for code in sorted(set(ours))}
         print(f"  {', '.join(f'{code} {count}' for code, count in counts.items())}")
-    reported = [(stranger, code) for stranger, code in codes if stranger.half == REPORT]
+    reported = [(image, code) for image, code in codes if image.half == REPORT]
     for kind, members in groupby(sorted(reported, key=lambda pair: pair[0].kind), key=lambda pair: pair[0].kind):
         found = list(members)
-        names = [stranger.name for stranger, code in found if code == _NONE]
+        names = [image.name for image, code in found if code == _NONE]
         line = f"  {kind}: {share(len(found) - len(names), len(found))}"
         print(f"{line}, answered: {', '.join(names)}" if names else line)
 
 
 def tell_of_colours(predictor: Predictor) -> None:
     """Print how many of scikit-image's files are refused for their colours alone, and how many for anything."""
-    contents = {path.stem: path.read_bytes() for path in strangers.colour_files()}
+    contents = {path.stem: path.read_bytes() for path in out_of_distribution.colour_files()}
     headers = {name: decode.inspect(content) for name, content in contents.items()}
     coloured = [name for name, header in headers.items() if decode.has_colours(header)]
     unnoticed = [name for name in coloured if _passes(guard.check_colours, contents[name], headers[name])]
@@ -181,14 +181,14 @@ def main() -> None:
     predictor = Predictor(opened)
     with quiet_import():  # LiteRT announces its first interpreter, libpng the profiles that it does not like
         predictor.warm_up()
-        everyone = list(strangers.everyone())
+        images = list(out_of_distribution.everything())
     print(measure.machine(["opencv-python-headless", "numpy", "scikit-image"]))
     print(f"{opened.manifest.architecture} trained on {opened.manifest.trained_on.name}")
     tell_of_radiographs(opened, data)
     if given.data:
         tell_of_framings(predictor, data, given.data)
     tell_of_synthetic_ones(predictor)
-    tell_of_strangers(predictor, everyone)
+    tell_of_out_of_distribution(predictor, images)
     with quiet_import():
         tell_of_colours(predictor)
     tell_of_time(opened, data)

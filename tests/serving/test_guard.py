@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks import strangers
+from benchmarks import out_of_distribution
 from pipeline.data import layout, prepared
 from pipeline.data.sources import synthetic
 from serving import bundle, guard
@@ -85,9 +85,11 @@ def _drawn(count: int) -> list[bytes]:
     return [bytes(cv2.imencode(".png", picture.pixels)[1]) for picture in pictures]
 
 
-def test_even_a_model_of_128_images_refuses_nine_strangers_in_ten(predictor: Predictor, encode: Encode) -> None:
+def test_even_a_model_of_128_images_refuses_nine_out_of_distribution_images_in_ten(
+    predictor: Predictor, encode: Encode
+) -> None:
     codes = Counter(
-        _code(predictor, encode(stranger.pixels, "BMP")) for stranger in strangers.everyone(per_kind=10, crops=3)
+        _code(predictor, encode(image.pixels, "BMP")) for image in out_of_distribution.everything(per_kind=10, crops=3)
     )
     assert codes.total() >= 200
     assert codes["answered"] <= 0.1 * codes.total()
@@ -100,8 +102,10 @@ def test_at_most_one_in_forty_real_radiographs_is_refused(fracatlas: Fracatlas) 
 
 
 @_NEEDS_FRACATLAS
-def test_at_least_95_percent_of_strangers_are_refused(fracatlas: Fracatlas, encode: Encode) -> None:
-    textures = [_texture_of(encode(stranger.pixels, "BMP")) for stranger in strangers.everyone(per_kind=20, crops=3)]
+def test_at_least_95_percent_of_out_of_distribution_images_are_refused(fracatlas: Fracatlas, encode: Encode) -> None:
+    textures = [
+        _texture_of(encode(image.pixels, "BMP")) for image in out_of_distribution.everything(per_kind=20, crops=3)
+    ]
     assert len(textures) >= 400
     assert np.mean(fracatlas.reference.distance(np.stack(textures)) > fracatlas.limit) >= 0.95
 
@@ -114,8 +118,12 @@ def test_radiographs_of_another_origin_are_accepted(fracatlas: Fracatlas) -> Non
     assert distances.max() < fracatlas.limit
 
 
-def test_nearly_every_stranger_is_refused_for_its_distance(predictor: Predictor, encode: Encode) -> None:
-    codes = Counter(_code(predictor, encode(stranger.pixels, "BMP")) for stranger in strangers.generated(per_kind=6))
+def test_nearly_every_out_of_distribution_image_is_refused_for_its_distance(
+    predictor: Predictor, encode: Encode
+) -> None:
+    codes = Counter(
+        _code(predictor, encode(image.pixels, "BMP")) for image in out_of_distribution.generated(per_kind=6)
+    )
     assert codes["not_a_radiograph"] >= 0.9 * codes.total()
 
 
@@ -167,22 +175,22 @@ def test_what_is_refused_never_reaches_the_network(
     assert _code(predictor, encode(noise)) == "not_a_radiograph"
 
 
-def test_strangers_are_the_same_every_time() -> None:
-    for kind in strangers.KINDS:
-        assert np.array_equal(strangers.draw(kind, 3), strangers.draw(kind, 3)), kind
+def test_out_of_distribution_images_are_the_same_every_time() -> None:
+    for kind in out_of_distribution.KINDS:
+        assert np.array_equal(out_of_distribution.draw(kind, 3), out_of_distribution.draw(kind, 3)), kind
 
 
-def test_strangers_of_one_scene_are_in_one_half() -> None:
+def test_out_of_distribution_images_of_one_scene_are_in_one_half() -> None:
     scenes: dict[str, set[str]] = {}
-    for stranger in strangers.photographs(crops=1):
-        scene = stranger.name.split()[0].removesuffix("_left").removesuffix("_right").lower()
-        scenes.setdefault(scene.removesuffix("_gray").removesuffix("_rgb"), set()).add(stranger.half)
+    for image in out_of_distribution.photographs(crops=1):
+        scene = image.name.split()[0].removesuffix("_left").removesuffix("_right").lower()
+        scenes.setdefault(scene.removesuffix("_gray").removesuffix("_rgb"), set()).add(image.half)
     assert len(scenes) >= 20
     assert {len(halves) for halves in scenes.values()} == {1}
 
 
 def test_a_colour_photograph_is_refused_for_its_colours(predictor: Predictor) -> None:
-    content = next(path for path in strangers.colour_files() if path.stem == "coffee").read_bytes()
+    content = next(path for path in out_of_distribution.colour_files() if path.stem == "coffee").read_bytes()
     assert _code(predictor, content) == "colour_photograph"
 
 

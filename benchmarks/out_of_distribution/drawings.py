@@ -1,15 +1,8 @@
-"""Pictures that are no radiographs: what the guard has to refuse, drawn from seeds or taken from scikit-image.
-
-All are grey, since a colour photograph is refused for its colours already. Every kind is in both halves: whoever
-chooses anything about the guard looks at the half `CHOICE` only, and figures are told of the half `REPORT`.
-"""
+"""Drawn pictures that are no radiographs, by kind, each from a seed."""
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -18,73 +11,16 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.floating]
 Rng = np.random.Generator
-
-CHOICE, REPORT = "choice", "report"
-PER_KIND = 40
-"""Pictures of each generated kind, half of them in each half."""
-CROPS = 6
-"""Random crops of each of scikit-image's pictures, beside the whole one."""
-
 _ASPECTS = (1.0, 1.0, 4 / 3, 3 / 2, 16 / 9, 3 / 4, 2 / 3, 0.82, 0.5)
 _FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX)
 _HAND = (cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX)
 _LETTERS = np.array(list("eeeettaaooiinnsshhrrdlcumwfgypbvk"))
-_TWINS = {"chessboard_RGB": "chessboard_GRAY", "motorcycle_right": "motorcycle_left"}  # the same scene twice
-
-
-@dataclass(frozen=True)
-class Stranger:
-    """One picture, uint8 (h, w), of a `kind`; `half` is CHOICE or REPORT."""
-
-    kind: str
-    name: str
-    half: str
-    pixels: Pixels
-
-
-def everyone(per_kind: int = PER_KIND, crops: int = CROPS) -> Iterator[Stranger]:
-    """All of them: scikit-image's pictures and their crops, then `per_kind` of each generated kind."""
-    yield from photographs(crops)
-    yield from generated(per_kind)
-
-
-def generated(per_kind: int = PER_KIND) -> Iterator[Stranger]:
-    """`per_kind` pictures of each generated kind, the halves in turn."""
-    for kind in KINDS:
-        for number in range(per_kind):
-            yield Stranger(kind, f"{kind} {number}", (CHOICE, REPORT)[number % 2], draw(kind, number))
 
 
 def draw(kind: str, number: int) -> Pixels:
     """Picture `number` of a generated kind: the same one always, uint8 (h, w), 96 to 900 pixels a side or less."""
     rng = np.random.default_rng([zlib.crc32(kind.encode()), number])
     return KINDS[kind](rng, *_size(rng))
-
-
-def photographs(crops: int = CROPS) -> Iterator[Stranger]:
-    """Scikit-image's pictures in grey, whole and as random crops; all of one picture are in the same half."""
-    found = colour_files()
-    scenes = sorted({_TWINS.get(path.stem, path.stem) for path in found})
-    for path in found:
-        half = (CHOICE, REPORT)[scenes.index(_TWINS.get(path.stem, path.stem)) % 2]
-        pixels = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8)
-        yield Stranger("photograph", path.stem, half, pixels)
-        rng = np.random.default_rng(zlib.crc32(path.stem.encode()))
-        for number in range(crops):
-            yield Stranger("photograph, crop", f"{path.stem} {number}", half, _crop(rng, pixels))
-
-
-def colour_files() -> list[Path]:
-    """The pictures that scikit-image ships, as files; ModuleNotFoundError without it."""
-    folder = Path(str(files("skimage.data")))
-    return sorted(path for path in folder.iterdir() if path.suffix in {".png", ".jpg"})
-
-
-def _crop(rng: Rng, pixels: Pixels) -> Pixels:
-    height, width = pixels.shape
-    h, w = (max(64, int(side * rng.uniform(0.3, 0.8))) for side in (height, width))
-    top, left = int(rng.integers(0, max(1, height - h))), int(rng.integers(0, max(1, width - w)))
-    return np.ascontiguousarray(pixels[top : top + h, left : left + w])
 
 
 def _size(rng: Rng) -> tuple[int, int]:
