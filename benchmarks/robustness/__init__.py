@@ -1,0 +1,1 @@
+"""What radiographs from elsewhere look like, and what they do to an answer."""
