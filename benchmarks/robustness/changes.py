@@ -33,6 +33,8 @@ class Changed:
 
     pixels: Pixels
     matrix: Array
+    visible: Array | None = None
+    """What of the image is still to be seen, a polygon (n, 2) in its fractions; None where all of it is."""
 
     def points(self, points: Array) -> Array:
         """Points (n, 2), in fractions of the image, where they are after the change."""
@@ -40,8 +42,8 @@ class Changed:
         return np.asarray(moved[:, :2] / moved[:, 2:], np.float64)
 
     def field(self) -> Array:
-        """Where the image's corners are now, (4, 2); before the change they ran clockwise from the top left."""
-        return self.points(_WHOLE)
+        """The outline (n, 2) of what is to be seen of the image, in fractions of the changed one, clockwise."""
+        return self.points(_WHOLE if self.visible is None else self.visible)
 
     def boxes(self, boxes: Array) -> Array:
         """Boxes (k, 4) as x0, y0, x1, y1 after the change: upright, around the moved corners, not clipped."""
@@ -107,7 +109,7 @@ def noisy_frame(pixels: Grey, rng: Generator, level: int, share: float) -> Chang
 def collimated(pixels: Grey, rng: Generator, level: int) -> Changed:
     """Collimator blades: a rectangle turned by up to 6 degrees, soft-edged, outside of which `level` shows.
 
-    It lies 2 to 6 % inside the image's edges. The matrix stays that of the whole image.
+    It lies 2 to 6 % inside the image's edges.
     """
     height, width = pixels.shape
     insets = rng.uniform(0.02, 0.06, 4)
@@ -117,7 +119,10 @@ def collimated(pixels: Grey, rng: Generator, level: int) -> Changed:
     mask = np.zeros(pixels.shape, np.uint8)
     cv2.fillConvexPoly(mask, np.rint(box).astype(np.int32), 255)
     soft = cv2.GaussianBlur(mask, (0, 0), 1.5).astype(np.float32) / 255
-    return Changed(_grey(pixels * soft + level * (1 - soft)), np.eye(3))
+    edge = np.array([[[0, 0]], [[width, 0]], [[width, height]], [[0, height]]], np.float32)
+    _, visible = cv2.intersectConvexConvex(box, edge)
+    outline = visible.reshape(-1, 2).astype(np.float64) / (width, height)
+    return Changed(_grey(pixels * soft + level * (1 - soft)), np.eye(3), outline)
 
 
 def marked(pixels: Grey, rng: Generator) -> Changed:
