@@ -6,26 +6,33 @@ happens on a thumbnail. Frames inside of frames are taken off one after the othe
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from serving.canonical.thumbnail import thumbnail
+
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
 
-THUMBNAIL = 192
-"""Pixels of the longer side of what is looked at."""
+_SIDE = 160
+"""Pixels of the longer side of the thumbnail that is looked at."""
 _FRAMES = 3
 """How many frames inside of one another are taken off."""
 _LEVELS = 3
 _SHARE_OF_RIM = 0.12
 """Of the rim, how much a grey level has to cover to be that of a frame; a short side is about a fifth of it."""
-_TOLERANCES = (20.0, 8.0, 3.5, 1.5)
+_TOLERANCES = (16.0, 5.0, 1.5)
 """Grey levels around that of the frame, tried in turn: the widest keeps clear of what a JPEG does beside an edge."""
 _MEAN_GAP = 1.0
 """Pixels of the thumbnail between the outline and what fills it, on average, above which it is no field."""
+_LEAST_REACHED = 0.5
+_MOST_SLANTED, _SQUARE, _LEAST_ALONG = 12.0, 2.0, 0.9
+_LEAST_TOUCHED, _NEAR = 0.6, 3
+_BLACK, _WHITE = 3, 252
+"""Rows and columns that are all black or all white hold nothing, whether they are a frame or burnt-out air."""
 _LEAST_REMOVED, _LEAST_KEPT = 0.006, 0.08
 _MOST_OUTSIDE = 0.02
 """What may lie outside, as a share of what is inside: letters in a banner, but no second leg."""
@@ -95,47 +102,64 @@ class Field:
         return (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A mask (h, w) of what is inside of a frame, how certain that is, and the frame's level."""
+
+    inside: Pixels
+    certainty: float
+    level: float = 0.0
+
+
 WHOLE = Field(_WHOLE)
 """The field of a picture without a frame."""
 
 
 def find_field(pixels: Pixels) -> Field:
     """Find the exposed part of a grey picture, uint8 (h, w)."""
-    thumbnail = _thumbnail(pixels)
-    inside = np.ones(thumbnail.shape, np.uint8)
+    small = thumbnail(pixels, _SIDE)
+    inside = np.ones(small.shape, np.uint8)
     levels: list[float] = []
     certainty = 1.0
     for _ in range(_FRAMES):
-        found = _take_off(thumbnail, inside)
+        found = _take_off(small, inside)
         if found is None:
             break
-        inside, level, sure = found
-        levels.append(level)
-        certainty = min(certainty, sure)
+        inside = found.inside
+        levels.append(found.level)
+        certainty = min(certainty, found.certainty)
     if not levels:
         return WHOLE
     return Field(_outline(inside), certainty, tuple(levels))
 
 
-def _thumbnail(pixels: Pixels) -> Pixels:
-    factor = THUMBNAIL / max(pixels.shape)
-    if factor >= 1:
-        return pixels
-    size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _take_off(thumbnail: Pixels, inside: Pixels) -> tuple[Pixels, float, float] | None:
-    """What is left inside of one frame, its level and how certain it is; None where there is no frame."""
+def _take_off(small: Pixels, inside: Pixels) -> _Candidate | None:
+    """What is left inside of one frame; None where there is no frame."""
     rim = cv2.subtract(inside, cv2.erode(inside, _KERNEL, borderType=cv2.BORDER_CONSTANT, borderValue=0))
     area = int(cv2.countNonZero(inside))
-    for level in _levels(thumbnail[rim > 0]):
-        distance = cv2.absdiff(thumbnail, np.full_like(thumbnail, round(level)))
+    for level in _levels(small[rim > 0]):
+        distance = cv2.absdiff(small, np.full_like(small, round(level)))
+        contents = []
         for tolerance in _TOLERANCES:
-            content = _content(distance, tolerance, inside, rim)
-            found = _fills_its_hull(content, inside, area)
-            if found is not None:
-                return found[0], level, found[1]
+            like_frame = cv2.bitwise_and(cv2.compare(distance, tolerance, cv2.CMP_LE), inside)
+            if int(cv2.countNonZero(like_frame)) < _LEAST_REMOVED * area:
+                break
+            content, everything = _content(like_frame, inside, rim)
+            size = int(cv2.countNonZero(content))
+            if not _LEAST_KEPT * area <= size <= (1 - _LEAST_REMOVED) * area:
+                continue
+            if tolerance == _TOLERANCES[-1] and not _BLACK < level < _WHITE:
+                contents.append(everything)
+            if int(cv2.countNonZero(everything)) > (1 + _MOST_OUTSIDE) * size:
+                continue
+            square = _square(content, inside)
+            if square is not None and cv2.countNonZero(square.inside) <= (1 - _LEAST_REMOVED) * area:
+                return replace(square, level=level)
+            contents.append(content)
+        for content in contents:
+            box = _box(content, inside, _LEAST_TOUCHED if _BLACK < level < _WHITE else 0)
+            if box is not None and cv2.countNonZero(box.inside) <= (1 - _LEAST_REMOVED) * area:
+                return replace(box, level=level)
     return None
 
 
@@ -152,49 +176,89 @@ def _levels(rim: Pixels) -> Iterator[float]:
         counts[max(0, level - 6) : level + 7] = 0
 
 
-def _content(distance: Pixels, tolerance: float, inside: Pixels, rim: Pixels) -> Pixels:
-    """The largest piece of what is not frame, or nothing where the other pieces are more than letters."""
-    like_frame = cv2.bitwise_and(cv2.compare(distance, tolerance, cv2.CMP_LE), inside)
-    _, labels = cv2.connectedComponents(like_frame, connectivity=4, ltype=cv2.CV_16U)
-    touching = np.zeros(int(labels.max()) + 1, np.uint8)
+def _content(like_frame: Pixels, inside: Pixels, rim: Pixels) -> tuple[Pixels, Pixels]:
+    """The largest piece of what is not frame, and all of its pieces, as masks."""
+    count, labels = cv2.connectedComponents(like_frame, connectivity=4, ltype=cv2.CV_16U)
+    touching = np.zeros(count, np.uint8)
     touching[labels[rim > 0]] = 1
     touching[0] = 0
-    content = cv2.subtract(inside, touching[labels])
-    content = cv2.morphologyEx(content, cv2.MORPH_OPEN, _KERNEL)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(content, connectivity=4, ltype=cv2.CV_16U)
+    content = cv2.morphologyEx(cv2.subtract(inside, touching[labels]), cv2.MORPH_OPEN, _KERNEL)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(content, connectivity=8, ltype=cv2.CV_16U)
     if count < 2:
-        return np.zeros_like(inside)
+        return content, content
     areas = stats[1:, cv2.CC_STAT_AREA]
     largest = int(areas.argmax())
-    if areas.sum() - areas[largest] > _MOST_OUTSIDE * areas[largest]:
-        return np.zeros_like(inside)
-    return np.asarray(labels == largest + 1, np.uint8)
+    return np.asarray(labels == largest + 1, np.uint8), np.asarray(content, np.uint8)
 
 
-def _fills_its_hull(content: Pixels, inside: Pixels, area: int) -> tuple[Pixels, float] | None:
-    """The convex hull of the content as a mask and how certain it is a field; None where it is none."""
-    size = int(cv2.countNonZero(content))
-    if not _LEAST_KEPT * area <= size <= (1 - _LEAST_REMOVED) * area:
-        return None
-    contours, _ = cv2.findContours(content, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    hull = cv2.convexHull(contours[0])
-    filled = cv2.fillConvexPoly(np.zeros_like(content), hull, 1)
-    filled = cv2.bitwise_and(filled, inside)
-    hull_size = int(cv2.countNonZero(filled))
-    # The outline against the frame: pixels of the hull beside something of `inside` that is not in it.
+def _square(content: Pixels, inside: Pixels) -> _Candidate | None:
+    """The convex hull of the content where its free sides are straight and square to one another, and it fills them.
+
+    Free is what lies against the frame, not on the edge of `inside`.
+    """
+    hull = _hull(content)
+    filled = cv2.bitwise_and(cv2.fillConvexPoly(np.zeros_like(content), hull, 1), inside)
     beyond = cv2.dilate(cv2.subtract(inside, filled), _KERNEL)
-    free = int(cv2.countNonZero(cv2.bitwise_and(beyond, filled)))
-    if hull_size > (1 - _LEAST_REMOVED) * area or free == 0:
+    outline = cv2.bitwise_and(beyond, filled)
+    free = int(cv2.countNonZero(outline))
+    if free == 0:
         return None
-    gap = (hull_size - size) / free
-    return (np.asarray(filled, np.uint8), 1 - gap / _MEAN_GAP) if gap <= _MEAN_GAP else None
+    gap = (int(cv2.countNonZero(filled)) - int(cv2.countNonZero(content))) / free
+    reached = int(cv2.countNonZero(cv2.bitwise_and(outline, cv2.dilate(content, _KERNEL)))) / free
+    if (gap > _MEAN_GAP and reached < _LEAST_REACHED) or not _is_square(hull, outline):
+        return None
+    return _Candidate(np.asarray(filled, np.uint8), reached)
+
+
+def _hull(mask: Pixels) -> npt.NDArray[np.int32]:
+    """The convex hull of a mask's pixels, from the first and the last of each row."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    first = mask[rows].argmax(axis=1)
+    last = mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    ends = np.column_stack([np.concatenate([first, last]), np.concatenate([rows, rows])])
+    return np.asarray(cv2.convexHull(ends.astype(np.int32)), np.int32)
+
+
+def _is_square(hull: npt.NDArray[np.int32], outline: Pixels) -> bool:
+    """Whether the free edges of a convex hull run along two directions at right angles, near those of the picture."""
+    corners = cv2.approxPolyDP(hull, 1.5, True).reshape(-1, 2)
+    following = np.roll(corners, -1, axis=0)
+    middles = (corners + following) // 2
+    near = cv2.dilate(outline, _KERNEL)
+    edges = (following - corners)[near[middles[:, 1], middles[:, 0]] > 0]
+    if len(edges) == 0:
+        return False
+    lengths = np.hypot(edges[:, 0], edges[:, 1])
+    angles = (np.degrees(np.arctan2(edges[:, 1], edges[:, 0])) + 45) % 90 - 45
+    common = angles[lengths.argmax()]
+    apart = np.abs((angles - common + 45) % 90 - 45)
+    # A short edge is as straight as its pixels allow.
+    along = lengths[apart <= _SQUARE + np.degrees(1 / lengths)].sum()
+    return bool(abs(common) <= _MOST_SLANTED and along >= _LEAST_ALONG * lengths.sum())
+
+
+def _box(content: Pixels, inside: Pixels, least_touched: float) -> _Candidate | None:
+    """The upright rectangle around the content, where it touches enough of each free side; nothing of it is lost."""
+    left, top, width, height = cv2.boundingRect(content)
+    x, y, wide, tall = cv2.boundingRect(inside)
+    box = content[top : top + height, left : left + width]
+    sides = (
+        (left > x, box[:, :_NEAR].max(axis=1)),
+        (top > y, box[:_NEAR].max(axis=0)),
+        (left + width < x + wide, box[:, -_NEAR:].max(axis=1)),
+        (top + height < y + tall, box[-_NEAR:].max(axis=0)),
+    )
+    touched = min((float(side.mean()) for free, side in sides if free), default=0.0)
+    if touched < least_touched:
+        return None
+    kept = np.zeros_like(inside)
+    kept[top : top + height, left : left + width] = inside[top : top + height, left : left + width]
+    return _Candidate(kept, touched / 2)
 
 
 def _outline(inside: Pixels) -> Array:
     """The mask's convex outline in fractions: through the middle of its outermost pixels, or along the edge."""
-    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    hull = cv2.convexHull(max(contours, key=cv2.contourArea))
-    points = cv2.approxPolyDP(hull, 0.8, True).reshape(-1, 2).astype(np.float64)
+    points = cv2.approxPolyDP(_hull(inside), 0.8, True).reshape(-1, 2).astype(np.float64)
     last = np.array([inside.shape[1] - 1, inside.shape[0] - 1])
     middle = (points + 0.5) / (last + 1)
     return np.asarray(np.where(points == 0, 0.0, np.where(points == last, 1.0, middle)), np.float64)
