@@ -36,6 +36,8 @@ _BLACK, _WHITE = 3, 252
 _LEAST_REMOVED, _LEAST_KEPT = 0.006, 0.08
 _MOST_OUTSIDE = 0.02
 """What may lie outside, as a share of what is inside: letters in a banner, but no second leg."""
+_DEPTHS, _ALONG = 24, 64
+_CLEARLY, _NEARLY = 120.0, 0.9
 _KERNEL = np.ones((3, 3), np.uint8)
 _WHOLE: Array = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 
@@ -122,7 +124,8 @@ def find_field(pixels: Pixels) -> Field:
     levels: list[float] = []
     certainty = 1.0
     for _ in range(_FRAMES):
-        found = _take_off(small, inside)
+        # The outermost pixels of what is left are part frame: their level is that of neither.
+        found = _take_off(small, cv2.erode(inside, _KERNEL) if levels else inside)
         if found is None:
             break
         inside = found.inside
@@ -130,7 +133,7 @@ def find_field(pixels: Pixels) -> Field:
         certainty = min(certainty, found.certainty)
     if not levels:
         return WHOLE
-    return Field(_outline(inside), certainty, tuple(levels))
+    return Field(_outline(inside, pixels), certainty, tuple(levels))
 
 
 def _take_off(small: Pixels, inside: Pixels) -> _Candidate | None:
@@ -256,12 +259,56 @@ def _box(content: Pixels, inside: Pixels, least_touched: float) -> _Candidate | 
     return _Candidate(kept, touched / 2)
 
 
-def _outline(inside: Pixels) -> Array:
-    """The mask's convex outline in fractions: through the middle of its outermost pixels, or along the edge."""
-    points = cv2.approxPolyDP(_hull(inside), 0.8, True).reshape(-1, 2).astype(np.float64)
-    last = np.array([inside.shape[1] - 1, inside.shape[0] - 1])
-    middle = (points + 0.5) / (last + 1)
-    return np.asarray(np.where(points == 0, 0.0, np.where(points == last, 1.0, middle)), np.float64)
+def _outline(inside: Pixels, pixels: Pixels) -> Array:
+    """The convex outline, in fractions, of a mask (h, w) of a thumbnail of `pixels`; its sides are found again there."""
+    height, width = inside.shape
+    factors = np.array([pixels.shape[1] / width, pixels.shape[0] / height])
+    corners = cv2.approxPolyDP(_hull(inside), 0.8, True).reshape(-1, 2).astype(np.float64)
+    outline = _WHOLE * pixels.shape[::-1]
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if ((start == end) & ((start == 0) | (start == (width - 1, height - 1)))).any():
+            continue  # along the picture's edge
+        side = np.array([start + 0.5, end + 0.5]) * factors
+        direction = (side[1] - side[0]) / np.hypot(*(side[1] - side[0]))
+        inwards = np.array([-direction[1], direction[0]])
+        if ((corners - start) * factors @ inwards).sum() < 0:
+            inwards = -inwards
+        outline = _clip(outline, side[0] + _begins(pixels, side, inwards, float(factors.max())) * inwards, inwards)
+    return np.asarray(outline / pixels.shape[::-1], np.float64)
+
+
+def _begins(pixels: Pixels, side: Array, inwards: Array, factor: float) -> float:
+    """How many pixels inwards of a side (2, 2) the field begins.
+
+    Looked for within two pixels of the thumbnail, each `factor` pixels wide: where the grey levels, on average along
+    the side, have come nearly as far from those of the frame as they get.
+    """
+    depths = np.linspace(-1.5 * factor, 2 * factor, _DEPTHS)
+    along = np.linspace(0.05, 0.95, _ALONG)[:, np.newaxis]
+    points = (side[0] * (1 - along) + side[1] * along)[np.newaxis] + depths[:, np.newaxis, np.newaxis] * inwards - 0.5
+    places = points.astype(np.float32)
+    values = cv2.remap(
+        pixels, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    ).astype(np.float32)
+    profile = np.minimum(np.abs(values - np.median(values[:3])), _CLEARLY).mean(axis=1)
+    reached = profile >= _NEARLY * profile[-4:].mean()
+    if profile[-4:].mean() < 1:
+        return 0.5 * factor
+    return float(depths[int(reached.argmax())]) + (0.5 if np.abs(inwards).max() == 1 else 1.0)
+
+
+def _clip(polygon: Array, point: Array, inwards: Array) -> Array:
+    """What of a convex polygon lies on the inner side of the line through `point` (Sutherland and Hodgman, 1974)."""
+    depths = (polygon - point) @ inwards
+    kept = []
+    for a, b, deep_a, deep_b in zip(
+        polygon, np.roll(polygon, -1, axis=0), depths, np.roll(depths, -1), strict=True
+    ):
+        if deep_a >= 0:
+            kept.append(a)
+        if (deep_a >= 0) != (deep_b >= 0):
+            kept.append(a + (b - a) * (deep_a / (deep_a - deep_b)))
+    return np.array(kept) if len(kept) >= 3 else polygon
 
 
 def _area(polygon: Array) -> float:
