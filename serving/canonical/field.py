@@ -7,6 +7,7 @@ happens on a thumbnail. Frames inside of frames are taken off one after the othe
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from serving.canonical.thumbnail import thumbnail
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
+_Mask = npt.NDArray[Any]
+"""uint8 (h, w), 1 where something is and 0 elsewhere; OpenCV promises no more of its results than an array."""
 
 _SIDE = 160
 """Pixels of the longer side of the thumbnail that is looked at."""
@@ -24,7 +27,7 @@ _FRAMES = 3
 _LEVELS = 3
 _SHARE_OF_RIM = 0.12
 """Of the rim, how much a grey level has to cover to be that of a frame; a short side is about a fifth of it."""
-_TOLERANCES = (16.0, 5.0, 1.5)
+_TOLERANCES = (16, 5, 1)
 """Grey levels around that of the frame, tried in turn: the widest keeps clear of what a JPEG does beside an edge."""
 _MEAN_GAP = 1.0
 """Pixels of the thumbnail between the outline and what fills it, on average, above which it is no field."""
@@ -108,7 +111,7 @@ class Field:
 class _Candidate:
     """A mask (h, w) of what is inside of a frame, how certain that is, and the frame's level."""
 
-    inside: Pixels
+    inside: _Mask
     certainty: float
     level: float = 0.0
 
@@ -136,7 +139,7 @@ def find_field(pixels: Pixels) -> Field:
     return Field(_outline(inside, pixels), certainty, tuple(levels))
 
 
-def _take_off(small: Pixels, inside: Pixels) -> _Candidate | None:
+def _take_off(small: Pixels, inside: _Mask) -> _Candidate | None:
     """What is left inside of one frame; None where there is no frame."""
     rim = cv2.subtract(inside, cv2.erode(inside, _KERNEL, borderType=cv2.BORDER_CONSTANT, borderValue=0))
     area = int(cv2.countNonZero(inside))
@@ -144,7 +147,7 @@ def _take_off(small: Pixels, inside: Pixels) -> _Candidate | None:
         distance = cv2.absdiff(small, np.full_like(small, round(level)))
         contents = []
         for tolerance in _TOLERANCES:
-            like_frame = cv2.bitwise_and(cv2.compare(distance, tolerance, cv2.CMP_LE), inside)
+            like_frame = cv2.bitwise_and(cv2.inRange(distance, 0, tolerance), inside)
             if int(cv2.countNonZero(like_frame)) < _LEAST_REMOVED * area:
                 break
             content, everything = _content(like_frame, inside, rim)
@@ -179,7 +182,7 @@ def _levels(rim: Pixels) -> Iterator[float]:
         counts[max(0, level - 6) : level + 7] = 0
 
 
-def _content(like_frame: Pixels, inside: Pixels, rim: Pixels) -> tuple[Pixels, Pixels]:
+def _content(like_frame: _Mask, inside: _Mask, rim: _Mask) -> tuple[_Mask, _Mask]:
     """The largest piece of what is not frame, and all of its pieces, as masks."""
     count, labels = cv2.connectedComponents(like_frame, connectivity=4, ltype=cv2.CV_16U)
     touching = np.zeros(count, np.uint8)
@@ -194,7 +197,7 @@ def _content(like_frame: Pixels, inside: Pixels, rim: Pixels) -> tuple[Pixels, P
     return np.asarray(labels == largest + 1, np.uint8), np.asarray(content, np.uint8)
 
 
-def _square(content: Pixels, inside: Pixels) -> _Candidate | None:
+def _square(content: _Mask, inside: _Mask) -> _Candidate | None:
     """The convex hull of the content where its free sides are straight and square to one another, and it fills them.
 
     Free is what lies against the frame, not on the edge of `inside`.
@@ -213,7 +216,7 @@ def _square(content: Pixels, inside: Pixels) -> _Candidate | None:
     return _Candidate(np.asarray(filled, np.uint8), reached)
 
 
-def _hull(mask: Pixels) -> npt.NDArray[np.int32]:
+def _hull(mask: _Mask) -> npt.NDArray[np.int32]:
     """The convex hull of a mask's pixels, from the first and the last of each row."""
     rows = np.flatnonzero(mask.any(axis=1))
     first = mask[rows].argmax(axis=1)
@@ -222,7 +225,7 @@ def _hull(mask: Pixels) -> npt.NDArray[np.int32]:
     return np.asarray(cv2.convexHull(ends.astype(np.int32)), np.int32)
 
 
-def _is_square(hull: npt.NDArray[np.int32], outline: Pixels) -> bool:
+def _is_square(hull: npt.NDArray[np.int32], outline: _Mask) -> bool:
     """Whether the free edges of a convex hull run along two directions at right angles, near those of the picture."""
     corners = cv2.approxPolyDP(hull, 1.5, True).reshape(-1, 2)
     following = np.roll(corners, -1, axis=0)
@@ -240,7 +243,7 @@ def _is_square(hull: npt.NDArray[np.int32], outline: Pixels) -> bool:
     return bool(abs(common) <= _MOST_SLANTED and along >= _LEAST_ALONG * lengths.sum())
 
 
-def _box(content: Pixels, inside: Pixels, least_touched: float) -> _Candidate | None:
+def _box(content: _Mask, inside: _Mask, least_touched: float) -> _Candidate | None:
     """The upright rectangle around the content, where it touches enough of each free side; nothing of it is lost."""
     left, top, width, height = cv2.boundingRect(content)
     x, y, wide, tall = cv2.boundingRect(inside)
@@ -259,8 +262,8 @@ def _box(content: Pixels, inside: Pixels, least_touched: float) -> _Candidate | 
     return _Candidate(kept, touched / 2)
 
 
-def _outline(inside: Pixels, pixels: Pixels) -> Array:
-    """The convex outline, in fractions, of a mask (h, w) of a thumbnail of `pixels`; its sides are found again there."""
+def _outline(inside: _Mask, pixels: Pixels) -> Array:
+    """The convex outline, in fractions, of a mask (h, w) of a thumbnail; its sides are found again in `pixels`."""
     height, width = inside.shape
     factors = np.array([pixels.shape[1] / width, pixels.shape[0] / height])
     corners = cv2.approxPolyDP(_hull(inside), 0.8, True).reshape(-1, 2).astype(np.float64)
@@ -301,9 +304,7 @@ def _clip(polygon: Array, point: Array, inwards: Array) -> Array:
     """What of a convex polygon lies on the inner side of the line through `point` (Sutherland and Hodgman, 1974)."""
     depths = (polygon - point) @ inwards
     kept = []
-    for a, b, deep_a, deep_b in zip(
-        polygon, np.roll(polygon, -1, axis=0), depths, np.roll(depths, -1), strict=True
-    ):
+    for a, b, deep_a, deep_b in zip(polygon, np.roll(polygon, -1, axis=0), depths, np.roll(depths, -1), strict=True):
         if deep_a >= 0:
             kept.append(a)
         if (deep_a >= 0) != (deep_b >= 0):

@@ -47,7 +47,7 @@ def spread(values: Values, low: float, high: float, darkest: float = 0, brightes
     scale = (brightest - darkest) / (high - low)
     if values.dtype == np.uint8:
         curve = (np.arange(256) - low) * scale + darkest
-        return np.asarray(cv2.LUT(values, np.rint(np.clip(curve, 0, 255)).astype(np.uint8)), np.uint8)  # type: ignore[call-overload]
+        return np.asarray(cv2.LUT(values, np.rint(np.clip(curve, 0, 255)).astype(np.uint8)), np.uint8)  # type: ignore[arg-type]
     exact = values.astype(np.float32)
     if values.dtype.kind == "f":
         exact = np.nan_to_num(exact, nan=low, posinf=np.inf, neginf=-np.inf)

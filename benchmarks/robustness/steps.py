@@ -1,0 +1,270 @@
+"""What each step of the canonical form does (`python -m benchmarks.robustness.steps --help`).
+
+    python -m benchmarks.robustness.steps unchanged            what it does to images that need nothing, and its cost
+    python -m benchmarks.robustness.steps changes              how well it undoes each change
+    python -m benchmarks.robustness.steps network --images 250 what the released network makes of it, before and after
+
+`data/` holds the images; the parts are those of a release's split.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the service does before numpy is imported
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.robustness.changes import CHANGES, Changed
+from pipeline import dataset
+from serving import bundle, imaging
+from serving.canonical.field import Field, find_field
+from serving.canonical.form import Heads, Steps, canonical
+from serving.canonical.intensity import robust_range, spread
+from serving.canonical.orientation import CERTAIN, OrientationHead
+from serving.canonical.polarity import INVERTED, PolarityHead
+from serving.network import SCORES
+from serving.predictor import Predictor
+from serving.statistics import texture
+
+Pixels = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float64]
+
+RELEASE = Path("models/fracatlas-mobilenet-1")
+HEADS = Path("models/input-heads-1")
+_DECODED = 672
+_COMPARED = 256
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image of the split, decoded as the service does, with its label and boxes (k, 4) in fractions."""
+
+    image_id: str
+    fractured: bool
+    boxes: Array
+    pixels: Pixels
+
+
+def read(data: Path, part: str, images: int = 0, seed: int = 0) -> list[Case]:
+    """Images of one part: all, or so many, half of them fractured where there are enough."""
+    found = dataset.read(data)
+    rows = pd.read_csv(RELEASE / "split.csv", dtype=str)
+    rows = rows[rows["part"] == part]
+    if images:
+        shuffled = rows.sample(frac=1, random_state=seed)
+        fractured = shuffled[shuffled["label"] == "fractured"].head(images // 2)
+        normal = shuffled[shuffled["label"] == "normal"].head(images - len(fractured))
+        rows = pd.concat([fractured, normal])
+    files = found.labels.set_index("image_id")["file"]
+    boxes = found.boxes.groupby("image_id")
+    cases = []
+    for image_id, label in zip(rows["image_id"], rows["label"], strict=True):
+        own = boxes.get_group(image_id)[["x0", "y0", "x1", "y1"]] if image_id in boxes.groups else pd.DataFrame()
+        corners = own.to_numpy(np.float64).reshape(-1, 4)
+        pixels = imaging.decode((data / str(files[image_id])).read_bytes(), _DECODED).pixels
+        cases.append(Case(image_id, label == "fractured", corners, pixels))
+    return cases
+
+
+def read_heads(folder: Path) -> Heads:
+    """The heads that `benchmarks.robustness.heads` wrote; one whose file is missing is left out."""
+    inverted, turned = folder / "polarity.json", folder / "orientation.npz"
+    return Heads(
+        PolarityHead.from_json(json.loads(inverted.read_text())) if inverted.is_file() else None,
+        OrientationHead.from_arrays(dict(np.load(turned))) if turned.is_file() else None,
+    )
+
+
+def loses(field: Field, boxes: Array, width: int, height: int) -> bool:
+    """Whether a pixel of one of the boxes lies outside of the field."""
+    inside = np.zeros((height, width), bool)
+    left, top, right, bottom = field.bounds(width, height)
+    inside[top:bottom, left:right] = field.mask(width, height)
+    corners = np.clip(boxes, 0, 1) * (width, height, width, height)
+    return any(not inside[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))].all() for x0, y0, x1, y1 in corners)
+
+
+def overlap(found: Array, true: Array) -> tuple[float, float, float]:
+    """Of two convex outlines: intersection over union, share of the found one beyond the true one, share of that lost."""
+    a, b = found.astype(np.float32), true.astype(np.float32)
+    shared, area, wanted = cv2.intersectConvexConvex(a, b)[0], cv2.contourArea(a), cv2.contourArea(b)
+    return shared / (area + wanted - shared), 1 - shared / area, 1 - shared / wanted
+
+
+def unchanged(cases: Sequence[Case], steps: Steps, heads: Heads) -> None:
+    """What the steps do to images that need nothing, and what they cost."""
+    forms = [canonical(case.pixels, steps, heads) for case in cases]
+    found = sum(form.field.found for form in forms)
+    cut = [c.image_id for c, f in zip(cases, forms, strict=True) if loses(f.field, c.boxes, *c.pixels.shape[::-1])]
+    boxed = sum(len(case.boxes) > 0 for case in cases)
+    areas = [cv2.contourArea(form.field.polygon.astype(np.float32)) for form in forms]
+    print(f"images {len(cases)}, with boxes {boxed}")
+    print(
+        f"something cut off of {found} ({found / len(cases):.1%}), "
+        f"more than a tenth of {np.mean(np.array(areas) < 0.9):.1%}"
+    )
+    print(f"a pixel of a box lost: {len(cut)} {cut}")
+    inverted = [case.image_id for case, form in zip(cases, forms, strict=True) if form.inverted >= INVERTED]
+    print(f"taken for inverted: {len(inverted)} ({len(inverted) / len(cases):.2%}) {inverted}")
+    turns = np.array([form.turns for form in forms])
+    for certain in (0.5, 0.8, 0.9, CERTAIN, 0.98):
+        wrong = int((turns[:, 1:].max(axis=1) >= certain).sum())
+        print(
+            f"turned wrongly at {certain}: {wrong} ({wrong / len(cases):.2%}); "
+            f"of quarter turns {(turns[:, 0] >= certain).mean():.1%} would be turned back"
+        )
+    _costs(cases, heads)
+
+
+def _costs(cases: Sequence[Case], heads: Heads) -> None:
+    """Median milliseconds of each step, one thread, images scaled so that their longer side has 448 pixels."""
+    scaled = []
+    for case in cases[:200]:
+        factor = 448 / max(case.pixels.shape)
+        scaled.append(np.asarray(cv2.resize(case.pixels, None, fx=factor, fy=factor), np.uint8))
+    heads_of = {"polarity": heads.polarity, "orientation": heads.orientation}
+    work = {
+        "field": find_field,
+        "range": lambda pixels: spread(pixels, *robust_range(pixels)),
+        **{name: head for name, head in heads_of.items() if head},
+        "all": lambda pixels: canonical(pixels, Steps(), heads),
+    }
+    framed = [
+        np.asarray(CHANGES["slanted_grey_frame_6"](one, np.random.default_rng(0)).pixels, np.uint8) for one in scaled
+    ]
+    for kind, images in (("unchanged", scaled), ("slanted grey frame", framed)):
+        told = []
+        for name, step in work.items():
+            spent = []
+            for pixels in images:
+                begin = time.perf_counter()
+                step(pixels)
+                spent.append(1000 * (time.perf_counter() - begin))
+            told.append(f"{name} {np.median(spent):.2f} ({np.percentile(spent, 95):.2f})")
+        print(f"milliseconds, median (95th percentile), {kind}: " + ", ".join(told))
+
+
+def changes(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[str]) -> None:
+    """How well each change is undone; a table."""
+    print(
+        "| change | outline: median IoU | IoU >= 0.9 | frame left > 2 % | cut > 10 % | box cut | polarity right "
+        "| turned right | difference before | after |"
+    )
+    print("|" + " --- |" * 10)
+    first = [canonical(case.pixels, steps, heads) for case in cases]
+    for name in names:
+        rows, cut, boxed, polarity_right, turn_right, before, after = [], 0, 0, 0, 0, [], []
+        for index, (case, own) in enumerate(zip(cases, first, strict=True)):
+            changed = CHANGES[name](case.pixels, np.random.default_rng(index))
+            form = canonical(changed.pixels, steps, heads)
+            rows.append(overlap(form.field.polygon, _clipped(changed)))
+            moved = changed.boxes(case.boxes)
+            if len(moved) and not ((moved < -1e-9) | (moved > 1 + 1e-9)).any():
+                boxed += 1
+                cut += loses(form.field, moved, *changed.pixels.shape[::-1])
+            polarity_right += (form.inverted >= INVERTED) == (name == "inverted")
+            turned = {"turned_90": 1, "turned_180": 2, "turned_270": 3}.get(name, 0)
+            turn_right += form.quarters == turned
+            before.append(_apart(_eight(changed.pixels), case.pixels))
+            after.append(_apart(form.pixels, own.pixels))
+        iou, beyond, lost = np.array(rows).T
+        count = len(cases)
+        print(
+            f"| {name} | {np.median(iou):.3f} | {np.mean(iou >= 0.9):.1%} | {np.mean(beyond > 0.02):.1%} "
+            f"| {np.mean(lost > 0.1):.1%} | {cut} of {boxed} | {polarity_right / count:.1%} | {turn_right / count:.1%} "
+            f"| {np.mean(before):.1f} | {np.mean(after):.1f} |", flush=True,
+        )  # fmt: skip
+
+
+def _clipped(changed: Changed) -> Array:
+    """The true outline within the changed picture."""
+    whole = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    return np.asarray(
+        cv2.intersectConvexConvex(changed.field().astype(np.float32), whole)[1].reshape(-1, 2), np.float64
+    )
+
+
+def _eight(pixels: npt.NDArray[np.number]) -> Pixels:
+    return np.asarray(pixels) if pixels.dtype == np.uint8 else imaging.stretch(pixels.astype(np.float32))
+
+
+def _apart(a: Pixels, b: Pixels) -> float:
+    """Mean absolute difference in grey levels, both brought to one square."""
+    small = [cv2.resize(one, (_COMPARED, _COMPARED), interpolation=cv2.INTER_AREA).astype(int) for one in (a, b)]
+    return float(np.abs(small[0] - small[1]).mean())
+
+
+def network(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[str]) -> None:
+    """What the released network and its guard make of each change, as they come and in canonical form; a table."""
+    release = bundle.read(RELEASE / "bundle")
+    predictor = Predictor(release)
+    truth = np.array([case.fractured for case in cases])
+    print(
+        "| change | images | AUROC before | after | recall at 0.5 before | after | specificity before | after "
+        "| refused before | after |"
+    )
+    print("|" + " --- |" * 10)
+    for name in names:
+        told: list[tuple[float, bool, float, bool]] = []
+        kept = []
+        for index, case in enumerate(cases):
+            changed = CHANGES[name](case.pixels, np.random.default_rng(index))
+            moved = changed.boxes(case.boxes)
+            if ((moved < -1e-9) | (moved > 1 + 1e-9)).any():
+                continue
+            kept.append(index)
+            form = canonical(changed.pixels, steps, heads)
+            told.append((*_answer(predictor, _eight(changed.pixels)), *_answer(predictor, form.pixels)))
+        was, refused, now, refused_now = (np.array(column) for column in zip(*told, strict=True))
+        y = truth[kept]
+        print(
+            f"| {name} | {len(kept)} | {roc_auc_score(y, was):.3f} | {roc_auc_score(y, now):.3f} "
+            f"| {np.mean(was[y] >= 0.5):.2f} | {np.mean(now[y] >= 0.5):.2f} "
+            f"| {np.mean(was[~y] < 0.5):.2f} | {np.mean(now[~y] < 0.5):.2f} "
+            f"| {refused.mean():.1%} | {refused_now.mean():.1%} |", flush=True,
+        )  # fmt: skip
+
+
+def _answer(predictor: Predictor, pixels: Pixels) -> tuple[float, bool]:
+    """Calibrated probability of a fracture, and whether the guard as it is refuses the picture."""
+    release = predictor.bundle
+    header = imaging.Header("PNG", "L", 8, pixels.shape[1], pixels.shape[0], 1)
+    seen, _ = imaging.fit(imaging.Decoded(pixels, header, truncated=False), release.preprocessing)
+    distance = float(release.reference.distance(texture(seen)[np.newaxis])[0])
+    scores = predictor._network(seen)[SCORES].astype(np.float64)
+    return float(release.decision.fracture_probability(scores)[0]), distance > release.manifest.guard.limit
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("unchanged", "changes", "network"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--part", default="test", choices=("train", "validation", "test"))
+    parser.add_argument("--images", type=int, default=0, help="so many of the part, half fractured; 0: all")
+    parser.add_argument("--steps", nargs="*", default=[one.name for one in fields(Steps)], help="the steps switched on")
+    parser.add_argument("--only", nargs="+", default=list(CHANGES), choices=list(CHANGES), metavar="CHANGE")
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    steps = Steps(**{one.name: one.name in given.steps for one in fields(Steps)})
+    cases = read(given.data, given.part, given.images)
+    heads = read_heads(HEADS)
+    if given.what == "unchanged":
+        unchanged(cases, steps, heads)
+    elif given.what == "changes":
+        changes(cases, steps, heads, given.only)
+    else:
+        network(cases, steps, heads, given.only)
+
+
+if __name__ == "__main__":
+    main()

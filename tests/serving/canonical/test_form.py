@@ -1,0 +1,56 @@
+"""Each step can be left out, and points find their way back to the picture."""
+
+import cv2
+import numpy as np
+import pytest
+
+from serving.canonical.field import WHOLE, Field
+from serving.canonical.form import Canonical, Heads, Steps, canonical
+
+NOTHING = Steps(field=False, range=False, polarity=False, orientation=False)
+
+
+def limb() -> np.ndarray:
+    pixels = np.full((400, 300), 25, np.uint8)
+    cv2.line(pixels, (110, 0), (190, 300), 110, 90)
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), 5), np.uint8)
+
+
+def framed() -> np.ndarray:
+    return np.asarray(cv2.copyMakeBorder(limb(), 40, 40, 40, 40, cv2.BORDER_CONSTANT, value=255), np.uint8)
+
+
+def test_without_steps_the_picture_stays_as_it_is() -> None:
+    np.testing.assert_array_equal(canonical(framed(), NOTHING, Heads()).pixels, framed())
+
+
+def test_a_framed_picture_becomes_that_without_a_frame() -> None:
+    steps = Steps(range=False, polarity=False, orientation=False)
+    found = canonical(framed(), steps, Heads()).pixels
+    assert found.shape == pytest.approx((400, 300), abs=3)
+
+
+def test_sixteen_bits_with_a_hot_pixel_become_what_eight_bits_do() -> None:
+    steps = Steps(field=False, polarity=False, orientation=False)
+    deep = limb().astype(np.uint16) * np.uint16(16)
+    deep[9, 9] = 65535
+    apart = np.abs(canonical(deep, steps, Heads()).pixels.astype(int) - canonical(limb(), steps, Heads()).pixels)
+    assert np.delete(apart.ravel(), 9 * 300 + 9).max() <= 1
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_points_go_to_the_canonical_picture_and_back(quarters: int) -> None:
+    field = Field(np.array([[0.2, 0.1], [0.9, 0.1], [0.9, 0.7], [0.2, 0.7]]), levels=(0.0,))
+    form = Canonical(limb(), field, 0.0, quarters, (1, 0, 0, 0))
+    assert form.to_picture(*form.from_picture(0.35, 0.44)) == pytest.approx((0.35, 0.44))
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_a_point_is_where_its_pixel_was_turned_to(quarters: int) -> None:
+    pixels = np.zeros((40, 20), np.uint8)
+    pixels[5, 3] = 255
+    row, column = np.argwhere(np.rot90(pixels, quarters))[0]
+    height, width = np.rot90(pixels, quarters).shape
+    form = Canonical(pixels, WHOLE, 0.0, quarters, (1, 0, 0, 0))
+    found = form.from_picture((3 + 0.5) / 20, (5 + 0.5) / 40)
+    assert found == pytest.approx(((column + 0.5) / width, (row + 0.5) / height))
