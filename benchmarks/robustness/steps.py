@@ -94,7 +94,7 @@ def loses(field: Field, boxes: Array, width: int, height: int) -> bool:
 
 
 def overlap(found: Array, true: Array) -> tuple[float, float, float]:
-    """Of two convex outlines: intersection over union, share of the found one beyond the true one, share of that lost."""
+    """Of two convex outlines: intersection over union, share of the found beyond the true one, share of that lost."""
     a, b = found.astype(np.float32), true.astype(np.float32)
     shared, area, wanted = cv2.intersectConvexConvex(a, b)[0], cv2.contourArea(a), cv2.contourArea(b)
     return shared / (area + wanted - shared), 1 - shared / area, 1 - shared / wanted
@@ -153,19 +153,19 @@ def _costs(cases: Sequence[Case], heads: Heads) -> None:
         print(f"milliseconds, median (95th percentile), {kind}: " + ", ".join(told))
 
 
-def changes(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[str]) -> None:
+def changes(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[str], certain: float) -> None:
     """How well each change is undone; a table."""
     print(
         "| change | outline: median IoU | IoU >= 0.9 | frame left > 2 % | cut > 10 % | box cut | polarity right "
         "| turned right | difference before | after |"
     )
     print("|" + " --- |" * 10)
-    first = [canonical(case.pixels, steps, heads) for case in cases]
+    first = [canonical(case.pixels, steps, heads, certain) for case in cases]
     for name in names:
         rows, cut, boxed, polarity_right, turn_right, before, after = [], 0, 0, 0, 0, [], []
         for index, (case, own) in enumerate(zip(cases, first, strict=True)):
             changed = CHANGES[name](case.pixels, np.random.default_rng(index))
-            form = canonical(changed.pixels, steps, heads)
+            form = canonical(changed.pixels, steps, heads, certain)
             rows.append(overlap(form.field.polygon, _clipped(changed)))
             moved = changed.boxes(case.boxes)
             if len(moved) and not ((moved < -1e-9) | (moved > 1 + 1e-9)).any():
@@ -203,7 +203,7 @@ def _apart(a: Pixels, b: Pixels) -> float:
     return float(np.abs(small[0] - small[1]).mean())
 
 
-def network(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[str]) -> None:
+def network(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[str], certain: float) -> None:
     """What the released network and its guard make of each change, as they come and in canonical form; a table."""
     release = bundle.read(RELEASE / "bundle")
     predictor = Predictor(release)
@@ -222,7 +222,7 @@ def network(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[s
             if ((moved < -1e-9) | (moved > 1 + 1e-9)).any():
                 continue
             kept.append(index)
-            form = canonical(changed.pixels, steps, heads)
+            form = canonical(changed.pixels, steps, heads, certain)
             told.append((*_answer(predictor, _eight(changed.pixels)), *_answer(predictor, form.pixels)))
         was, refused, now, refused_now = (np.array(column) for column in zip(*told, strict=True))
         y = truth[kept]
@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--part", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--images", type=int, default=0, help="so many of the part, half fractured; 0: all")
     parser.add_argument("--steps", nargs="*", default=[one.name for one in fields(Steps)], help="the steps switched on")
+    parser.add_argument("--certain", type=float, default=CERTAIN, help="probability from which a picture is turned")
     parser.add_argument("--only", nargs="+", default=list(CHANGES), choices=list(CHANGES), metavar="CHANGE")
     given = parser.parse_args()
     cv2.setNumThreads(1)
@@ -261,9 +262,9 @@ def main() -> None:
     if given.what == "unchanged":
         unchanged(cases, steps, heads)
     elif given.what == "changes":
-        changes(cases, steps, heads, given.only)
+        changes(cases, steps, heads, given.only, given.certain)
     else:
-        network(cases, steps, heads, given.only)
+        network(cases, steps, heads, given.only, given.certain)
 
 
 if __name__ == "__main__":

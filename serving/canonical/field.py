@@ -39,7 +39,10 @@ _BLACK, _WHITE = 3, 252
 _LEAST_REMOVED, _LEAST_KEPT = 0.006, 0.08
 _MOST_OUTSIDE = 0.02
 """What may lie outside, as a share of what is inside: letters in a banner, but no second leg."""
-_DEPTHS, _ALONG = 24, 64
+_DEPTHS: Array = np.linspace(-1.5, 2, 20)
+_ALONG: Array = np.linspace(0.05, 0.95, 32)[:, np.newaxis]
+_LONG = 0.1
+_FLOODED = 2
 _CLEARLY, _NEARLY = 120.0, 0.9
 _KERNEL = np.ones((3, 3), np.uint8)
 _WHOLE: Array = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -122,21 +125,33 @@ WHOLE = Field(_WHOLE)
 
 def find_field(pixels: Pixels) -> Field:
     """Find the exposed part of a grey picture, uint8 (h, w)."""
-    small = thumbnail(pixels, _SIDE)
-    inside = np.ones(small.shape, np.uint8)
-    levels: list[float] = []
-    certainty = 1.0
+    height, width = pixels.shape
+    field = WHOLE
     for _ in range(_FRAMES):
-        # The outermost pixels of what is left are part frame: their level is that of neither.
-        found = _take_off(small, cv2.erode(inside, _KERNEL) if levels else inside)
+        # What is inside of a frame is looked at as if it had none: so it is found to be the same with and without.
+        seen = np.asarray(field.crop(pixels), np.uint8)
+        small = thumbnail(seen, _SIDE)
+        found = _take_off(small, _inside(field, small))
         if found is None:
             break
-        inside = found.inside
-        levels.append(found.level)
-        certainty = min(certainty, found.certainty)
-    if not levels:
-        return WHOLE
-    return Field(_outline(inside, pixels), certainty, tuple(levels))
+        left, top, _, _ = field.bounds(width, height)
+        outline = (_outline(found.inside, seen) * seen.shape[::-1] + (left, top)) / (width, height)
+        area, shared = cv2.intersectConvexConvex(outline.astype(np.float32), field.polygon.astype(np.float32))
+        if area <= 0:
+            break
+        polygon = shared.reshape(-1, 2).astype(np.float64)
+        field = Field(polygon, min(field.certainty, found.certainty), (*field.levels, found.level))
+    return field
+
+
+def _inside(field: Field, small: Pixels) -> _Mask:
+    """Which pixels of a thumbnail of a field's box lie wholly in the field."""
+    if field.upright:
+        return np.ones(small.shape, np.uint8)
+    inside = np.zeros(small.shape, np.uint8)
+    corners = [field.to_field(x, y) for x, y in field.polygon]
+    cv2.fillConvexPoly(inside, np.rint(np.array(corners) * small.shape[::-1] * 16 - 8).astype(np.int32), 1, shift=4)
+    return cv2.erode(inside, _KERNEL)
 
 
 def _take_off(small: Pixels, inside: _Mask) -> _Candidate | None:
@@ -150,7 +165,7 @@ def _take_off(small: Pixels, inside: _Mask) -> _Candidate | None:
             like_frame = cv2.bitwise_and(cv2.inRange(distance, 0, tolerance), inside)
             if int(cv2.countNonZero(like_frame)) < _LEAST_REMOVED * area:
                 break
-            content, everything = _content(like_frame, inside, rim)
+            content, everything = _content(like_frame, inside)
             size = int(cv2.countNonZero(content))
             if not _LEAST_KEPT * area <= size <= (1 - _LEAST_REMOVED) * area:
                 continue
@@ -182,19 +197,16 @@ def _levels(rim: Pixels) -> Iterator[float]:
         counts[max(0, level - 6) : level + 7] = 0
 
 
-def _content(like_frame: _Mask, inside: _Mask, rim: _Mask) -> tuple[_Mask, _Mask]:
-    """The largest piece of what is not frame, and all of its pieces, as masks."""
-    count, labels = cv2.connectedComponents(like_frame, connectivity=4, ltype=cv2.CV_16U)
-    touching = np.zeros(count, np.uint8)
-    touching[labels[rim > 0]] = 1
-    touching[0] = 0
-    content = cv2.morphologyEx(cv2.subtract(inside, touching[labels]), cv2.MORPH_OPEN, _KERNEL)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(content, connectivity=8, ltype=cv2.CV_16U)
-    if count < 2:
+def _content(like_frame: _Mask, inside: _Mask) -> tuple[_Mask, _Mask]:
+    """The largest piece of what is not frame, and all of its pieces, as masks; frame is what reaches the outside."""
+    reachable = cv2.copyMakeBorder(cv2.max(like_frame, 1 - inside), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
+    cv2.floodFill(reachable, None, (0, 0), _FLOODED, flags=4)
+    content = cv2.morphologyEx(np.asarray(reachable[1:-1, 1:-1] != _FLOODED, np.uint8), cv2.MORPH_OPEN, _KERNEL)
+    count, labels = cv2.connectedComponents(content, connectivity=8, ltype=cv2.CV_16U)
+    if count < 3:
         return content, content
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    largest = int(areas.argmax())
-    return np.asarray(labels == largest + 1, np.uint8), np.asarray(content, np.uint8)
+    areas = np.bincount(labels.ravel())[1:]
+    return np.asarray(labels == int(areas.argmax()) + 1, np.uint8), content
 
 
 def _square(content: _Mask, inside: _Mask) -> _Candidate | None:
@@ -266,11 +278,13 @@ def _outline(inside: _Mask, pixels: Pixels) -> Array:
     """The convex outline, in fractions, of a mask (h, w) of a thumbnail; its sides are found again in `pixels`."""
     height, width = inside.shape
     factors = np.array([pixels.shape[1] / width, pixels.shape[0] / height])
-    corners = cv2.approxPolyDP(_hull(inside), 0.8, True).reshape(-1, 2).astype(np.float64)
+    corners = cv2.approxPolyDP(_hull(inside), 1.0, True).reshape(-1, 2).astype(np.float64)
     outline = _WHOLE * pixels.shape[::-1]
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         if ((start == end) & ((start == 0) | (start == (width - 1, height - 1)))).any():
             continue  # along the picture's edge
+        if np.hypot(*(end - start)) < _LONG * max(inside.shape):
+            continue  # a corner cut off by a pixel or two
         side = np.array([start + 0.5, end + 0.5]) * factors
         direction = (side[1] - side[0]) / np.hypot(*(side[1] - side[0]))
         inwards = np.array([-direction[1], direction[0]])
@@ -286,10 +300,9 @@ def _begins(pixels: Pixels, side: Array, inwards: Array, factor: float) -> float
     Looked for within two pixels of the thumbnail, each `factor` pixels wide: where the grey levels, on average along
     the side, have come nearly as far from those of the frame as they get.
     """
-    depths = np.linspace(-1.5 * factor, 2 * factor, _DEPTHS)
-    along = np.linspace(0.05, 0.95, _ALONG)[:, np.newaxis]
-    points = (side[0] * (1 - along) + side[1] * along)[np.newaxis] + depths[:, np.newaxis, np.newaxis] * inwards - 0.5
-    places = points.astype(np.float32)
+    depths = _DEPTHS * factor
+    along = side[0] + _ALONG * (side[1] - side[0]) - 0.5
+    places = (along + depths[:, np.newaxis, np.newaxis] * inwards).astype(np.float32)
     values = cv2.remap(
         pixels, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float32)
