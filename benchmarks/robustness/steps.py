@@ -116,7 +116,7 @@ def unchanged(cases: Sequence[Case], steps: Steps, heads: Heads) -> None:
     inverted = [case.image_id for case, form in zip(cases, forms, strict=True) if form.inverted >= INVERTED]
     print(f"taken for inverted: {len(inverted)} ({len(inverted) / len(cases):.2%}) {inverted}")
     turns = np.array([form.turns for form in forms])
-    for certain in (0.5, 0.8, 0.9, CERTAIN, 0.98):
+    for certain in (0.5, 0.8, 0.9, 0.95, CERTAIN):
         wrong = int((turns[:, 1:].max(axis=1) >= certain).sum())
         print(
             f"turned wrongly at {certain}: {wrong} ({wrong / len(cases):.2%}); "

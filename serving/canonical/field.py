@@ -5,6 +5,7 @@ of that outline fills it to the rim: so the air around a hand, whose outline is 
 happens on a thumbnail. Frames inside of frames are taken off one after the other.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,7 +44,8 @@ _DEPTHS: Array = np.linspace(-1.5, 2, 20)
 _ALONG: Array = np.linspace(0.05, 0.95, 32)[:, np.newaxis]
 _LONG = 0.1
 _FLOODED = 2
-_CLEARLY, _NEARLY = 120.0, 0.9
+_NO_MAP = np.empty(0, np.float32)
+_CLEARLY, _NEARLY = 120, 0.9
 _KERNEL = np.ones((3, 3), np.uint8)
 _WHOLE: Array = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 
@@ -277,21 +279,29 @@ def _box(content: _Mask, inside: _Mask, least_touched: float) -> _Candidate | No
 def _outline(inside: _Mask, pixels: Pixels) -> Array:
     """The convex outline, in fractions, of a mask (h, w) of a thumbnail; its sides are found again in `pixels`."""
     height, width = inside.shape
-    factors = np.array([pixels.shape[1] / width, pixels.shape[0] / height])
-    corners = cv2.approxPolyDP(_hull(inside), 1.0, True).reshape(-1, 2).astype(np.float64)
-    outline = _WHOLE * pixels.shape[::-1]
-    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if ((start == end) & ((start == 0) | (start == (width - 1, height - 1)))).any():
+    across, down = pixels.shape[1] / width, pixels.shape[0] / height
+    corners = cv2.approxPolyDP(_hull(inside), 1.0, True).reshape(-1, 2).tolist()
+    middle_x = sum(x for x, _ in corners) / len(corners)
+    middle_y = sum(y for _, y in corners) / len(corners)
+    outline: list[tuple[float, float]] = [(x * pixels.shape[1], y * pixels.shape[0]) for x, y in _WHOLE.tolist()]
+    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+        if x0 == x1 in {0, width - 1} or y0 == y1 in {0, height - 1}:
             continue  # along the picture's edge
-        if np.hypot(*(end - start)) < _LONG * max(inside.shape):
+        if math.hypot(x1 - x0, y1 - y0) < _LONG * max(width, height):
             continue  # a corner cut off by a pixel or two
-        side = np.array([start + 0.5, end + 0.5]) * factors
-        direction = (side[1] - side[0]) / np.hypot(*(side[1] - side[0]))
-        inwards = np.array([-direction[1], direction[0]])
-        if ((corners - start) * factors @ inwards).sum() < 0:
-            inwards = -inwards
-        outline = _clip(outline, side[0] + _begins(pixels, side, inwards, float(factors.max())) * inwards, inwards)
-    return np.asarray(outline / pixels.shape[::-1], np.float64)
+        # A pixel's slant is that of the raster.
+        left, right = ((x0 + x1) / 2,) * 2 if abs(x1 - x0) <= 1 else (x0, x1)
+        top, bottom = ((y0 + y1) / 2,) * 2 if abs(y1 - y0) <= 1 else (y0, y1)
+        side = np.array([[(left + 0.5) * across, (top + 0.5) * down], [(right + 0.5) * across, (bottom + 0.5) * down]])
+        wide, tall = (side[1] - side[0]).tolist()
+        length = math.hypot(wide, tall)
+        inwards = (-tall / length, wide / length)
+        if (middle_x - left) * across * inwards[0] + (middle_y - top) * down * inwards[1] < 0:
+            inwards = (-inwards[0], -inwards[1])
+        begins = _begins(pixels, side, np.array(inwards), max(across, down))
+        point = (side[0, 0] + begins * inwards[0], side[0, 1] + begins * inwards[1])
+        outline = _clip(outline, point, inwards)
+    return np.array(outline, np.float64) / pixels.shape[::-1]
 
 
 def _begins(pixels: Pixels, side: Array, inwards: Array, factor: float) -> float:
@@ -303,26 +313,31 @@ def _begins(pixels: Pixels, side: Array, inwards: Array, factor: float) -> float
     depths = _DEPTHS * factor
     along = side[0] + _ALONG * (side[1] - side[0]) - 0.5
     places = (along + depths[:, np.newaxis, np.newaxis] * inwards).astype(np.float32)
-    values = cv2.remap(
-        pixels, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    ).astype(np.float32)
-    profile = np.minimum(np.abs(values - np.median(values[:3])), _CLEARLY).mean(axis=1)
-    reached = profile >= _NEARLY * profile[-4:].mean()
-    if profile[-4:].mean() < 1:
+    values = cv2.remap(pixels, places, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    level = int(np.sort(values[:3], axis=None)[values[:3].size // 2])
+    profile = cv2.reduce(np.minimum(cv2.absdiff(values, np.full_like(values, level)), _CLEARLY), 1, cv2.REDUCE_AVG)
+    last = int(profile[-4:].sum()) / 4
+    if last < 1:
         return 0.5 * factor
-    return float(depths[int(reached.argmax())]) + (0.5 if np.abs(inwards).max() == 1 else 1.0)
+    reached = int((profile[:, 0] >= _NEARLY * last).argmax())
+    # A line through slanted pixels crosses those of the frame.
+    return float(depths[reached]) + (0.5 if np.abs(inwards).max() == 1 else 1.0)
 
 
-def _clip(polygon: Array, point: Array, inwards: Array) -> Array:
+def _clip(
+    polygon: list[tuple[float, float]], point: tuple[float, float], inwards: tuple[float, float]
+) -> list[tuple[float, float]]:
     """What of a convex polygon lies on the inner side of the line through `point` (Sutherland and Hodgman, 1974)."""
-    depths = (polygon - point) @ inwards
+    depths = [(x - point[0]) * inwards[0] + (y - point[1]) * inwards[1] for x, y in polygon]
     kept = []
-    for a, b, deep_a, deep_b in zip(polygon, np.roll(polygon, -1, axis=0), depths, np.roll(depths, -1), strict=True):
-        if deep_a >= 0:
-            kept.append(a)
-        if (deep_a >= 0) != (deep_b >= 0):
-            kept.append(a + (b - a) * (deep_a / (deep_a - deep_b)))
-    return np.array(kept) if len(kept) >= 3 else polygon
+    for index, ((x, y), depth) in enumerate(zip(polygon, depths, strict=True)):
+        if depth >= 0:
+            kept.append((x, y))
+        following = (index + 1) % len(polygon)
+        if (depth >= 0) != (depths[following] >= 0):
+            share = depth / (depth - depths[following])
+            kept.append((x + (polygon[following][0] - x) * share, y + (polygon[following][1] - y) * share))
+    return kept if len(kept) >= 3 else polygon
 
 
 def _area(polygon: Array) -> float:
