@@ -44,7 +44,6 @@ _DEPTHS: Array = np.linspace(-1.5, 2, 20)
 _ALONG: Array = np.linspace(0.05, 0.95, 32)[:, np.newaxis]
 _LONG = 0.1
 _FLOODED = 2
-_NO_MAP = np.empty(0, np.float32)
 _CLEARLY, _NEARLY = 120, 0.9
 _KERNEL = np.ones((3, 3), np.uint8)
 _WHOLE: Array = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -313,7 +312,7 @@ def _begins(pixels: Pixels, side: Array, inwards: Array, factor: float) -> float
     depths = _DEPTHS * factor
     along = side[0] + _ALONG * (side[1] - side[0]) - 0.5
     places = (along + depths[:, np.newaxis, np.newaxis] * inwards).astype(np.float32)
-    values = cv2.remap(pixels, places, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = cv2.remap(pixels, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     level = int(np.sort(values[:3], axis=None)[values[:3].size // 2])
     profile = cv2.reduce(np.minimum(cv2.absdiff(values, np.full_like(values, level)), _CLEARLY), 1, cv2.REDUCE_AVG)
     last = int(profile[-4:].sum()) / 4
