@@ -2,8 +2,8 @@
 
 A small convolutional network says of a square thumbnail how upright it looks. It is asked about the picture in all four
 turns, and a softmax over the turns gives their probabilities. So a turned picture gets the turned answer. Asking about
-mirror images as well took twice the time and told no more. The thumbnail is square whatever the picture's shape was: that a collection
-hangs arms in landscape is no help with another one's.
+mirror images as well took twice the time and told no more. The thumbnail is square whatever the picture's shape was:
+that a collection hangs arms in landscape is no help with another one's.
 """
 
 from collections.abc import Mapping
