@@ -108,3 +108,9 @@ def test_crop_of_another_resolution_is_the_same_part() -> None:
     field = find_field(framed(255))
     twice = cv2.resize(framed(255), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     assert field.crop(twice).shape == pytest.approx((800, 600), abs=6)
+
+
+def test_a_picture_on_its_corner_is_no_slanted_frame() -> None:
+    pixels = np.full((400, 400), 20, np.uint8)
+    cv2.fillConvexPoly(pixels, np.array([[200, 60], [340, 200], [200, 340], [60, 200]], np.int32), 150)
+    assert not find_field(pixels).found

@@ -54,3 +54,12 @@ def test_a_point_is_where_its_pixel_was_turned_to(quarters: int) -> None:
     form = Canonical(pixels, WHOLE, 0.0, quarters, (1, 0, 0, 0))
     found = form.from_picture((3 + 0.5) / 20, (5 + 0.5) / 40)
     assert found == pytest.approx(((column + 0.5) / width, (row + 0.5) / height))
+
+
+def test_a_slanted_frame_is_black_in_the_canonical_picture() -> None:
+    turn = cv2.getRotationMatrix2D((190, 240), 4, 1)
+    slanted = np.asarray(cv2.warpAffine(framed(), turn, (380, 480), borderValue=255), np.uint8)
+    found = canonical(slanted, Steps(polarity=False, orientation=False), Heads())
+    assert not found.field.upright
+    assert (found.pixels[[0, -1]][:, [0, -1]] == 0).sum() >= 2
+    assert np.percentile(found.pixels[:8], 99) < 250
