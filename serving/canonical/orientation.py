@@ -19,7 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
 
-CERTAIN = 0.98
+CERTAIN = 0.99
 """Probability of a turn from which a picture is turned."""
 _LEVELS = (0.02, 0.98)
 
