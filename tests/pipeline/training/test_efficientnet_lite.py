@@ -1,0 +1,66 @@
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.training import efficientnet_lite
+
+
+@pytest.fixture(scope="module")
+def lite0() -> keras.Model:
+    return efficientnet_lite.build("EfficientNetLite0", (64, 64, 3))
+
+
+def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
+    def name(layer, variable):
+        return "depthwise_kernel" if isinstance(layer, keras.layers.DepthwiseConv2D) else variable.name
+
+    return {f"{x.name}/{name(x, v)}": np.full(v.shape, 0.5, np.float16) for x in model.layers for v in x.weights}
+
+
+@pytest.mark.parametrize(("name", "millions"), [("EfficientNetLite0", 3.41), ("EfficientNetLite2", 4.87)])
+def test_each_size_has_the_parameters_of_the_original_without_its_classes(name, millions):
+    model = efficientnet_lite.build(name, (64, 64, 3))
+    assert model.count_params() / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+def test_the_map_is_a_thirty_second_of_the_side(lite0):
+    assert lite0.output.shape == (None, 2, 2, 1280)
+
+
+def test_weights_of_half_precision_fill_every_layer(lite0, tmp_path):
+    np.savez(tmp_path / "weights.npz", **arrays_of(lite0))
+    efficientnet_lite.load_weights(lite0, tmp_path / "weights.npz")
+    assert all((np.asarray(weight) == 0.5).all() for weight in lite0.get_weights())
+
+
+def test_a_missing_array_is_named(lite0, tmp_path):
+    arrays = arrays_of(lite0)
+    del arrays["block3a_dwconv/depthwise_kernel"]
+    np.savez(tmp_path / "weights.npz", **arrays)
+    with pytest.raises(InputError, match="block3a_dwconv/depthwise_kernel has no such array"):
+        efficientnet_lite.load_weights(lite0, tmp_path / "weights.npz")
+
+
+def test_an_array_of_another_shape_is_named(lite0, tmp_path):
+    np.savez(tmp_path / "weights.npz", **{**arrays_of(lite0), "top_bn/gamma": np.zeros(3, np.float32)})
+    with pytest.raises(InputError, match="top_bn/gamma has the shape"):
+        efficientnet_lite.load_weights(lite0, tmp_path / "weights.npz")
+
+
+def test_a_file_that_is_no_archive_is_one_line(lite0, tmp_path):
+    (tmp_path / "weights.npz").write_text("no")
+    with pytest.raises(InputError, match="no readable"):
+        efficientnet_lite.load_weights(lite0, tmp_path / "weights.npz")
+
+
+@pytest.mark.skipif("IMAGENET_WEIGHTS" not in os.environ, reason="needs the published weights")
+def test_the_published_weights_load(lite0):
+    path = Path(os.environ["IMAGENET_WEIGHTS"]).parent / "efficientnet_lite0_imagenet_notop.npz"
+    if not path.is_file():
+        pytest.skip("needs the published weights")
+    efficientnet_lite.load_weights(lite0, path)
+    assert lite0.get_layer("stem_conv").get_weights()[0].std() > 0
