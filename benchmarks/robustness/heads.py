@@ -21,12 +21,12 @@ import pandas as pd
 from scipy.optimize import minimize
 
 from benchmarks.robustness.changes import CHANGES
-from pipeline import dataset
+from pipeline.data import layout
 from pipeline.quiet import quiet_import
-from serving import imaging
-from serving.canonical.field import find_field
-from serving.canonical.orientation import CERTAIN, OrientationHead, look
-from serving.canonical.polarity import INVERTED, PolarityHead, features
+from serving.imaging import decode
+from serving.imaging.canonical.field import find_field
+from serving.imaging.canonical.orientation import CERTAIN, OrientationHead, look
+from serving.imaging.canonical.polarity import INVERTED, PolarityHead, features
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
@@ -53,12 +53,12 @@ class Radiograph:
 
 def read(data: Path, split: Path) -> list[Radiograph]:
     """Every radiograph of the split, in its order."""
-    labels = dataset.read(data).labels.set_index("image_id")
+    labels = layout.read(data).labels.set_index("image_id")
     rows = pd.read_csv(split, dtype=str)
     found = []
     for image_id, part in zip(rows["image_id"], rows["part"], strict=True):
         row = labels.loc[image_id]
-        pixels = imaging.decode((data / str(row["file"])).read_bytes(), _DECODED).pixels
+        pixels = decode.decode((data / str(row["file"])).read_bytes(), _DECODED).pixels
         found.append(Radiograph(part, str(row["region"]), pixels, _field(pixels)))
     return found
 

@@ -24,13 +24,14 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.robustness.changes import CHANGES, Changed
-from pipeline import dataset
-from serving import bundle, imaging
-from serving.canonical.field import Field, find_field
-from serving.canonical.form import Heads, Steps, canonical
-from serving.canonical.intensity import robust_range, spread
-from serving.canonical.orientation import CERTAIN, OrientationHead
-from serving.canonical.polarity import INVERTED, PolarityHead
+from pipeline.data import layout
+from serving import bundle
+from serving.imaging import canvas, decode
+from serving.imaging.canonical.field import Field, find_field
+from serving.imaging.canonical.form import Heads, Steps, canonical
+from serving.imaging.canonical.intensity import robust_range, spread
+from serving.imaging.canonical.orientation import CERTAIN, OrientationHead
+from serving.imaging.canonical.polarity import INVERTED, PolarityHead
 from serving.network import SCORES
 from serving.predictor import Predictor
 from serving.statistics import texture
@@ -56,7 +57,7 @@ class Case:
 
 def read(data: Path, part: str, images: int = 0, seed: int = 0) -> list[Case]:
     """Images of one part: all, or so many, half of them fractured where there are enough."""
-    found = dataset.read(data)
+    found = layout.read(data)
     rows = pd.read_csv(RELEASE / "split.csv", dtype=str)
     rows = rows[rows["part"] == part]
     if images:
@@ -70,7 +71,7 @@ def read(data: Path, part: str, images: int = 0, seed: int = 0) -> list[Case]:
     for image_id, label in zip(rows["image_id"], rows["label"], strict=True):
         own = boxes.get_group(image_id)[["x0", "y0", "x1", "y1"]] if image_id in boxes.groups else pd.DataFrame()
         corners = own.to_numpy(np.float64).reshape(-1, 4)
-        pixels = imaging.decode((data / str(files[image_id])).read_bytes(), _DECODED).pixels
+        pixels = decode.decode((data / str(files[image_id])).read_bytes(), _DECODED).pixels
         cases.append(Case(image_id, label == "fractured", corners, pixels))
     return cases
 
@@ -194,7 +195,7 @@ def _clipped(changed: Changed) -> Array:
 
 
 def _eight(pixels: npt.NDArray[np.number]) -> Pixels:
-    return np.asarray(pixels) if pixels.dtype == np.uint8 else imaging.stretch(pixels.astype(np.float32))
+    return np.asarray(pixels) if pixels.dtype == np.uint8 else decode.stretch(pixels.astype(np.float32))
 
 
 def _apart(a: Pixels, b: Pixels) -> float:
@@ -237,8 +238,7 @@ def network(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[s
 def _answer(predictor: Predictor, pixels: Pixels) -> tuple[float, bool]:
     """Calibrated probability of a fracture, and whether the guard as it is refuses the picture."""
     release = predictor.bundle
-    header = imaging.Header("PNG", "L", 8, pixels.shape[1], pixels.shape[0], 1)
-    seen, _ = imaging.fit(imaging.Decoded(pixels, header, truncated=False), release.preprocessing)
+    seen, _ = canvas.fit(pixels, pixels.shape[1], pixels.shape[0], release.preprocessing)
     distance = float(release.reference.distance(texture(seen)[np.newaxis])[0])
     scores = predictor._network(seen)[SCORES].astype(np.float64)
     return float(release.decision.fracture_probability(scores)[0]), distance > release.manifest.guard.limit

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.robustness.steps import HEADS, loses, overlap, read_heads
-from serving.canonical.field import WHOLE, Field
+from serving.imaging.canonical.field import WHOLE, Field
 
 SAMPLES = sorted(Path("models/fracatlas-mobilenet-1/bundle/samples").glob("*.png"))
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from serving.canonical.polarity import FEATURES, PolarityHead, features
+from serving.imaging.canonical.polarity import FEATURES, PolarityHead, features
 
 
 def limb(width: int = 240) -> np.ndarray:

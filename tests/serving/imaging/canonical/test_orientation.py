@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serving.canonical.orientation import OrientationHead, look
+from serving.imaging.canonical.orientation import OrientationHead, look
 
 
 def head(side: int = 16) -> OrientationHead:

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from serving.canonical.field import WHOLE, Field
-from serving.canonical.form import Canonical, Heads, Steps, canonical
+from serving.imaging.canonical.field import WHOLE, Field
+from serving.imaging.canonical.form import Canonical, Heads, Steps, canonical
 
 NOTHING = Steps(field=False, range=False, polarity=False, orientation=False)
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serving.canonical.field import WHOLE, Field, find_field
-from serving.canonical.intensity import robust_range, spread
-from serving.canonical.orientation import CERTAIN, OrientationHead
-from serving.canonical.polarity import INVERTED, PolarityHead
+from serving.imaging.canonical.field import WHOLE, Field, find_field
+from serving.imaging.canonical.intensity import robust_range, spread
+from serving.imaging.canonical.orientation import CERTAIN, OrientationHead
+from serving.imaging.canonical.polarity import INVERTED, PolarityHead
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from serving.canonical.field import WHOLE, Field, find_field
+from serving.imaging.canonical.field import WHOLE, Field, find_field
 
 
 def forearm(height: int = 400, width: int = 300, air: int = 25) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serving.canonical.intensity import robust_range, spread
+from serving.imaging.canonical.intensity import robust_range, spread
 
 
 def ramp(dtype: type = np.uint16) -> np.ndarray:

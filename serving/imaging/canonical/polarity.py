@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from serving.canonical.thumbnail import thumbnail
+from serving.imaging.canonical.thumbnail import thumbnail
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
