@@ -356,7 +356,7 @@ def test_a_table_of_images_that_is_not_of_this_data_set_is_refused(data: Dataset
         ("split.csv", (",part,", ",share,"), "lacks the column part"),
         ("split.csv", (",test,", ",train,"), "no image in the part test"),
         ("boxes.csv", ("index,", "number,"), "boxes.csv lacks the column index"),
-        ("prepared.json", ("test_hash", "other_hash"), "key test_hash is missing"),
+        ("prepared.json", ("test_hash", "other_hash"), "test_hash: is missing"),
         ("prepared.json", ('"image_size": 32', '"image_size": 64'), "has the shape"),
     ],
 )
