@@ -39,8 +39,8 @@ def import_model(
     It takes one square grey or RGB image and gives one sigmoid column, or one softmax column a class.
     """
     root = project_root()
-    from pipeline.packaging import keras_import  # noqa: PLC0415  TensorFlow takes seconds
+    from pipeline.packaging.keras_import import registering  # noqa: PLC0415  TensorFlow takes seconds
 
     own = tuple(name.strip() for name in classes.split(",")) if classes else None
-    for line in keras_import.import_model(file, root, scale.value if scale else None, own):
+    for line in registering.import_model(file, root, scale.value if scale else None, own):
         print(line)

@@ -14,8 +14,8 @@ from keras import layers
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.evaluation import saliency
-from pipeline.packaging import keras_import
 from pipeline.packaging.bundle import fetched
+from pipeline.packaging.keras_import import model_file, registering, wrapping
 from pipeline.registry import mlflow as tracking
 from pipeline.registry import promotion
 from pipeline.training import architectures
@@ -110,12 +110,12 @@ def _save(model: keras.Model, folder: Path, suffix: str = ".keras") -> Path:
 
 
 def _take_over(path: Path, data: Prepared, scale: Any = "0-255") -> keras.Model:
-    return keras_import.take_over(path, data, scale, data.classes)[0]
+    return wrapping.take_over(path, data, scale, data.classes)[0]
 
 
 def _answers(model: keras.Model, data: Prepared, scale: Any = "0-255") -> np.ndarray:
     """Probability of a fracture as the model itself gives it for its own kind of input."""
-    factor, offset = keras_import.SCALES[scale]
+    factor, offset = wrapping.SCALES[scale]
     images = np.asarray(data.images[:6])[..., np.newaxis].astype(np.float32) * factor + offset
     found = np.asarray(model.predict_on_batch(np.repeat(images, model.inputs[0].shape[3], axis=3)))
     return np.asarray(found[:, -1])
@@ -172,11 +172,11 @@ def test_scaling_lies_inside(squares: Squares, tmp_path: Path, scale: Any) -> No
 def test_a_model_of_whole_grey_levels_is_taken_over(squares: Squares, tmp_path: Path) -> None:
     parts = layers.Rescaling(1 / 255), *_convolutions(), layers.Flatten(), layers.Dense(**SIGMOID)
     model = _sequence(*parts, dtype="uint8")
-    assert keras_import.take_over(_save(model, tmp_path), squares(), None, BINARY)[1].scale == "0-255"
+    assert wrapping.take_over(_save(model, tmp_path), squares(), None, BINARY)[1].scale == "0-255"
 
 
 def test_a_model_that_begins_with_rescaling_says_its_range_itself(squares: Squares, tmp_path: Path) -> None:
-    assert keras_import.take_over(_save(_classic(), tmp_path), squares(), None, BINARY)[1].scale == "0-255"
+    assert wrapping.take_over(_save(_classic(), tmp_path), squares(), None, BINARY)[1].scale == "0-255"
 
 
 def test_a_model_that_does_not_is_asked_about(squares: Squares, tmp_path: Path) -> None:
@@ -208,14 +208,14 @@ def test_softmax_columns_of_types_are_kept(squares: Squares, tmp_path: Path) -> 
 def test_classes_in_another_order_are_turned(squares: Squares, tmp_path: Path, units: int, activation: str) -> None:
     data = squares()
     model = _settled(_sequence(*_convolutions(), layers.Flatten(), layers.Dense(units, activation=activation)))
-    wrapped = keras_import.take_over(_save(model, tmp_path), data, "0-255", BINARY[::-1])[0]
+    wrapped = wrapping.take_over(_save(model, tmp_path), data, "0-255", BINARY[::-1])[0]
     found = wrapped.predict_on_batch(np.asarray(data.images[:6])[..., np.newaxis])[:, 0]
     assert found == pytest.approx(1 - _answers(model, data), abs=1e-5)
 
 
 def test_classes_that_are_none_are_one_line(squares: Squares, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--classes a,b: name each of normal, fractured once"):
-        keras_import.take_over(tmp_path / "model.keras", squares(), None, ("a", "b"))
+        wrapping.take_over(tmp_path / "model.keras", squares(), None, ("a", "b"))
 
 
 def _joined() -> keras.Model:
@@ -276,7 +276,7 @@ def test_another_shape_than_a_square_image_is_one_line(
 
 def _error(path: Path) -> str:
     with pytest.raises(InputError) as caught:
-        keras_import.load(path)
+        model_file.load(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     return str(caught.value)
@@ -350,7 +350,7 @@ def imported(checkout: Path, trained_folder: Path) -> dict[str, Any]:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{checkout}/mlflow.db")
         patch.chdir(checkout)
         file = trained_folder / "build/model/model.keras"
-        lines = [keras_import.import_model(file, checkout, None, None) for _ in range(2)]
+        lines = [registering.import_model(file, checkout, None, None) for _ in range(2)]
         client = tracking.connect().MlflowClient()
         versions = client.search_model_versions("name = 'bone-fracture'")
         with fetched("models:/bone-fracture/1") as found:
