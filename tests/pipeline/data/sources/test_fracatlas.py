@@ -161,7 +161,7 @@ def test_a_row_without_a_file_is_named(tmp_path: Path) -> None:
 
 def test_a_file_without_a_row_is_named(tmp_path: Path) -> None:
     line = complaint(tmp_path, members(**{TABLE: f"{HEADER}\n{FRACTURED}\n".encode()}))
-    assert "1 images have no row in layout.csv, the first is images/Non_fractured/IMG0000002.jpg" in line
+    assert "1 images have no row in dataset.csv, the first is images/Non_fractured/IMG0000002.jpg" in line
 
 
 def test_a_row_that_names_a_path_is_refused(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_table_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "line"),
     [
-        (TABLE, "holds no layout.csv"),
+        (TABLE, "holds no dataset.csv"),
         (fracatlas.COCO, "COCO_fracture_masks.json is missing"),
         (YOLO, "Annotations/YOLO/IMG0000001.txt is missing"),
     ],
