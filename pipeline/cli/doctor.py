@@ -1,7 +1,6 @@
 """`fracture doctor`: is everything here that a run needs, and if not, which command mends it."""
 
 import importlib.metadata
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -9,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from packaging.markers import Marker
 
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
+from pipeline.lockfile import read_lock
 from pipeline.registry import mlflow as tracking
 from pipeline.registry import promotion
 from serving.errors import BundleError
@@ -21,7 +20,6 @@ from serving.errors import BundleError
 _LOCK = "locks/full.txt"
 _NEEDED_GIB = 5.0
 _PORTS = {3000: "the prediction service", 5000: "make mlflow"}
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)\s*(?:;\s*([^\\]+))?")
 
 
 @dataclass(frozen=True)
@@ -33,29 +31,21 @@ class Finding:
     text: str
 
 
-def locked_versions(lock: Path) -> dict[str, str]:
-    """Package name -> version of every pin of a lock file that applies to this Python and platform."""
-    pins = (_PIN.match(line) for line in lock.read_text(encoding="utf-8").splitlines())
-    return {
-        pin[1].lower().replace("_", "-"): pin[2]
-        for pin in pins
-        if pin and (pin[3] is None or Marker(pin[3].strip()).evaluate())
-    }
-
-
 def check_versions(root: Path) -> Finding:
     """Installed packages against the lock."""
     lock = root / _LOCK
     if not lock.is_file():
         return Finding("error", "packages", f"{_LOCK} is missing; restore it with `git checkout {_LOCK}`")
     wrong = []
-    for name, wanted in locked_versions(lock).items():
+    for package in read_lock(lock):
+        if not package.applies({}):
+            continue
         try:
-            found = importlib.metadata.version(name)
+            found = importlib.metadata.version(package.name)
         except importlib.metadata.PackageNotFoundError:
             found = "missing"
-        if found != wanted:
-            wrong.append(f"{name} {found} instead of {wanted}")
+        if found != package.version:
+            wrong.append(f"{package.name} {found} instead of {package.version}")
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         return Finding("error", "packages", f"{', '.join(wrong[:5])}{more}; run `make setup`")

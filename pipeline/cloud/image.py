@@ -18,6 +18,7 @@ from pipeline.cloud import push, sbom
 from pipeline.cloud.client import last_line, run
 from pipeline.errors import InputError
 from pipeline.files import git_commit, project_root, write_json
+from pipeline.lockfile import read_lock
 
 BASE = "python:3.11-slim-bookworm"
 PYTHON = "3.11"
@@ -139,5 +140,5 @@ def _parts(bento: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object
         "python_version": PYTHON, "python_full_version": f"{PYTHON}.0", "implementation_version": f"{PYTHON}.0",
         "platform_release": "", "platform_version": "",
     }  # fmt: skip
-    packages = [package for package in sbom.read_lock(bento / "src" / _LOCK) if package.applies(environment)]
+    packages = [package for package in read_lock(bento / "src" / _LOCK) if package.applies(environment)]
     return sbom.document(packages, tag, labels, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -16,10 +16,12 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from packaging.utils import canonicalize_name
 
-from pipeline.cloud import image, push, sbom
+from pipeline.cloud import image, push
 from pipeline.errors import InputError
 from pipeline.files import git_commit
+from pipeline.lockfile import read_lock
 from pipeline.packaging.bento import build_bento
 from serving import bundle
 from serving.predictor import Predictor
@@ -163,7 +165,7 @@ def test_the_parts_are_what_is_installed(built: Built) -> None:
     installed = set()
     for folder in (built.root / "app/packages").glob("*.dist-info"):
         name, version = folder.name.removesuffix(".dist-info").split("-")
-        installed.add((sbom.canonicalize_name(name), version))
+        installed.add((canonicalize_name(name), version))
     assert listed == installed
 
 
@@ -291,14 +293,14 @@ def test_each_tool_gets_base_labels_and_tag(
 
 def test_the_lock_is_read_whole() -> None:
     pinned = [line.split("==")[0] for line in LOCK.read_text().splitlines() if line[:1].isalnum()]
-    assert [package.name for package in sbom.read_lock(LOCK)] == pinned
+    assert [package.name for package in read_lock(LOCK)] == pinned
 
 
 @pytest.mark.parametrize("line", ["numpy>=2", "numpy==2.4.6", "numpy @ file:///x"])
 def test_a_line_that_pins_nothing_is_refused(line: str, tmp_path: Path) -> None:
     (tmp_path / "lock.txt").write_text(f"{line}\n")
     with pytest.raises(InputError, match=r"has no pin with a hash|is no line of a lock"):
-        sbom.read_lock(tmp_path / "lock.txt")
+        read_lock(tmp_path / "lock.txt")
 
 
 def test_the_dockerfile_keeps_to_policies() -> None:
