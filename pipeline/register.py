@@ -16,8 +16,9 @@ from pipeline.evaluation import operating_points
 from pipeline.files import git_commit, sha256_file
 from pipeline.params import Params
 from pipeline.quiet import quiet_import
-from pipeline.registry import mlflow as tracking
-from pipeline.registry import promotion
+from pipeline.registry import champion, promotion
+from pipeline.registry.mlflow import Registry, connect
+from pipeline.registry.records import Run
 from serving.decision import Decision
 
 
@@ -125,59 +126,42 @@ def _hash_or_unknown(path: Path) -> str:
     return sha256_file(path) if path.is_file() else "unknown"
 
 
-def complete_run(mlflow: Any, candidate: Candidate) -> str:
+def complete_run(registry: Registry, candidate: Candidate) -> str:
     """Bring the run that training began up to date with the files, or make one; returns its id.
 
     What got through live is not logged twice.
     """
-    client = mlflow.MlflowClient()
-    run = _existing_run(mlflow, candidate.training.run_id)
-    if run is None:
-        run = client.create_run(tracking.experiment_id(mlflow), run_name=candidate.training.architecture)
-    run_id = str(run.info.run_id)
-    missing = {key: value for key, value in candidate.flat_params().items() if key not in run.data.params}
-    tracking.log_params(mlflow, run_id, missing)
-    for row in candidate.history.to_dict("records"):
-        step = int(row.pop("epoch"))
-        new = {name: value for name, value in row.items() if not _is_logged(client, run, name, step)}
-        if new:
-            tracking.log_metrics(mlflow, run_id, new, step)
-    tracking.log_metrics(mlflow, run_id, candidate.flat_metrics(), candidate.training.best_epoch)
-    for name, value in candidate.tags().items():
-        client.set_tag(run_id, name, value)
+    run = registry.find_run(candidate.training.run_id) or registry.start(candidate.training.architecture)
+    missing = {key: value for key, value in candidate.flat_params().items() if key not in run.params}
+    registry.log_params(run.id, missing)
+    _log_history(registry, run, candidate.history)
+    registry.log_metrics(run.id, candidate.flat_metrics(), candidate.training.best_epoch)
+    registry.tag_run(run.id, candidate.tags())
     for path in _kept(candidate.paths):
         if path.is_file():
-            client.log_artifact(run_id, str(path), path.relative_to(candidate.paths.root).parent.name or "files")
+            registry.log_file(run.id, path, path.relative_to(candidate.paths.root).parent.name or "files")
     for path in sorted(candidate.paths.plots.glob("*.png")):
-        client.log_artifact(run_id, str(path), "plots")
-    return run_id
+        registry.log_file(run.id, path, "plots")
+    return run.id
 
 
-def keep_for_packaging(client: Any, candidate: Candidate, run_id: str) -> None:
+def _log_history(registry: Registry, run: Run, history: pd.DataFrame) -> None:
+    """Log the metrics of every epoch that the run does not have yet."""
+    logged = {name: registry.steps(run.id, name) for name in history.columns if name in run.metrics}
+    for row in history.to_dict("records"):
+        step = int(row.pop("epoch"))
+        if new := {str(name): value for name, value in row.items() if step not in logged.get(name, ())}:
+            registry.log_metrics(run.id, new, step)
+
+
+def keep_for_packaging(registry: Registry, candidate: Candidate, run_id: str) -> None:
     """Log the files of `packaged`; again for a known version: a newer evaluation may have another reference."""
     for path in packaged(candidate.paths):
-        client.log_artifact(run_id, str(path), package_folder(candidate.content_hash()))
+        registry.log_file(run_id, path, package_folder(candidate.content_hash()))
 
 
-def _existing_run(mlflow: Any, run_id: str) -> Any | None:
-    if not run_id:
-        return None
-    try:
-        return mlflow.MlflowClient().get_run(run_id)
-    except mlflow.exceptions.MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-
-
-def _is_logged(client: Any, run: Any, name: str, step: int) -> bool:
-    if name not in run.data.metrics:
-        return False
-    return any(point.step == step for point in client.get_metric_history(run.info.run_id, name))
-
-
-def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
-    """Log the Keras model with signature and input example and register it; returns the version's number."""
+def log_model(registry: Registry, candidate: Candidate, run_id: str) -> str:
+    """Log the Keras model and register it; returns the version's number."""
     with quiet_import():
         import keras  # noqa: PLC0415
         import tensorflow  # noqa: PLC0415
@@ -189,41 +173,27 @@ def log_model(mlflow: Any, candidate: Candidate, run_id: str) -> str:
     size = candidate.training.image_size
     # A grey ramp: a registry is no place for a patient's pixels.
     ramp = np.tile(np.linspace(0, 255, size, dtype=np.uint8), (size, 1))[np.newaxis, ..., np.newaxis]
-    signature = mlflow.models.infer_signature(ramp, model.predict(ramp, verbose=0))
-    with mlflow.start_run(run_id=run_id):
-        info = mlflow.tensorflow.log_model(
-            model,
-            name="model",
-            signature=signature,
-            input_example=ramp,
-            # Given, because inferring them loads the model in another process for ten seconds.
-            pip_requirements=[f"tensorflow=={tensorflow.__version__}", f"keras=={keras.__version__}"],
-            registered_model_name=candidate.options.register_.model_name,
-        )
-    return str(info.registered_model_version)
+    requirements = (f"tensorflow=={tensorflow.__version__}", f"keras=={keras.__version__}")
+    return registry.log_model(run_id, candidate.options.register_.model_name, model, ramp, requirements)
 
 
-def register(mlflow: Any, candidate: Candidate) -> Registration:
+def register(registry: Registry, candidate: Candidate) -> Registration:
     """Complete the run, make the version unless the same model has one, set tags and the challenger's alias."""
-    client = mlflow.MlflowClient()
     options = candidate.options.register_
     name = options.model_name
-    champion = promotion.observe(client, name)
-    gates = promotion.check_gates(candidate.metrics, champion.tags if champion else None, options)
-    known = promotion.version_by_tag(client, name, "content_hash", candidate.content_hash())
+    current = champion.observe(registry, name)
+    gates = promotion.check_gates(candidate.metrics, current.tags if current else None, options)
+    known = registry.version_with_tag(name, "content_hash", candidate.content_hash())
     if known is not None:
-        version, run_id = str(known.version), str(known.run_id)
+        version, run_id = known.version, known.run_id
     else:
-        run_id = complete_run(mlflow, candidate)
-        version = log_model(mlflow, candidate, run_id)
-    keep_for_packaging(client, candidate, run_id)
-    tags = {**candidate.tags(), "gates": gates.verdict, "comparison": gates.comparison}
-    if known is not None:
-        tags = {"gates": gates.verdict, "comparison": gates.comparison}
-    for key, value in tags.items():
-        client.set_model_version_tag(name, version, key, value)
+        run_id = complete_run(registry, candidate)
+        version = log_model(registry, candidate, run_id)
+    keep_for_packaging(registry, candidate, run_id)
+    verdict = {"gates": gates.verdict, "comparison": gates.comparison}
+    registry.set_version_tags(name, version, verdict if known else {**candidate.tags(), **verdict})
     if not gates.reasons:
-        client.set_registered_model_alias(name, promotion.CHALLENGER, version)
+        registry.set_alias(name, promotion.CHALLENGER, version)
     return Registration(
         model=name,
         version=version,
@@ -238,7 +208,7 @@ def register(mlflow: Any, candidate: Candidate) -> Registration:
 def main() -> None:
     """Read build/ and reports/, write reports/registration.json; MLflow has to answer."""
     candidate = Candidate.read(Path())
-    result = tracking.require(lambda mlflow: register(mlflow, candidate))
+    result = register(connect(), candidate)
     result.write(candidate.paths.registration)
     state = "registered" if result.new else "already registered"
     print(f"{result.model} version {result.version} {state}; gates {result.gates}; {result.comparison}")

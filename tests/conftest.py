@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from pipeline.data import layout
 from pipeline.data.layout import Dataset, DatasetInfo
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources import fracatlas
+from pipeline.registry.records import ModelVersion
 from serving.imaging.canvas import Preprocessing
 
 ROOT = Path(__file__).parents[1]
@@ -214,7 +214,7 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
         head.set_weights([weights * 1.01 for weights in head.get_weights()])
     tags = {"gates": "passed", "git_commit": "unknown"}
     found = Registered(
-        version=SimpleNamespace(name="bone-fracture", version=version, run_id=training.run_id, tags=tags),
+        version=ModelVersion("bone-fracture", version, training.run_id, tags),
         model=model,
         training=training,
         decision=operating_points.read(paths.decision),

@@ -30,6 +30,7 @@ from pipeline.evaluation.report import evaluate
 from pipeline.files import project_root
 from pipeline.packaging.bundle import Registered, write_bundle
 from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
+from pipeline.registry.records import ModelVersion
 from pipeline.training import architectures
 from pipeline.training.checkpoints import Store
 from serving import bundle
@@ -85,7 +86,7 @@ def prepare(name: str, size: int, data: Dataset, folder: Path) -> Contest:
         report = evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=0))
         report.write(written)
         found = Registered(
-            version=SimpleNamespace(name=name, version="1", run_id="", tags={}),
+            version=ModelVersion(name, "1", run_id="", tags={}),
             model=trained,
             training=training,
             decision=report.decision,

@@ -13,8 +13,9 @@ from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
 from pipeline.lockfile import read_lock
-from pipeline.registry import mlflow as tracking
+from pipeline.registry import champion as champions
 from pipeline.registry import promotion
+from pipeline.registry.mlflow import connect, database_file, shown_uri
 from serving.errors import BundleError
 
 _LOCK = "locks/full.txt"
@@ -111,17 +112,17 @@ def check_tracking(root: Path) -> Iterator[Finding]:
     """Whether the tracking server answers, and whether its champion may be used."""
     from pipeline import params  # noqa: PLC0415
 
-    file = tracking.database_file()
+    file = database_file()
     if file is not None and not file.exists():
         yield Finding("ok", "mlflow", "no database yet; the first run makes mlflow.db")
         return
     try:
         name = params.load(root / "params.yaml").register_.model_name
-        champion = tracking.require(lambda mlflow: promotion.observe_if_allowed(mlflow.MlflowClient(), name))
+        champion = champions.observe_if_allowed(connect(), name)
     except InputError as error:
         yield Finding("error", "mlflow", str(error))
         return
-    yield Finding("ok", "mlflow", f"{tracking.shown_uri()} answers")
+    yield Finding("ok", "mlflow", f"{shown_uri()} answers")
     if champion is None:
         yield Finding("ok", "champion", f"none of {name} yet; `fracture promote` after `dvc repro`")
         return

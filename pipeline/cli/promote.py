@@ -6,8 +6,9 @@ import typer
 
 from pipeline import params
 from pipeline.files import project_root
-from pipeline.registry import mlflow as tracking
-from pipeline.registry import promotion
+from pipeline.registry import champion
+from pipeline.registry.mlflow import connect
+from pipeline.registry.promotion import Move
 
 Name = Annotated[str, typer.Option("--name", help="Registered model; by default the one params.yaml names.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the version's tags.")]
@@ -17,7 +18,7 @@ def _model(name: str) -> str:
     return name or params.load(project_root() / "params.yaml").register_.model_name
 
 
-def _announce(name: str, move: promotion.Move) -> None:
+def _announce(name: str, move: Move) -> None:
     before = f", before it version {move.previous}" if move.previous else ""
     print(f"{name} version {move.version} is now the champion{before}; recorded: {move.by}, {move.at}: {move.reason}")
 
@@ -30,12 +31,12 @@ def promote(
 ) -> None:
     """Make a registered version the champion, which is what gets packaged and served."""
     model = _model(name)
-    move = tracking.require(lambda mlflow: promotion.promote(mlflow.MlflowClient(), model, version, force, reason))
+    move = champion.promote(connect(), model, version, force, reason)
     _announce(model, move)
 
 
 def rollback(reason: Reason = "", name: Name = "") -> None:
     """Return to the champion before the present one."""
     model = _model(name)
-    move = tracking.require(lambda mlflow: promotion.rollback(mlflow.MlflowClient(), model, reason))
+    move = champion.rollback(connect(), model, reason)
     _announce(model, move)

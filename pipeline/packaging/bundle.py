@@ -20,12 +20,13 @@ from pipeline.evaluation import operating_points, subgroups
 from pipeline.files import atomic_folder
 from pipeline.packaging.conversion import choose_format
 from pipeline.quiet import quiet_import
-from pipeline.registry import mlflow as tracking
-from pipeline.registry import promotion
+from pipeline.registry import champion, promotion
+from pipeline.registry.mlflow import Registry, connect
+from pipeline.registry.records import ModelVersion
 from serving import bundle
 from serving.bundle import Manifest
 from serving.decision import Decision
-from serving.errors import ImageError
+from serving.errors import ImageError, one_line
 from serving.predictor import Predictor
 from serving.statistics import QUANTILES, Reference
 
@@ -49,7 +50,7 @@ NOT_FOR = (
 class Registered:
     """A registered version's files, fetched and checked against each other."""
 
-    version: Any
+    version: ModelVersion
     model: Any
     training: TrainingRecord
     decision: Decision
@@ -67,22 +68,20 @@ def fetched(address: str) -> Iterator[Registered]:
     """
     with tempfile.TemporaryDirectory(prefix="fracture-package-") as name:
         folder = Path(name)
-        yield tracking.require(lambda mlflow: _fetch(mlflow, address, folder))
+        yield _fetch(connect(), address, folder)
 
 
-def _fetch(mlflow: Any, address: str, folder: Path) -> Registered:
-    client = mlflow.MlflowClient()
-    version = _find_version(client, address)
+def _fetch(registry: Registry, address: str, folder: Path) -> Registered:
+    version = champion.find_address(registry, address)
     promotion.require_fit(version)
     content_hash = version.tags.get("content_hash", "")
     if not content_hash:
         raise InputError(f"{address}: was not registered by this project; use `fracture import-model FILE`")
     try:
-        model, run = tracking.download_version(mlflow, version, register.package_folder(content_hash), folder)
-    except (OSError, mlflow.exceptions.MlflowException) as error:
+        model, run = registry.download(version, register.package_folder(content_hash), folder)
+    except InputError as error:
         raise InputError(
-            f"{address}: its files cannot be fetched ({tracking.one_line(error)}); register the model again with "
-            "`dvc repro -sf register`"
+            f"{address}: its files cannot be fetched ({error}); register the model again with `dvc repro -sf register`"
         ) from None
     training = TrainingRecord.read(run / "training.json")
     decision = operating_points.read(run / "decision.json")
@@ -97,23 +96,6 @@ def _fetch(mlflow: Any, address: str, folder: Path) -> Registered:
         reference=run / "reference.npz",
         slices=slices if (slices := run / "slices.csv").is_file() else None,
     )
-
-
-def _find_version(client: Any, address: str) -> Any:
-    rest = address.removeprefix("models:/")
-    name, at, alias = rest.partition("@")
-    if at:
-        found = promotion.observe_if_allowed(client, name) if alias == promotion.CHAMPION else None
-        found = found or promotion.version_by_alias(client, name, alias)
-        if found is None:
-            raise InputError(
-                f"{address}: no version of {name} has the alias {alias}; promote one with `fracture promote`"
-            )
-        return found
-    name, slash, number = rest.partition("/")
-    if not (slash and number.isdigit()):
-        raise InputError(f"{address}: is no model address; write models:/NAME@ALIAS or models:/NAME/VERSION")
-    return promotion.find(client, name, number)
 
 
 def _load(folder: Path, training: TrainingRecord, address: str) -> Any:
@@ -146,7 +128,7 @@ def write_bundle(found: Registered, data: Prepared, target: Path) -> Manifest:
         reference = Reference.load(found.reference)
     except (KeyError, ValueError, OSError) as error:
         raise InputError(
-            f"{found.reference.name} of version {found.version.version}: {tracking.one_line(error)}; register the "
+            f"{found.reference.name} of version {found.version.version}: {one_line(error)}; register the "
             "model again with `dvc repro`"
         ) from None
     with tempfile.TemporaryDirectory(prefix="fracture-formats-") as name, atomic_folder(target) as folder:
@@ -168,13 +150,10 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
     from pipeline.evaluation.saliency import says_where  # noqa: PLC0415  TensorFlow takes seconds
 
     training, tags = found.training, found.version.tags
-    forced = None
-    if tags.get("promotion_forced") == "True" and tags.get("gates") != promotion.PASSED:
-        forced = {key: tags.get(f"promotion_{key}", "unknown") for key in ("by", "at", "reason")}
     dataset = training.dataset
     return {
         "name": found.version.name,
-        "version": str(found.version.version),
+        "version": found.version.version,
         "architecture": training.architecture,
         "classes": training.classes,
         "preprocessing": training.preprocessing,
@@ -195,15 +174,15 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
         },
         "origin": {
             "registered_model": found.version.name,
-            "registry_version": str(found.version.version),
-            "run_id": str(found.version.run_id),
+            "registry_version": found.version.version,
+            "run_id": found.version.run_id,
             "git_commit": tags.get("git_commit", "unknown"),
             "data_hash": training.data_hash,
             "split_hash": training.split_hash,
             "test_hash": training.test_hash,
             "weights_sha256": training.weights_sha256,
             "gates": tags.get("gates", "unknown"),
-            "forced": forced,
+            "forced": promotion.forced_by(found.version),
             "packaged_at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     }  # fmt: skip

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation import metrics, subgroups, tables
 from pipeline.files import atomic_folder, sha256_file, write_text
 from pipeline.packaging.bundle import fetched, write_bundle
-from pipeline.registry import mlflow as tracking
-from pipeline.registry import promotion
+from pipeline.registry.mlflow import connect
 from serving import bundle
 from serving.bundle import Bundle, Manifest
 from serving.statistics import texture
@@ -51,7 +49,7 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
     if candidate.training.split_hash != data.split_hash:
         raise InputError(f"{paths.model}: was trained on another split than prepared/ holds; run `dvc repro`")
     name = candidate.options.register_.model_name
-    known = tracking.require(lambda mlflow: _version(mlflow, name, candidate.content_hash()))
+    known = connect().version_with_tag(name, "content_hash", candidate.content_hash())
     if known is None:
         raise InputError(f"{paths.model}: is not registered as {name}; run `dvc repro register`")
     predictions = pd.read_csv(paths.predictions, keep_default_na=False)
@@ -67,10 +65,6 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
         write_text(folder / CARD, card(target.name, folder, data, predictions, remarks))
         write_text(folder / SUMS, sums(folder))
     return manifest
-
-
-def _version(mlflow: Any, name: str, content_hash: str) -> Any:
-    return promotion.version_by_tag(mlflow.MlflowClient(), name, "content_hash", content_hash)
 
 
 def sums(folder: Path) -> str:

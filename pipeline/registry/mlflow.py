@@ -1,24 +1,26 @@
-"""The only room that knows MLflow.
+"""The one module that imports MLflow: to everything else a registry is what stands here.
 
-Two ways in: `Mirror`, a best-effort copy of what train and evaluate write to files anyway, and `Registry`, which
-needs the server to answer and raises InputError with one line when it does not.
+Two ways in: `Mirror`, a best-effort copy of what train and evaluate write to files anyway, and `Registry`, which needs
+the server to answer and raises TrackingError with one line when it does not.
 """
 
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, home_root
+from pipeline.registry.records import ModelVersion, Run
 from serving import errors
 
 EXPERIMENT = "bone-fracture"
 _DATABASE = "mlflow.db"
-ARTIFACTS = "mlartifacts"
-QUIET = {
+_ARTIFACTS = "mlartifacts"
+_QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -28,7 +30,31 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
 
-T = TypeVar("T")
+
+class TrackingError(InputError):
+    """MLflow did not do what was asked; its line names the address and what to do."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.gist = one_line(error)
+        """MLflow's own message."""
+        self.lacking = _refusal(error)
+        """What the login, permission or certificate lacks; None for other errors."""
+        self.denied = _is_denied(error)
+        """Whether the server knows who asks and does not let them."""
+        self.missing = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+        """Whether there is nothing of that name or number."""
+        super().__init__(f"MLflow at {shown_uri()}: {self.lacking or f'{self.gist}; {_remedy()}'}")
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what MLflow, its database and the network raise into a TrackingError; a defect of ours stays what it is."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not _is_foreign(error):
+            raise
+        raise TrackingError(error) from None
 
 
 def tracking_uri() -> str:
@@ -41,9 +67,170 @@ def shown_uri() -> str:
     return re.sub(r"//[^/@]*@", "//***@", tracking_uri())
 
 
-def connect() -> Any:
-    """Import MLflow, point it at the tracking server and return the module; takes seconds."""
-    for name, value in QUIET.items():
+class Registry:
+    """Runs, and versions of registered models, on the tracking server; `connect` makes it.
+
+    Every method raises TrackingError when the server does not answer or refuses.
+    """
+
+    def __init__(self, mlflow: Any) -> None:
+        self._mlflow = mlflow
+        self._client = mlflow.MlflowClient()
+
+    @_answering()
+    def version(self, name: str, number: str) -> ModelVersion:
+        """One version of a model."""
+        return _version(self._client.get_model_version(name, number))
+
+    @_answering()
+    def versions(self, name: str) -> list[ModelVersion]:
+        """Every version of a model, the oldest first; empty when there is no such model. Tags may lag behind."""
+        return _oldest_first(self._client.search_model_versions(f"name = '{name}'"))
+
+    @_answering()
+    def version_with_tag(self, name: str, tag: str, value: str) -> ModelVersion | None:
+        """The newest version of a model whose tag has the value."""
+        found = _oldest_first(self._client.search_model_versions(f"name = '{name}' and tags.{tag} = '{value}'"))
+        return found[-1] if found else None
+
+    def version_by_alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version behind an alias, None when the model or the alias does not exist."""
+        try:
+            aliases = self._model(name).aliases
+        except TrackingError as error:
+            if error.missing:
+                return None
+            raise
+        return self.version(name, str(aliases[alias])) if alias in aliases else None
+
+    def model_tags(self, name: str) -> dict[str, str]:
+        """Tags of a registered model as a whole."""
+        return dict(self._model(name).tags)
+
+    @_answering()
+    def set_model_tag(self, name: str, key: str, value: str) -> None:
+        """Set a tag of a registered model as a whole."""
+        self._client.set_registered_model_tag(name, key, value)
+
+    @_answering()
+    def set_version_tags(self, name: str, number: str, tags: Mapping[str, str]) -> None:
+        """Set tags of one version."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(name, number, key, value)
+
+    @_answering()
+    def set_alias(self, name: str, alias: str, number: str) -> None:
+        """Let an alias name a version."""
+        self._client.set_registered_model_alias(name, alias, number)
+
+    @_answering()
+    def start(self, name: str) -> Run:
+        """Make a run in the project's experiment."""
+        return _run(self._client.create_run(self._experiment(), run_name=name or None))
+
+    @_answering()
+    def run(self, run_id: str) -> Run:
+        """A run by its id."""
+        return _run(self._client.get_run(run_id))
+
+    def find_run(self, run_id: str) -> Run | None:
+        """A run by its id, None when there is none."""
+        try:
+            return self.run(run_id) if run_id else None
+        except TrackingError as error:
+            if error.missing:
+                return None
+            raise
+
+    @_answering()
+    def log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Log parameters in one request."""
+        parameter = self._mlflow.entities.Param
+        self._client.log_batch(run_id, params=[parameter(name, str(value)) for name, value in values.items()])
+
+    @_answering()
+    def log_metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
+        """Log metrics of one step in one request."""
+        now, metric = int(time.time() * 1000), self._mlflow.entities.Metric
+        metrics = [metric(name, float(value), now, step) for name, value in values.items()]
+        self._client.log_batch(run_id, metrics=metrics)
+
+    @_answering()
+    def steps(self, run_id: str, metric: str) -> list[int]:
+        """The steps at which a metric was logged."""
+        return [point.step for point in self._client.get_metric_history(run_id, metric)]
+
+    @_answering()
+    def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run."""
+        for key, value in tags.items():
+            self._client.set_tag(run_id, key, value)
+
+    @_answering()
+    def log_file(self, run_id: str, path: Path, folder: str) -> None:
+        """Keep a file in a folder of a run's artifacts."""
+        self._client.log_artifact(run_id, str(path), folder)
+
+    @_answering()
+    def log_model(self, run_id: str, name: str, model: Any, example: Any, requirements: Sequence[str]) -> str:
+        """Log a Keras model and register it under `name`; the number of the new version.
+
+        `example` is an input of the model; its signature follows from the answer. `requirements` are given because
+        MLflow would load the model in another process for ten seconds to infer them.
+        """
+        signature = self._mlflow.models.infer_signature(example, model.predict(example, verbose=0))
+        with self._mlflow.start_run(run_id=run_id):
+            info = self._mlflow.tensorflow.log_model(
+                model,
+                name="model",
+                signature=signature,
+                input_example=example,
+                pip_requirements=list(requirements),
+                registered_model_name=name,
+            )
+        return str(info.registered_model_version)
+
+    def download(self, version: ModelVersion, run_folder: str, target: Path) -> tuple[Path, Path]:
+        """Fetch a version's model and one folder of its run's artifacts below `target`; where they lie.
+
+        Raises InputError with MLflow's own message.
+        """
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        fetch = self._mlflow.artifacts.download_artifacts
+        model, run = target / "model", target / "run"
+        for folder in (model, run):
+            folder.mkdir()
+        try:
+            return (
+                Path(fetch(artifact_uri=f"models:/{version.name}/{version.version}", dst_path=str(model))),
+                Path(fetch(run_id=version.run_id, artifact_path=run_folder, dst_path=str(run))),
+            )
+        except (OSError, self._mlflow.exceptions.MlflowException) as error:
+            raise InputError(one_line(error)) from None
+
+    @_answering()
+    def _model(self, name: str) -> Any:
+        return self._client.get_registered_model(name)
+
+    def _experiment(self) -> str:
+        """The id of the project's experiment, made when it is not there yet."""
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        local = tracking_uri().startswith("sqlite:")
+        location = (home_root() / _ARTIFACTS).as_uri() if local else None
+        return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
+
+
+@_answering()
+def connect() -> Registry:
+    """The registry on the tracking server; takes seconds, as it imports MLflow. Raises TrackingError."""
+    return Registry(_import_mlflow())
+
+
+def _import_mlflow() -> Any:
+    """MLflow, quiet and pointed at the tracking server, whose database is made if it is a file."""
+    for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     import mlflow  # noqa: PLC0415  takes seconds; importing this module must not
 
@@ -60,18 +247,83 @@ def _make_database() -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  as mlflow itself
 
     with atomic_file(file) as partial:
-        store = SqlAlchemyStore(f"sqlite:///{partial}", (file.parent / ARTIFACTS).as_uri())
+        store = SqlAlchemyStore(f"sqlite:///{partial}", (file.parent / _ARTIFACTS).as_uri())
         store.engine.dispose()
 
 
-def experiment_id(mlflow: Any) -> str:
-    """The id of the project's experiment, made when it is not there yet."""
-    found = mlflow.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    local = tracking_uri().startswith("sqlite:")
-    location = (home_root() / ARTIFACTS).as_uri() if local else None
-    return str(mlflow.create_experiment(EXPERIMENT, artifact_location=location))
+def _version(entity: Any) -> ModelVersion:
+    return ModelVersion(str(entity.name), str(entity.version), str(entity.run_id or ""), dict(entity.tags))
+
+
+def _oldest_first(entities: Sequence[Any]) -> list[ModelVersion]:
+    return sorted(map(_version, entities), key=lambda version: int(version.version))
+
+
+def _run(entity: Any) -> Run:
+    return Run(str(entity.info.run_id), dict(entity.data.params), dict(entity.data.metrics))
+
+
+class Mirror:
+    """A run kept up to date as far as the server answers; the first failure ends it with one warning line."""
+
+    def __init__(self, run_id: str = "", name: str = "") -> None:
+        self.run_id = run_id
+        self._registry: Registry | None = None
+        self._broken = False
+        self._try(lambda registry: self._start(registry, name))
+
+    def _start(self, registry: Registry, name: str) -> None:
+        if self.run_id:
+            registry.run(self.run_id)
+        else:
+            self.run_id = registry.start(name).id
+
+    def log_params(self, values: Mapping[str, Any]) -> None:
+        """Parameters, once a run."""
+        self._try(lambda registry: registry.log_params(self.run_id, values))
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Metrics of one epoch."""
+        self._try(lambda registry: registry.log_metrics(self.run_id, values, step))
+
+    def _try(self, action: Callable[[Registry], None]) -> None:
+        if self._broken:
+            return
+        try:
+            self._registry = self._registry or connect()
+            action(self._registry)
+        except Exception as error:  # noqa: BLE001  whatever MLflow raises, training goes on
+            self._broken = True
+            found = error if isinstance(error, TrackingError) else TrackingError(error)
+            what = f": {found.lacking}" if found.lacking else f" does not answer ({found.gist})"
+            print(f"warning: MLflow at {shown_uri()}{what}; going on with files only")
+
+
+BACKEND_STORE, ARTIFACT_ROOT = "_MLFLOW_SERVER_FILE_STORE", "_MLFLOW_SERVER_ARTIFACT_ROOT"
+"""How the server is told of its stores (mlflow.server.constants, which cannot be imported before they are set)."""
+
+
+def serve_ui(port: int) -> None:
+    """Serve the MLflow UI over the project's own database on loopback until this process ends.
+
+    This is what `mlflow server --workers 1` does, in this process: that command takes all imports twice.
+    Raises InputError when the database cannot be used.
+    """
+    uri, artifacts = tracking_uri(), (home_root() / _ARTIFACTS).as_uri()
+    # Job workers would be a dozen more processes and two gigabytes.
+    os.environ.update(_QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
+    os.environ.update({BACKEND_STORE: uri, ARTIFACT_ROOT: artifacts})
+    import uvicorn  # noqa: PLC0415  before mlflow.server, which guards against other sites when it sees it
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  takes seconds
+
+    mlflow = _import_mlflow()
+    from mlflow.server.handlers import initialize_backend_stores  # noqa: PLC0415  takes seconds
+
+    try:
+        initialize_backend_stores(uri, uri, artifacts)
+    except (mlflow.MlflowException, SQLAlchemyError) as error:
+        raise InputError(f"{shown_uri()}: {one_line(error)}") from None
+    uvicorn.run("mlflow.server.fastapi_app:app", host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
 def one_line(error: BaseException) -> str:
@@ -79,7 +331,7 @@ def one_line(error: BaseException) -> str:
     return re.sub(r"//[^/@\s]*@", "//***@", errors.one_line(error, 3000))[:300]
 
 
-def is_refused(error: BaseException) -> bool:
+def _is_denied(error: BaseException) -> bool:
     """Whether the server knows who asks and does not let them."""
     return getattr(error, "error_code", "") == "PERMISSION_DENIED" or _status(error) == 403
 
@@ -106,88 +358,10 @@ def _refusal(error: BaseException) -> str | None:
             "it does not know this login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             " (docs/cloud/tracking-server.md)"
         )
-    if is_refused(error) and "Permission denied" in text:
+    if _is_denied(error) and "Permission denied" in text:
         user = os.environ.get("MLFLOW_TRACKING_USERNAME") or "this user"
         return f"{user} has no permission for this; its administrator can grant it (docs/cloud/tracking-server.md)"
     return None
-
-
-class Mirror:
-    """A run kept up to date as far as the server answers; the first failure ends it with one warning line."""
-
-    def __init__(self, run_id: str = "", name: str = "") -> None:
-        self.run_id = run_id
-        self._mlflow: Any = None
-        self._broken = False
-        self._try(lambda: self._start(name))
-
-    def _start(self, name: str) -> None:
-        self._mlflow = connect()
-        client = self._mlflow.MlflowClient()
-        if self.run_id:
-            client.get_run(self.run_id)
-        else:
-            self.run_id = client.create_run(experiment_id(self._mlflow), run_name=name or None).info.run_id
-
-    def log_params(self, values: Mapping[str, Any]) -> None:
-        """Parameters, once a run."""
-        self._try(lambda: log_params(self._mlflow, self.run_id, values))
-
-    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Metrics of one epoch."""
-        self._try(lambda: log_metrics(self._mlflow, self.run_id, values, step))
-
-    def _try(self, action: Callable[[], None]) -> None:
-        if self._broken:
-            return
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001  whatever MLflow raises, training goes on
-            self._broken = True
-            refusal = _refusal(error)
-            what = f": {refusal}" if refusal else f" does not answer ({one_line(error)})"
-            print(f"warning: MLflow at {shown_uri()}{what}; going on with files only")
-
-
-def log_params(mlflow: Any, run_id: str, values: Mapping[str, Any]) -> None:
-    """Log parameters in one request."""
-    entities = mlflow.entities
-    parameters = [entities.Param(name, str(value)) for name, value in values.items()]
-    mlflow.MlflowClient().log_batch(run_id, params=parameters)
-
-
-def log_metrics(mlflow: Any, run_id: str, values: Mapping[str, float], step: int) -> None:
-    """Log metrics of one step in one request."""
-    now = int(time.time() * 1000)
-    metrics = [mlflow.entities.Metric(name, float(value), now, step) for name, value in values.items()]
-    mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
-
-
-def download_version(mlflow: Any, version: Any, run_folder: str, target: Path) -> tuple[Path, Path]:
-    """Fetch a registered version's model and one folder of its run's artifacts below `target`; where they lie."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    fetch = mlflow.artifacts.download_artifacts
-    model, run = target / "model", target / "run"
-    for folder in (model, run):
-        folder.mkdir()
-    address = f"models:/{version.name}/{version.version}"
-    return (
-        Path(fetch(artifact_uri=address, dst_path=str(model))),
-        Path(fetch(run_id=version.run_id, artifact_path=run_folder, dst_path=str(run))),
-    )
-
-
-def require(action: Callable[[Any], T]) -> T:
-    """Run `action(mlflow)`; InputError with one line when the tracking server does not answer or refuses."""
-    try:
-        return action(connect())
-    except InputError:
-        raise
-    except Exception as error:
-        if not _is_foreign(error):
-            raise
-        reason = _refusal(error) or f"{one_line(error)}; {_remedy()}"
-        raise InputError(f"MLflow at {shown_uri()}: {reason}") from None
 
 
 def _remedy() -> str:

@@ -22,8 +22,8 @@ from ruamel.yaml import YAML
 
 from pipeline import register
 from pipeline.errors import InputError
-from pipeline.registry import mlflow as tracking
-from pipeline.registry import promotion
+from pipeline.registry import champion, promotion
+from pipeline.registry.mlflow import EXPERIMENT, Mirror, Registry, connect
 from tests.deploy import checkers
 from tests.deploy.blobs import ACCOUNT, azurite
 from tests.deploy.certificates import make_certificate
@@ -43,6 +43,7 @@ from tests.deploy.tracking_server import (
     tls,
     tracking_python,
 )
+from tests.mlflow_client import mlflow_client
 from tests.pipeline.project import Project, reproduce
 
 FOLDER = START.parent
@@ -221,18 +222,17 @@ def test_no_secret_is_in_the_log(team: Team, registered: Project) -> None:
 
 
 @pytest.fixture
-def connected(team: Team, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """MLflow in this process, logged in to the team's server."""
+def connected(team: Team, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The registry as this process sees it, logged in to the team's server."""
     for name, value in team.login().items():
         monkeypatch.setenv(name, value)
-    return tracking.connect()
+    return connect()
 
 
 @pytest.fixture
-def nothing_promoted(registered: Project, connected: Any) -> None:
-    client = connected.MlflowClient()
-    client.delete_registered_model_alias(MODEL, promotion.CHAMPION)
-    client.set_registered_model_tag(MODEL, "champion_history", "[]")
+def nothing_promoted(registered: Project, connected: Registry) -> None:
+    mlflow_client().delete_registered_model_alias(MODEL, promotion.CHAMPION)
+    connected.set_model_tag(MODEL, "champion_history", "[]")
 
 
 @pytest.mark.usefixtures("nothing_promoted")
@@ -245,14 +245,14 @@ def test_who_may_only_read_promotes_nothing_by_command_or_in_the_ui(team: Team, 
     assert promotion.CHAMPION not in aliases(team)
 
 
-def test_who_may_only_read_changes_no_run(team: Team, connected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tracking.Mirror(name="of somebody else")
+def test_who_may_only_read_changes_no_run(team: Team, connected: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Mirror(name="of somebody else")
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", READER)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", READER_PASSWORD)
     with pytest.raises(InputError, match=f"{READER} has no permission for this"):
-        tracking.require(lambda mlflow: tracking.log_metrics(mlflow, run.run_id, {"loss": 0.1}, 1))
+        connected.log_metrics(run.run_id, {"loss": 0.1}, 1)
     with pytest.raises(InputError, match=f"{READER} has no permission for this"):
-        tracking.require(lambda mlflow: mlflow.MlflowClient().log_artifact(run.run_id, str(team.certificate)))
+        connected.log_file(run.run_id, team.certificate, "files")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_who_may_only_read_changes_no_run(team: Team, connected: Any, monkeypatc
     ],
 )
 def test_a_wrong_login_or_an_unknown_certificate_is_one_line(
-    connected: Any,
+    connected: Registry,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     setting: tuple[str, str],
@@ -275,9 +275,9 @@ def test_a_wrong_login_or_an_unknown_certificate_is_one_line(
     else:
         monkeypatch.delenv(name)
     with pytest.raises(InputError, match=line) as raised:
-        tracking.require(lambda mlflow: promotion.promote(mlflow.MlflowClient(), MODEL, None))
+        champion.promote(connected, MODEL, None)
     assert len(str(raised.value).splitlines()) == 1
-    tracking.Mirror(name="never")
+    Mirror(name="never")
     assert line in capsys.readouterr().out
 
 
@@ -291,30 +291,32 @@ def test_what_is_promoted_in_the_ui_is_packaged_even_by_who_may_only_read(team: 
 
 
 @pytest.mark.usefixtures("nothing_promoted")
-def test_a_promotion_names_the_login_at_the_server(team: Team) -> None:
-    move = tracking.require(lambda mlflow: promotion.promote(mlflow.MlflowClient(), MODEL, "1", reason="read by two"))
+def test_a_promotion_names_the_login_at_the_server(team: Team, connected: Registry) -> None:
+    move = champion.promote(connected, MODEL, "1", reason="read by two")
     assert move.by == ADMIN
     assert aliases(team)[promotion.CHAMPION] == "1"
 
 
 @pytest.mark.usefixtures("nothing_promoted")
-def test_who_is_granted_edit_logs_and_promotes(team: Team, connected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_granted_edit_logs_and_promotes(
+    team: Team, connected: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     member, phrase = "member", "a long enough phrase"
-    experiment = connected.get_experiment_by_name(tracking.EXPERIMENT).experiment_id
+    experiment = mlflow_client().get_experiment_by_name(EXPERIMENT).experiment_id
     assert team.ask("POST", USERS + "create", json={"username": member, "password": phrase}).status_code == 200
     for kind, name in (("experiment", experiment), ("registered_model", MODEL)):
         grant = {"username": member, "resource_type": kind, "resource_id": name, "permission": "EDIT"}
         assert team.ask("POST", "/api/3.0/mlflow/users/permissions/grant", json=grant).status_code == 200
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", member)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", phrase)
-    run = tracking.Mirror(name="of a member")
+    run = Mirror(name="of a member")
     run.log_metrics({"loss": 0.5}, 1)
     assert epochs(connected, run.run_id) == [1]
-    move = tracking.require(lambda mlflow: promotion.promote(mlflow.MlflowClient(), MODEL, "1"))
+    move = champion.promote(connected, MODEL, "1")
     assert move.by == member
     team.ask("DELETE", USERS + "delete", json={"username": member})
     with pytest.raises(InputError, match="does not know this login"):
-        tracking.require(lambda mlflow: mlflow.MlflowClient().get_run(run.run_id))
+        connected.run(run.run_id)
 
 
 def test_a_dump_of_the_one_database_restores_runs_versions_and_users(team: Team, registered: Project) -> None:
@@ -336,26 +338,27 @@ def test_the_upgrade_of_the_manual_runs(team: Team) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def epochs(mlflow: Any, run_id: str) -> list[int]:
-    return [point.step for point in mlflow.MlflowClient().get_metric_history(run_id, "loss")]
+def epochs(registry: Registry, run_id: str) -> list[int]:
+    return registry.steps(run_id, "loss")
 
 
-def test_a_database_that_is_restarted_in_the_middle_of_a_run_loses_nothing(team: Team, connected: Any) -> None:
-    run = tracking.Mirror(name="restarted")
+def test_a_database_that_is_restarted_in_the_middle_of_a_run_loses_nothing(team: Team, connected: Registry) -> None:
+    run = Mirror(name="restarted")
     for epoch in range(6):
         run.log_metrics({"loss": 1 / (epoch + 1)}, epoch)
         if epoch in {1, 3}:
             team.database.control("restart", "-m", "immediate")
     assert epochs(connected, run.run_id) == list(range(6))
-    connected.MlflowClient().set_terminated(run.run_id)
-    assert connected.MlflowClient().get_run(run.run_id).info.status == "FINISHED"
+    client = mlflow_client()
+    client.set_terminated(run.run_id)
+    assert client.get_run(run.run_id).info.status == "FINISHED"
 
 
 def test_what_was_logged_while_the_database_was_away_is_completed_from_the_files(
-    team: Team, registered: Project, connected: Any, capsys: pytest.CaptureFixture[str]
+    team: Team, registered: Project, connected: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     candidate = register.Candidate.read(registered.root)
-    run = tracking.Mirror(name="away")
+    run = Mirror(name="away")
     rows = candidate.history.to_dict("records")
     run.log_metrics({"loss": rows[0]["loss"]}, int(rows[0]["epoch"]))
     team.database.control("stop", "-m", "immediate")
@@ -400,15 +403,14 @@ def test_artifacts_lie_in_a_container_of_blob_storage_as_well(folder: Path, monk
         for name, value in {"URI": url, "USERNAME": ADMIN, "PASSWORD": ADMIN_PASSWORD}.items():
             monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
         monkeypatch.delenv("MLFLOW_TRACKING_SERVER_CERT_PATH", raising=False)
-        run_id = tracking.Mirror(name="azure").run_id
-        client = tracking.connect().MlflowClient()
+        run_id = Mirror(name="azure").run_id
         given = places["artifact"] / "figures.json"
         given.write_text("{}")
-        client.log_artifact(run_id, str(given), "reports")
+        connect().log_file(run_id, given, "reports")
         [name] = blobs.names("models")
         assert name.startswith("team/")
         assert name.endswith("reports/figures.json")
-        assert Path(client.download_artifacts(run_id, "reports/figures.json")).read_text() == "{}"
+        assert Path(mlflow_client().download_artifacts(run_id, "reports/figures.json")).read_text() == "{}"
 
 
 GOOD = {

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from pipeline.registry import mlflow as tracking
 from pipeline.registry import promotion
+from tests.mlflow_client import mlflow_client
 from tests.pipeline.project import Project, ran
 
 pytestmark = pytest.mark.timeout(900)
@@ -38,7 +38,7 @@ def test_repro_again_does_nothing(tiny: Project) -> None:
 
 def test_the_version_carries_what_an_auditor_asks_for(tiny: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny.root}/mlflow.db")
-    client = tracking.connect().MlflowClient()
+    client = mlflow_client()
     version = client.get_model_version("bone-fracture", "1")
     prepared = json.loads((tiny.root / "prepared/prepared.json").read_text())
     assert version.tags["data_hash"] == prepared["data_hash"]
@@ -53,10 +53,11 @@ def test_the_version_carries_what_an_auditor_asks_for(tiny: Project, monkeypatch
 
 def test_the_registered_model_answers_as_the_trained_one(tiny: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
+    import mlflow
     import numpy as np
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny.root}/mlflow.db")
-    mlflow = tracking.connect()
+    mlflow_client()
     loaded = mlflow.tensorflow.load_model("models:/bone-fracture@challenger")
     trained = keras.models.load_model(tiny.root / "build/model/model.keras")
     images = np.load(tiny.root / "prepared/images.npy")[:8, ..., np.newaxis]
@@ -96,5 +97,5 @@ def test_experiments_run_in_place_and_in_a_copy_and_register_in_the_same_databas
     assert "test.auroc.value" in shown
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tiny.root}/mlflow.db")
-        versions = tracking.connect().MlflowClient().search_model_versions("name = 'bone-fracture'")
+        versions = mlflow_client().search_model_versions("name = 'bone-fracture'")
     assert len(versions) == 3

@@ -21,7 +21,7 @@ from pipeline.data.prepared import Prepared
 from pipeline.evaluation.report import evaluate
 from pipeline.files import git_commit, sha256_file
 from pipeline.packaging.keras_import.wrapping import Scale, take_over
-from pipeline.registry import mlflow as tracking
+from pipeline.registry.mlflow import connect
 from pipeline.training import architectures
 
 _TRAINED_ON = "unknown (imported)"
@@ -112,7 +112,7 @@ def import_model(path: Path, root: Path, scale: Scale | None, classes: tuple[str
                 "git_commit": git_commit(root),
             },
         )
-        result = tracking.require(lambda mlflow: register.register(mlflow, candidate))
+        result = register.register(connect(), candidate)
     state = "registered" if result.new else "already registered"
     auroc = report.metrics.test.auroc.value
     turned = ",".join(reversed(meaning.classes))

@@ -16,8 +16,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline import cli
-from pipeline.cli import doctor, mlflow_ui
-from pipeline.registry import mlflow as tracking
+from pipeline.cli import doctor
+from pipeline.registry import mlflow
+from tests.mlflow_client import mlflow_client
 
 FRACTURE = str(Path(sys.executable).parent / "fracture")
 ROOT = Path(__file__).parents[3]
@@ -141,7 +142,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]
         (root / name).write_bytes((ROOT / name).read_bytes())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
-        client = tracking.connect().MlflowClient()
+        client = mlflow_client()
         client.create_registered_model("bone-fracture")
         client.create_model_version("bone-fracture", source="mlflow-artifacts:/nowhere")
         client.set_registered_model_alias("bone-fracture", "champion", "1")
@@ -192,8 +193,8 @@ def test_the_ui_answers_no_other_site(server: tuple[str, int]) -> None:
 def test_the_server_is_told_of_its_stores_by_the_names_it_knows() -> None:
     from mlflow.server import constants
 
-    assert constants.BACKEND_STORE_URI_ENV_VAR == mlflow_ui.BACKEND_STORE
-    assert constants.ARTIFACT_ROOT_ENV_VAR == mlflow_ui.ARTIFACT_ROOT
+    assert constants.BACKEND_STORE_URI_ENV_VAR == mlflow.BACKEND_STORE
+    assert constants.ARTIFACT_ROOT_ENV_VAR == mlflow.ARTIFACT_ROOT
 
 
 def test_a_database_that_is_none_is_one_line(project: Path) -> None:

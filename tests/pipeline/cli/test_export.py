@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from pipeline.evaluation import operating_points
 from pipeline.packaging import bundle, conversion, export
 from pipeline.packaging.bundle import Registered
 from pipeline.packaging.conversion import FORMATS, MAX_DIFFERENCE
+from pipeline.registry.records import ModelVersion
 from pipeline.training import architectures
 from serving.imaging.canvas import Preprocessing
 from serving.network import SCORES, Network
@@ -36,7 +36,7 @@ def registered(trained_folder: Path) -> Registered:
     """The small sample's model as the registry would give it."""
     model, training = architectures.load_trained(trained_folder / "build/model")
     return Registered(
-        version=SimpleNamespace(name="bone-fracture", version="4", tags={}),
+        version=ModelVersion("bone-fracture", "4", run_id="", tags={}),
         model=model,
         training=training,
         decision=operating_points.read(trained_folder / "build/decision.json"),

@@ -16,10 +16,10 @@ from pipeline.errors import InputError
 from pipeline.evaluation import saliency
 from pipeline.packaging.bundle import fetched
 from pipeline.packaging.keras_import import model_file, registering, wrapping
-from pipeline.registry import mlflow as tracking
 from pipeline.registry import promotion
 from pipeline.training import architectures
 from serving.imaging.canvas import Preprocessing
+from tests.mlflow_client import mlflow_client
 
 SIZE = 32
 BINARY = ("normal", "fractured")
@@ -351,7 +351,7 @@ def imported(checkout: Path, trained_folder: Path) -> dict[str, Any]:
         patch.chdir(checkout)
         file = trained_folder / "build/model/model.keras"
         lines = [registering.import_model(file, checkout, None, None) for _ in range(2)]
-        client = tracking.connect().MlflowClient()
+        client = mlflow_client()
         versions = client.search_model_versions("name = 'bone-fracture'")
         with fetched("models:/bone-fracture/1") as found:
             images = np.load(trained_folder / "prepared/images.npy")[:4, ..., np.newaxis]

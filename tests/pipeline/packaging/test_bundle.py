@@ -230,8 +230,8 @@ def test_a_champion_that_failed_its_gates_is_not_packaged_until_it_is_forced(pro
     copy = Project(Path(shutil.copytree(project.root, tmp_path / "project")))
     # What a move in the MLflow UI leaves: an alias on a version that failed, and nobody who forced it.
     code = (
-        "from pipeline.registry import mlflow as tracking; m = tracking.connect(); c = m.MlflowClient();"
-        "c.set_model_version_tag('bone-fracture', '1', 'gates', 'failed: AUROC 0.5')"
+        "from pipeline.registry.mlflow import connect;"
+        "connect().set_version_tags('bone-fracture', '1', {'gates': 'failed: AUROC 0.5'})"
     )
     copy.run("python", "-c", code)
     refused = copy.run("fracture", "package", code=1)
