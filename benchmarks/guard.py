@@ -89,14 +89,14 @@ OTHERWISE: Mapping[str, Callable[[Pixels], bytes]] = {
 
 
 def tell_of_radiographs(opened: Bundle, data: Prepared) -> None:
-    """Print how many images of the test part are refused, and how many get a warning, by their distance."""
+    """Print how many images of the test set are refused, and how many get a warning, by their distance."""
     found, limits = distances(opened, data, "test"), opened.manifest.guard
-    print(f"test part of {data.dataset.name}, refused: {share(int((found > limits.limit).sum()), len(found))}")
+    print(f"test set of {data.dataset.name}, refused: {share(int((found > limits.limit).sum()), len(found))}")
     print(f"  refused or called unusual: {share(int((found > limits.unusual).sum()), len(found))}")
 
 
 def tell_of_framings(predictor: Predictor, data: Prepared, folder: Path) -> None:
-    """Print how many images of the test part are refused when they are framed, exposed or stored in other ways."""
+    """Print how many images of the test set are refused when they are framed, exposed or stored in other ways."""
     labels = layout.read(folder).labels.set_index("image_id")["file"]
     pictures = [
         decode.decode((folder / labels[data.table["image_id"].iloc[row]]).read_bytes()).pixels

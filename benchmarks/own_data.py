@@ -1,4 +1,4 @@
-"""The release's test part as if it were a hospital's own images: `python -m benchmarks.own_data FOLDER [--data data]`.
+"""The release's test set as if it were a hospital's own images: `python -m benchmarks.own_data FOLDER [--data data]`.
 
 Writes FOLDER/xrays with a folder a class, FOLDER/table.csv and FOLDER/boxes.csv, as `fracture data folder` reads them.
 docs/results/fracatlas.md says what is trained on them.
@@ -25,9 +25,7 @@ def write(data: Path, release: Path, folder: Path) -> int:
     found = layout.read(data)
     labels = found.labels[found.labels["image_id"].isin(unseen)]
     if not len(labels):
-        raise InputError(
-            f"{data}: holds no image of {release.name}'s test part; fill it with `fracture data fracatlas`"
-        )
+        raise InputError(f"{data}: holds no image of {release.name}'s test set; fill it with `fracture data fracatlas`")
     names = {}
     for row in labels.itertuples():
         names[row.image_id] = f"{row.label}/{Path(row.file).name}"

@@ -126,6 +126,26 @@ class Artifacts:
         return self.root / "build/bento"
 
     @property
+    def exports(self) -> Path:
+        """`fracture export`: models as files for other systems."""
+        return self.root / "build/export"
+
+    @property
+    def image_lists(self) -> Path:
+        """`fracture image`: what each container image holds (CycloneDX)."""
+        return self.root / "build/images"
+
+    @property
+    def bentoml_homes(self) -> Path:
+        """`fracture serve`: what BentoML writes while it runs, by port."""
+        return self.root / "build/bentoml"
+
+    @property
+    def pixel_cache(self) -> Path:
+        """Validate, for preprocess: pixels that were decoded anyway (`pipeline.data.pixel_cache`); no output."""
+        return self.root / ".cache/prepared"
+
+    @property
     def releases(self) -> Path:
         """Released models, which git tracks."""
         return self.root / "models"

@@ -79,8 +79,8 @@ class ValidateParams(_Section):
 class PreprocessParams(_Section):
     """Stage preprocess: how pixels are prepared and images split.
 
-    With `folds` = 0 the validation part is `validation_fraction` of what is not test; with `folds` = k >= 2
-    what is not test is cut into k folds by group and fold number `fold` is the validation part.
+    With `folds` = 0 the validation set is `validation_fraction` of what is not test; with `folds` = k >= 2
+    what is not test is cut into k folds by group and fold number `fold` is the validation set.
     """
 
     image_size: Annotated[int, Field(ge=32, le=2048)] = 224

@@ -164,9 +164,9 @@ def content_hash(table: pd.DataFrame, columns: Sequence[str]) -> str:
 
 
 def preprocess(
-    data: Dataset, table: pd.DataFrame, options: PreprocessParams, folder: Path, cache: Path = pixel_cache.FOLDER
+    data: Dataset, table: pd.DataFrame, options: PreprocessParams, folder: Path, cache: Path | None = None
 ) -> pd.DataFrame:
-    """Write the whole of prepared/ into `folder` and return its split table; `cache` is the folder of kept pixels."""
+    """Write the whole of prepared/ into `folder`, with pixels from the folder `cache` if given; its split table."""
     preprocessing = Preprocessing.from_dict(options.model_dump())
     parts = split(table, options)
     paths = [data.folder / file for file in table["file"]]
@@ -199,7 +199,7 @@ def main() -> None:
     table = read_image_table(paths.images)
     check_image_table(paths.images, table, data)
     with atomic_folder(paths.prepared) as folder:
-        result = preprocess(data, table, options, folder)
+        result = preprocess(data, table, options, folder, paths.pixel_cache)
     for part in PARTS:
         chosen = result[result["part"] == part]
         counts = ", ".join(f"{count} {label}" for label, count in chosen["label"].value_counts().items())

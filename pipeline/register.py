@@ -81,10 +81,6 @@ class Candidate:
         """What makes two models the same."""
         return content_hash(self.training, self.decision)
 
-    def flat_metrics(self) -> dict[str, float]:
-        """Metrics under names that MLflow takes (`Metrics.flat`)."""
-        return self.metrics.flat()
-
     def flat_params(self) -> dict[str, Any]:
         """params.yaml as section.key pairs."""
         sections = self.options.model_dump(mode="json", by_alias=True)
@@ -135,7 +131,7 @@ def complete_run(registry: Registry, candidate: Candidate) -> str:
     missing = {key: value for key, value in candidate.flat_params().items() if key not in run.params}
     registry.log_params(run.id, missing)
     _log_history(registry, run, candidate.history)
-    registry.log_metrics(run.id, candidate.flat_metrics(), candidate.training.best_epoch)
+    registry.log_metrics(run.id, candidate.metrics.flat(), candidate.training.best_epoch)
     registry.tag_run(run.id, candidate.tags())
     for path in _kept(candidate.paths):
         if path.is_file():

@@ -19,7 +19,7 @@ import psutil
 
 from pipeline import params
 from pipeline.artifacts import Artifacts, TrainingRecord
-from pipeline.data import prepared
+from pipeline.data import cells, prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
@@ -28,8 +28,8 @@ from pipeline.registry.mlflow import Mirror
 from pipeline.training import architectures, checkpoints, leakage
 from pipeline.training.architectures import LOCATION, PROBABILITY
 from pipeline.training.augmentation import Batches, FollowEpoch
-from pipeline.training.checkpoints import Keep, State, Store
-from pipeline.training.localisation_targets import Locations
+from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, TrainingState
+from pipeline.training.localisation_targets import LocalisationTargets
 
 KILLED = 143
 _WATCH_SECONDS = 1.0
@@ -96,7 +96,7 @@ def class_weights(labels: npt.NDArray[np.int64], kind: str, classes: int) -> npt
 
 
 def batches_of(data: Prepared, part: str, options: TrainParams, patch: int = 0) -> Batches:
-    """Shuffled and augmented for the training part, in order and as they are for any other.
+    """Shuffled and augmented for the training set, in order and as they are for any other.
 
     With `patch` they are windows of that size, as many with a fracture as without; those of other parts are always
     the same.
@@ -130,9 +130,11 @@ def _balanced(rows: npt.NDArray[np.int64], data: Prepared) -> npt.NDArray[np.int
     return np.sort(np.concatenate([normal, np.resize(boxed, max(len(normal), len(boxed)))]))
 
 
-def _locations(data: Prepared, rows: npt.NDArray[np.int64], fractured: npt.NDArray[np.bool_], side: int) -> Locations:
+def _locations(
+    data: Prepared, rows: npt.NDArray[np.int64], fractured: npt.NDArray[np.bool_], side: int
+) -> LocalisationTargets:
     boxes = [data.boxes_of(int(row)) for row in rows]
-    return Locations(boxes, fractured, side // architectures.LOCATION_STRIDE, _POSITIVE_WEIGHT)
+    return LocalisationTargets(boxes, fractured, side // architectures.LOCATION_STRIDE, _POSITIVE_WEIGHT)
 
 
 def schedule(options: TrainParams, phase: Phase) -> list[keras.callbacks.Callback]:
@@ -191,7 +193,9 @@ class Sizes:
         return self._built[size][1]
 
 
-def fit(data: Prepared, options: TrainParams, store: Store, mirror_of: Any = Mirror) -> tuple[keras.Model, State]:
+def fit(
+    data: Prepared, options: TrainParams, store: CheckpointStore, mirror_of: Any = Mirror
+) -> tuple[keras.Model, TrainingState]:
     """Train from the last checkpoint, or from the start, to the end; returns the best model and what was seen.
 
     `mirror_of(run_id)` gives the live copy in MLflow. Raises InputError for parameters that do not fit.
@@ -201,7 +205,7 @@ def fit(data: Prepared, options: TrainParams, store: Store, mirror_of: Any = Mir
     with strategy().scope():
         sizes = Sizes(options, classes)
 
-        def prepare(state: State) -> keras.Model:
+        def prepare(state: TrainingState) -> keras.Model:
             phase = plan[state.phase]
             model = sizes.trained(phase.patch or whole)
             compile_for(model, phase, options, classes)
@@ -230,7 +234,7 @@ def fit(data: Prepared, options: TrainParams, store: Store, mirror_of: Any = Mir
         return sizes.answering(whole), state
 
 
-def _finished(state: State, phase: Phase) -> bool:
+def _finished(state: TrainingState, phase: Phase) -> bool:
     """Whether the phase that `state` stands in has reached its last epoch or was stopped early."""
     return state.epoch >= phase.stop or bool(state.counters.get("EarlyStopping", {}).get("stopped_epoch", 0))
 
@@ -238,8 +242,8 @@ def _finished(state: State, phase: Phase) -> bool:
 def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
     model: keras.Model,
     phase: Phase,
-    state: State,
-    store: Store,
+    state: TrainingState,
+    store: CheckpointStore,
     options: TrainParams,
     mirror: Mirror,
     data: Prepared,
@@ -255,7 +259,12 @@ def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
         epochs=phase.stop,
         shuffle=False,  # Batches shuffles, the same way after a resume
         verbose=0,
-        callbacks=[FollowEpoch(training), *counting, Report(options.epochs, mirror), Keep(store, state, counting)],
+        callbacks=[
+            FollowEpoch(training),
+            *counting,
+            Report(options.epochs, mirror),
+            KeepCheckpoints(store, state, counting),
+        ],
     )
 
 
@@ -267,7 +276,7 @@ def strategy() -> Any:
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
-def history_table(state: State) -> pd.DataFrame:
+def history_table(state: TrainingState) -> pd.DataFrame:
     """The content of history.csv: a row an epoch."""
     table = pd.DataFrame(state.history)
     return table.assign(epoch=table["epoch"].astype(int))
@@ -295,7 +304,7 @@ def watch_dvc() -> None:
     threading.Thread(target=watch, daemon=True, name="watch-dvc").start()
 
 
-def write_model(model: keras.Model, state: State, data: Prepared, options: TrainParams, folder: Path) -> None:
+def write_model(model: keras.Model, state: TrainingState, data: Prepared, options: TrainParams, folder: Path) -> None:
     """Write model.keras, without the optimizer's state, and training.json into `folder`."""
     keras.Model(model.input, model.output, name=model.name).save(folder / "model.keras")
     record = TrainingRecord(
@@ -323,11 +332,11 @@ def _seen(data: Prepared, column: str) -> tuple[str, ...]:
     """The values of a column of split.csv in the training set; a cell may hold several."""
     if column not in data.table.columns:
         return ()
-    cells = data.table.loc[data.table["part"] == "train", column].astype(str)
-    return tuple(sorted({value for cell in cells for value in cell.split(";")} - {""}))
+    seen = data.table.loc[data.table["part"] == "train", column]
+    return tuple(sorted({value for cell in seen for value in cells.split(cell)} - {""}))
 
 
-def train(data: Prepared, options: TrainParams, store: Store, target: Path, history: Path) -> State:
+def train(data: Prepared, options: TrainParams, store: CheckpointStore, target: Path, history: Path) -> TrainingState:
     """Train and write build/model/ and the history; the checkpoints go when both are on disk."""
 
     def mirror_of(run_id: str) -> Mirror:
@@ -363,13 +372,13 @@ def main() -> None:
     options = params.load(paths.params).train
     data = prepared.load(paths.prepared)
     if len(set(data.labels(data.rows("train")))) < len(data.classes):
-        raise InputError("prepared/split.csv: the training part lacks a class; add images or change preprocess")
+        raise InputError("prepared/split.csv: the training set lacks a class; add images or change preprocess")
     key = checkpoints.key_of(
         options.model_dump(mode="json"),
         [data.data_hash, data.split_hash, json.dumps(data.preprocessing.to_dict()), _begun_from(data, options)],
         checkpoints.modules_of_stage(project_root(), "train"),
     )
-    store = Store(home_root() / "checkpoints" / key, kept=options.average_epochs)
+    store = CheckpointStore(home_root() / "checkpoints" / key, kept=options.average_epochs)
     with store.locked():
         state = train(data, options, store, paths.model, paths.history)
     print(f"trained {state.epoch} epochs; the best was {state.best_epoch} with validation loss {state.best_loss:.4f}")

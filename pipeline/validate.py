@@ -28,7 +28,7 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="fracture-validate-"))
     try:
         judge = Judge(scratch)
-        with pixel_cache.filling(preprocessing) as writer:
+        with pixel_cache.filling(preprocessing, paths.pixel_cache) as writer:
             verdict = judge_data(data, options.validate_, judge, writer)
         with atomic_folder(paths.data_docs) as docs:
             publish(judge.pages(), summary_html(verdict), docs)

@@ -67,7 +67,7 @@ Calibration = LogisticCalibration | TemperatureCalibration
 
 @dataclass(frozen=True)
 class Decision:
-    """How scores become an answer; every number was chosen on a validation part.
+    """How scores become an answer; every number was chosen on a validation set.
 
     Thresholds are on the calibrated probability of a fracture; `high_specificity` may lie above 1 when no
     threshold reached its target.

@@ -99,10 +99,10 @@ class Reference:
     """What the images of training looked like, without any of them.
 
     `inputs`: quantiles (6, 101) of each of INPUTS; `features` (2, k): mean and standard deviation of each feature of
-    the network, both of the training part; `scores`: quantiles (101,) of the calibrated probability of a fracture on
-    the validation part, as a network is surer of images it was trained on, and `scored` (), how many these are;
+    the network, both of the training set; `scores`: quantiles (101,) of the calibrated probability of a fracture on
+    the validation set, as a network is surer of images it was trained on, and `scored` (), how many these are;
     `mean` and `scale` (TEXTURE,), `precision` (TEXTURE, TEXTURE): centre, standard deviation and, of what they
-    standardise, inverse covariance of the textures of the training and validation parts; `distances` (101,):
+    standardise, inverse covariance of the textures of the training and validation sets; `distances` (101,):
     quantiles of the distances of these images, each from the others; `known` uint64 (m,): their fingerprints, sorted.
     """
 
@@ -139,7 +139,7 @@ class Reference:
         return place < len(self.known) and bool(self.known[place] == print_of)
 
     def outside(self, inputs: Array) -> list[tuple[str, float, float, float]]:
-        """Which of INPUTS (6,) no image of the training part has: name, value, and the smallest and largest there.
+        """Which of INPUTS (6,) no image of the training set has: name, value, and the smallest and largest there.
 
         The share of the canvas that is image does not count: an aspect that is new makes no answer worse by itself.
         """
@@ -172,7 +172,7 @@ def reference_of(
 ) -> Reference:
     """Build the reference from what was measured of the images.
 
-    Of the training part input statistics (n, 6) and features (n, k); of the validation part probabilities (v,); of both
+    Of the training set input statistics (n, 6) and features (n, k); of the validation set probabilities (v,); of both
     textures (m, TEXTURE), groups (m,), at least two different ones, and fingerprints `known` (m,).
     Images of one group are so alike that none of them is measured by a reference that holds another.
     """

@@ -136,7 +136,7 @@ def _train_on_the_sample(root: Path) -> None:
     from pipeline.evaluation.report import evaluate
     from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
     from pipeline.training import architectures
-    from pipeline.training.checkpoints import Store
+    from pipeline.training.checkpoints import CheckpointStore
 
     synthetic.fill(root / "data", count=160)
     data = layout.read(root / "data")
@@ -147,7 +147,7 @@ def _train_on_the_sample(root: Path) -> None:
     preprocess.preprocess(data, usable, PreprocessParams(image_size=96), root / "prepared")
     options = TrainParams(epochs=8, batch_size=16, learning_rate=5e-4, early_stopping_patience=0)
     loaded = prepared.load(root / "prepared")
-    model, state = train.fit(loaded, options, Store(root / "k"), lambda run_id: _Silent())
+    model, state = train.fit(loaded, options, CheckpointStore(root / "k"), lambda run_id: _Silent())
     train.write_model(model, state, loaded, options, root / "build/model")
     paths = Artifacts(root)
     trained, training = architectures.load_trained(paths.model)

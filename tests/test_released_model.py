@@ -40,8 +40,8 @@ def released() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def test_part(fracatlas_data: Path) -> dict[Path, int]:
-    """Every third image of the release's test part, and whether it is fractured."""
+def test_set(fracatlas_data: Path) -> dict[Path, int]:
+    """Every third image of the release's test set, and whether it is fractured."""
     files = layout.read(fracatlas_data).labels.set_index("image_id")["file"]
     with (RELEASE / "split.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["part"] == "test"][::3]
@@ -79,17 +79,17 @@ def test_no_group_is_in_two_of_its_parts() -> None:
 
 
 @needs_fracatlas
-def test_it_tells_radiographs_apart(released: Bundle, test_part: dict[Path, int]) -> None:
+def test_it_tells_radiographs_apart(released: Bundle, test_set: dict[Path, int]) -> None:
     predictor = Predictor(released)
     labels, probabilities = [], []
-    for path, label in test_part.items():
+    for path, label in test_set.items():
         try:
             found = predictor.predict(path.read_bytes())
         except decode.ImageError:  # one in a hundred is refused, as the guard's limit was chosen
             continue
         labels.append(label)
         probabilities.append(found.probability)
-    assert len(labels) > 0.97 * len(test_part)
+    assert len(labels) > 0.97 * len(test_set)
     assert roc_auc_score(labels, probabilities) > 0.88
 
 
@@ -102,10 +102,10 @@ def _over_exposed(pixels: Grey) -> Grey:
 
 
 @needs_fracatlas
-def test_it_warns_of_an_inverted_radiograph_and_not_of_others(released: Bundle, test_part: dict[Path, int]) -> None:
+def test_it_warns_of_an_inverted_radiograph_and_not_of_others(released: Bundle, test_set: dict[Path, int]) -> None:
     predictor = Predictor(released)
     warned = {"as it is": 0, "inverted": 0}
-    files = list(test_part)[::4]
+    files = list(test_set)[::4]
     for path in files:
         decoded = decode.decode(path.read_bytes()).pixels
         for name, pixels in (("as it is", decoded), ("inverted", _inverted(decoded))):
@@ -144,15 +144,15 @@ def test_nothing_that_it_learned_from_may_judge_what_begins_from_it(fracatlas_da
     own = labels["image_id"].map(split) == "test"
     leakage.require(of(own), RELEASE)
     leakage.require(of(~own, "folder"), RELEASE)
-    with pytest.raises(InputError, match=rf"{(~own).sum()} of the {(~own).sum()} images of the test part"):
+    with pytest.raises(InputError, match=rf"{(~own).sum()} of the {(~own).sum()} images of the test set"):
         leakage.require(of(~own), RELEASE)
 
 
 @needs_fracatlas
-def test_drift_is_quiet_on_its_test_part(released: Bundle, test_part: dict[Path, int], tmp_path: Path) -> None:
-    for path in test_part:
+def test_drift_is_quiet_on_its_test_set(released: Bundle, test_set: dict[Path, int], tmp_path: Path) -> None:
+    for path in test_set:
         (tmp_path / path.name).symlink_to(path)
-    report = drift.compare(drift.read_folder(tmp_path, released), released, "test part")
+    report = drift.compare(drift.read_folder(tmp_path, released), released, "test set")
     assert report.moved == []
     assert not report.guard_moved
 
@@ -160,9 +160,9 @@ def test_drift_is_quiet_on_its_test_part(released: Bundle, test_part: dict[Path,
 @needs_fracatlas
 @pytest.mark.parametrize("change", [_inverted, _over_exposed])
 def test_drift_speaks_on_other_exposures(
-    change: Callable[[Grey], Grey], released: Bundle, test_part: dict[Path, int], tmp_path: Path
+    change: Callable[[Grey], Grey], released: Bundle, test_set: dict[Path, int], tmp_path: Path
 ) -> None:
-    for path in list(test_part)[::2]:
+    for path in list(test_set)[::2]:
         decoded = decode.decode(path.read_bytes()).pixels
         cv2.imwrite(str(tmp_path / f"{path.stem}.png"), change(decoded))
     report = drift.compare(drift.read_folder(tmp_path, released), released, "changed")

@@ -4,7 +4,7 @@
     python -m benchmarks.robustness.heads orientation --output models/input-heads-1
 
 Labels are free: every radiograph of the collection is taken to be upright and not inverted. Only the train and
-validation parts of a release's split are trained on; `--fit train` keeps the validation part for choosing. The test
+validation sets of a release's split are trained on; `--fit train` keeps the validation set for choosing. The test
 part is scored and never trained on. The same command gives the same file on the same machine.
 """
 

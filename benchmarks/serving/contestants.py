@@ -32,7 +32,7 @@ from pipeline.packaging.bundle import Registered, write_bundle
 from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
 from pipeline.registry.records import ModelVersion
 from pipeline.training import architectures
-from pipeline.training.checkpoints import Store
+from pipeline.training.checkpoints import CheckpointStore
 from serving import bundle
 from serving.decision import FRACTURED, NORMAL
 from serving.network import Network
@@ -78,7 +78,7 @@ def prepare(name: str, size: int, data: Dataset, folder: Path) -> Contest:
             architecture="MobileNet", architecture_options={"alpha": 0.75}, weights=weights, epochs=2, frozen_epochs=1,
         )  # fmt: skip
     no_mirror: Any = SimpleNamespace(run_id="", log_metrics=lambda *_: None)
-    model, state = train.fit(loaded, options, Store(root / "checkpoints"), lambda _: no_mirror)
+    model, state = train.fit(loaded, options, CheckpointStore(root / "checkpoints"), lambda _: no_mirror)
     train.write_model(model, state, loaded, options, root / "build/model")
     trained, training = architectures.load_trained(root / "build/model")
     written = Artifacts(root)

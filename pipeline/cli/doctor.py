@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from pipeline.artifacts import Artifacts
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
@@ -142,7 +143,8 @@ def check_bundle(root: Path) -> Finding:
         folder = bundle.find_default(root)
         manifest = bundle.read(folder).manifest
     except BundleError as error:
-        nothing = not any((root / name).exists() for name in ("build/bundle", "models"))
+        paths = Artifacts(root)
+        nothing = not (paths.bundles.exists() or paths.releases.exists())
         return Finding(
             "ok" if nothing else "error", "bundle", "none yet; `fracture package`" if nothing else str(error)
         )

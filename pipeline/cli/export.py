@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.artifacts import Artifacts
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
 
@@ -53,11 +54,11 @@ def export(
         raise InputError(f"--output {output}: name a file that ends in {suffix}, as those of --format {kind} do")
     if output is not None:
         make_folder(output.parent)
-    root = project_root()
-    data = prepared.load(root / "prepared")
+    paths = Artifacts(project_root())
+    data = prepared.load(paths.prepared)
     with fetched(model) as found:
         name = f"{found.version.name}-{found.version.version}"
-        target = output or root / "build/export" / f"{name}{suffix}"
+        target = output or paths.exports / f"{name}{suffix}"
         formats = [number_format.value] if number_format else FORMATS
         done = work.export(found, data, kind.value, target, formats)
     print(f"{target}: {name}, weights as {done.number_format}")

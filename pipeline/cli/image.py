@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.artifacts import Artifacts
 from pipeline.errors import InputError
 from pipeline.files import project_root
 
@@ -38,7 +39,8 @@ def image(
 
 def newest_bento(root: Path) -> Path:
     """The bento below build/bento/ that was made last; InputError when there is none."""
-    found = sorted((root / "build/bento").glob("*/bento.yaml"), key=lambda path: path.stat().st_mtime_ns)
+    bentos = Artifacts(root).bentos
+    found = sorted(bentos.glob("*/bento.yaml"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
-        raise InputError("build/bento: there is no bento yet; make one: fracture package")
+        raise InputError(f"{bentos.relative_to(root)}: there is no bento yet; make one: fracture package")
     return found[-1].parent

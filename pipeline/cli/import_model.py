@@ -34,7 +34,7 @@ def import_model(
         ),
     ] = None,
 ) -> None:
-    """Register a model that was trained elsewhere, measured on the test part of prepared/ like any other.
+    """Register a model that was trained elsewhere, measured on the test set of prepared/ like any other.
 
     It takes one square grey or RGB image and gives one sigmoid column, or one softmax column a class.
     """

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.artifacts import Artifacts
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
 
@@ -64,14 +65,15 @@ def make(root: Path, model: str, output: Path | None) -> Packaged:
     from pipeline.packaging.bundle import fetched, write_bundle  # noqa: PLC0415  TensorFlow takes seconds
     from serving import bundle  # noqa: PLC0415
 
+    paths = Artifacts(root)
     if model.startswith("models:/"):
         with fetched(model) as found:
             name = f"{found.version.name}-{found.version.version}"
-            folder = output / "bundle" if output else root / "build/bundle" / name
-            manifest = write_bundle(found, prepared.load(root / "prepared"), folder)
+            folder = output / "bundle" if output else paths.bundles / name
+            manifest = write_bundle(found, prepared.load(paths.prepared), folder)
     else:
         folder = Path(model)
         manifest = bundle.read(folder).manifest
         name = f"{manifest.name}-{manifest.version}"
-    bento = output / "bento" if output else root / "build/bento" / name
+    bento = output / "bento" if output else paths.bentos / name
     return Packaged(manifest, folder, bento, build_bento(root, folder, bento))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.artifacts import Artifacts
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.files import project_root
 
@@ -36,7 +37,7 @@ def recalibrate(
     opened = open_bundle(bundle)
     options = params.load(root / "params.yaml").evaluate
     version = work.recalibrated_version(opened.manifest.version)
-    target = output or root / "build/bundle" / f"{opened.manifest.name}-{version}"
+    target = output or Artifacts(root).bundles / f"{opened.manifest.name}-{version}"
     work.check_target(target, opened)
     site = work.read_site(data, opened.manifest.classes, normal)
     scores = work.score_site(opened, site)

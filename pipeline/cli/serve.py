@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.artifacts import Artifacts
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
@@ -66,7 +67,7 @@ def serve(
 def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dict[str, str]:
     """The variables of the service's processes; without a bundle they take the default one of `root`."""
     # BentoML clears the folder of its metrics when it starts: two services need two.
-    home = root / "build/bentoml" / str(port)
+    home = Artifacts(root).bentoml_homes / str(port)
     home.mkdir(parents=True, exist_ok=True)
     return {
         "OPENBLAS_NUM_THREADS": "1",  # the workers share the cores

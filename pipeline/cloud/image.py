@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uv
 
+from pipeline.artifacts import Artifacts
 from pipeline.cloud import push, sbom
 from pipeline.cloud.client import last_line, run
 from pipeline.errors import InputError
@@ -129,7 +130,7 @@ def _run_build(tool: str, file: Path, context: Path, tag: str, arguments: list[s
 
 def sbom_path(tag: str) -> Path:
     """Where the list of an image's parts lies."""
-    return project_root() / "build/images" / f"{re.sub(r'[^A-Za-z0-9._-]', '-', tag)}.cdx.json"
+    return Artifacts(project_root()).image_lists / f"{re.sub(r'[^A-Za-z0-9._-]', '-', tag)}.cdx.json"
 
 
 def _parts(bento: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object]:

@@ -26,8 +26,6 @@ LABEL_COLUMNS = ("image_id", "file", "label", "patient_id", "region", "view", "h
 """Columns every labels.csv has; a source may add more, which become slices of the evaluation."""
 BOX_COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "label", "polygon")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".dcm")
-MULTIPLE = ";"
-"""Separates several values of one cell, as in region `hand;shoulder`."""
 
 _IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 

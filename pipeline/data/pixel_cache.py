@@ -1,8 +1,8 @@
 """Pixels that validate decoded anyway, kept for preprocess: one decode of a grey PNG or DICOM file instead of two.
 
-.cache/prepared/rows.bin    uint8 (size, size) of each image, one after the other
-.cache/prepared/index.npy   of each image: sha256 of its file, width and height, a sum over its row
-.cache/prepared/key         hash of the preprocessing, of the code that decodes, and of the installed packages
+rows.bin    uint8 (size, size) of each image, one after the other
+index.npy   of each image: sha256 of its file, width and height, a sum over its row
+key         hash of the preprocessing, of the code that decodes, and of the installed packages
 
 It is no output of a stage: what is not found here, or does not fit, is decoded, with the same result. So it can be
 deleted at any time, and validate does not depend on the parameters of preprocess, which it reads to fill this. One
@@ -26,7 +26,6 @@ from pipeline.files import atomic_folder, sha256_files
 from serving import imaging
 from serving.imaging.canvas import Letterbox, Pixels, Preprocessing, letterbox_of
 
-FOLDER = Path(".cache/prepared")
 LIMIT = 4 * 2**30
 """Bytes of rows at most, 85,000 images of 224 pixels; those after them are decoded twice."""
 _ROW = np.dtype([("sha256", "S64"), ("width", "<u4"), ("height", "<u4"), ("total", "<u8")])
@@ -81,7 +80,7 @@ class PixelCache:
 
 
 @contextmanager
-def filling(preprocessing: Preprocessing, folder: Path = FOLDER) -> Iterator[PixelWriter]:
+def filling(preprocessing: Preprocessing, folder: Path) -> Iterator[PixelWriter]:
     """Yield what takes images; when the block ends well, they replace those of the validation before."""
     with atomic_folder(folder) as partial:
         with (partial / "rows.bin").open("wb", buffering=0) as file:
@@ -95,8 +94,11 @@ def filling(preprocessing: Preprocessing, folder: Path = FOLDER) -> Iterator[Pix
 
 
 @contextmanager
-def opened(preprocessing: Preprocessing, folder: Path = FOLDER) -> Iterator[PixelCache | None]:
+def opened(preprocessing: Preprocessing, folder: Path | None) -> Iterator[PixelCache | None]:
     """Yield the cache, or None when there is none for this preprocessing and this code, or it is damaged."""
+    if folder is None:
+        yield None
+        return
     try:
         fits = (folder / "key").read_text(encoding="ascii") == key(preprocessing)
         index = np.load(folder / "index.npy", allow_pickle=False) if fits else np.zeros(0)

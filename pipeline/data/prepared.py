@@ -3,7 +3,7 @@
 prepared/images.npy     uint8 (n, size, size), memory-mapped
 prepared/split.csv      one row per image: index, image_id, label, class, part, group, box on the canvas, ...
 prepared/boxes.csv      fracture boxes as fractions of the canvas
-prepared/prepared.json  classes, preprocessing, hashes of data, split and test part
+prepared/prepared.json  classes, preprocessing, hashes of data, split and test set
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Prepared:
         return np.asarray(chosen[["x0", "y0", "x1", "y1"]], np.float64)
 
 
-def load(folder: Path = Path("prepared")) -> Prepared:
+def load(folder: Path) -> Prepared:
     """Open prepared/; InputError names the file that is missing or does not fit the others."""
     record = PreparedRecord.read(folder / "prepared.json")
     try:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from pipeline.data import cells
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
 
@@ -70,7 +71,7 @@ def _even_out(parts: npt.NDArray[np.int64], brings: npt.NDArray[np.float64], sha
 def split(table: pd.DataFrame, options: PreprocessParams) -> pd.Series:
     """Part (train, validation or test) of each image of `table` (columns label, region, group, ...).
 
-    The test part is a share of `test_fraction`, or every image whose `holdout_column` holds `holdout_value`
+    The test set is a share of `test_fraction`, or every image whose `holdout_column` holds `holdout_value`
     together with its groups. It depends neither on `folds` nor on `fold`. Raises InputError for an unknown
     column or value and for a part that lacks a class.
     """
@@ -98,10 +99,10 @@ def _held_out(table: pd.DataFrame, options: PreprocessParams) -> npt.NDArray[np.
     column, value = options.holdout_column, options.holdout_value
     if column not in table.columns:
         raise InputError(f"params.yaml: preprocess.holdout_column: reports/images.csv has no column {column!r}")
-    chosen = table[column].map(lambda cell: value in str(cell).split(";"))
+    chosen = table[column].map(lambda cell: value in cells.split(cell))
     if not chosen.any() or chosen.all():
         how_many = "every" if chosen.all() else "no"
-        values = sorted({part for cell in table[column] for part in str(cell).split(";") if part})
+        values = sorted({part for cell in table[column] for part in cells.split(cell) if part})
         known = ", ".join(values[:20])
         raise InputError(
             f"params.yaml: preprocess.holdout_value: {how_many} image has {column} {value!r}; there are: {known}"

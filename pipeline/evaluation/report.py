@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.artifacts import Artifacts, Hashes, ImageCounts, Metrics, MetricSet, TrainingRecord
+from pipeline.data import cells
 from pipeline.data.prepared import Prepared, slices_of
 from pipeline.evaluation import metrics, operating_points, plots
 from pipeline.evaluation.metrics import Array, Labels, number, with_interval
@@ -33,7 +34,7 @@ _SMALLEST_SLICE = 10
 _OF_VALIDATION = (
     "auroc", "average_precision", "sensitivity_at_specificity_0.90", "specificity_at_sensitivity_0.95", "peak_in_box",
 )  # fmt: skip
-"""What models may be compared by: calibration and thresholds were fitted to the validation part."""
+"""What models may be compared by: calibration and thresholds were fitted to the validation set."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +98,16 @@ def measure(
 
 
 def slice_table(table: pd.DataFrame, y: Labels, p: Array, decision: Decision, options: EvaluateParams) -> pd.DataFrame:
-    """AUROC, sensitivity and specificity with intervals for every value of every slice of the test part.
+    """AUROC, sensitivity and specificity with intervals for every value of every slice of the test set.
 
     A cell that holds several values (`hand;shoulder`) counts for each of them. `without hardware` and the like
     are the values "0" or "no". Slices of fewer than 10 images are left out.
     """
     rows = []
     for column in slices_of(table):
-        values = sorted({value for cell in table[column].astype(str) for value in cell.split(";")})
+        values = sorted({value for cell in table[column] for value in cells.split(cell)})
         for value in values:
-            chosen = table[column].astype(str).map(lambda cell, v=value: v in cell.split(";")).to_numpy()
+            chosen = table[column].map(lambda cell, v=value: v in cells.split(cell)).to_numpy()
             if chosen.sum() < _SMALLEST_SLICE:
                 continue
             groups = table["group"].to_numpy()[chosen]

@@ -1,4 +1,4 @@
-"""Which regions and views of the data the test part shows a model to be good at."""
+"""Which regions and views of the data the test set shows a model to be good at."""
 
 import csv
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LOWEST = 0.8
 
 @dataclass(frozen=True)
 class Shown:
-    """What the test part shows of one region or view; `figures` are for a person."""
+    """What the test set shows of one region or view; `figures` are for a person."""
 
     column: str
     value: str

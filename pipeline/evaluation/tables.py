@@ -26,12 +26,12 @@ def cell(found: Estimate) -> str:
 
 def measures(found: MetricSet) -> list[str]:
     """The rows of all metrics that are one number."""
-    rows = ["| measure | test part (95 % interval) |", "| --- | --- |"]
+    rows = ["| measure | test set (95 % interval) |", "| --- | --- |"]
     return rows + [f"| {name.replace('_', ' ')} | {cell(one)} |" for name, one in sorted(found.estimates().items())]
 
 
 def points(metrics: MetricSet) -> list[str]:
-    """The rows of the operating points, chosen on the validation part."""
+    """The rows of the operating points, chosen on the validation set."""
     names = ("accuracy", "precision", "recall", "specificity", "f1")
     rows = ["| operating point | threshold | " + " | ".join(names) + " |", "| --- " * (len(names) + 2) + "|"]
     for key, title in _POINTS.items():

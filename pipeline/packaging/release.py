@@ -76,7 +76,7 @@ def sums(folder: Path) -> str:
 
 
 def shortcuts(table: pd.DataFrame) -> dict[str, float]:
-    """AUROC on the test part of guessing from one column of split.csv alone, by its fracture rate outside that part."""
+    """AUROC on the test set of guessing from one column of split.csv alone, by its fracture rate outside that part."""
     test = (table["part"] == "test").to_numpy()
     fractured = (table["class"] > 0).to_numpy()
     found = {}
@@ -115,7 +115,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         "of which was trained on or chosen by.",
         "",
         "## For",
-        f"{manifest.intended.use} Shown to be good on the test part for the regions "
+        f"{manifest.intended.use} Shown to be good on the test set for the regions "
         f"{_good_for(shown, 'region')} and the views {_good_for(shown, 'view')}.",
         "",
         "## Not for",
@@ -133,7 +133,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         f"`{origin.split_hash[:16]}`. No image of it is part of this folder.",
         "",
         "## Figures",
-        "Calibration and thresholds were chosen on the validation part. Intervals: 95 %, bootstrap over groups.",
+        "Calibration and thresholds were chosen on the validation set. Intervals: 95 %, bootstrap over groups.",
         "",
         *tables.measures(test),
         "",
@@ -150,7 +150,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         *tables.slices(shown),
         "",
         "## Shortcuts",
-        "What guessing from one property of an image alone reaches on the test part, by the fracture rate of the other "
+        "What guessing from one property of an image alone reaches on the test set, by the fracture rate of the other "
         "parts. The rows above show the model within one region, and without hardware.",
         "",
         "| property | AUROC |",
@@ -159,7 +159,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         f"| this model | {auroc.value:.3f} |",
         "",
         "## Known failures",
-        f"The up to {_FAILURES} most certain errors of either kind on the test part: image id, probability given.",
+        f"The up to {_FAILURES} most certain errors of either kind on the test set: image id, probability given.",
         "",
         f"- missed: {_failures(predictions, manifest, missed=True)}",
         f"- false alarms: {_failures(predictions, manifest, missed=False)}",
@@ -180,7 +180,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         "",
         "## Train on from it",
         "`train.weights: release` in `params.yaml`, with `architecture`, `architecture_options` and `head` as here, "
-        "for images that it has not seen: a test part that holds some of its training or validation images is refused.",
+        "for images that it has not seen: a test set that holds some of its training or validation images is refused.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -214,7 +214,7 @@ def _unanswered(ids: Sequence[str], predictions: pd.DataFrame, manifest: Manifes
     left_out = test["image_id"].isin(ids)
     of_fractured, of_normal = int((left_out & fractured).sum()), int((left_out & ~fractured).sum())
     if not len(ids):
-        return ["The guard answers every image of the test part."]
+        return ["The guard answers every image of the test set."]
     points = (("high sensitivity", manifest.operating_points["high_sensitivity"]), ("0.5", manifest.threshold))
     found = ", ".join(
         f"{(test['probability'][fractured & ~left_out] >= point).sum() / fractured.sum():.3f} at {name}"

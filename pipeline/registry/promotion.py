@@ -34,7 +34,7 @@ class Gates:
 def check_gates(measured: Metrics, champion: Mapping[str, str] | None, options: RegisterParams) -> Gates:
     """Compare a version's metrics with the gates; `champion` are the tags of the champion's version.
 
-    The champion counts only when it was measured on the same test part.
+    The champion counts only when it was measured on the same test set.
     """
     auroc = measured.test.auroc.value
     sensitivity = measured.test.point("at_high_sensitivity").sensitivity.value
@@ -49,11 +49,11 @@ def check_gates(measured: Metrics, champion: Mapping[str, str] | None, options: 
     if champion is None:
         return Gates(tuple(reasons), "no champion yet")
     if champion.get("test_hash") != measured.hashes.test or "test_auroc" not in champion:
-        return Gates(tuple(reasons), "not comparable: the champion was measured on another test part")
+        return Gates(tuple(reasons), "not comparable: the champion was measured on another test set")
     best = float(champion["test_auroc"])
     if auroc is not None and auroc < best - options.champion_margin:
         reasons.append(f"AUROC {auroc} is more than {options.champion_margin} below the champion's {best}")
-    return Gates(tuple(reasons), f"champion's AUROC on the same test part: {best}")
+    return Gates(tuple(reasons), f"champion's AUROC on the same test set: {best}")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.params import Augmentation
 from pipeline.training.architectures import LOCATION, PROBABILITY
-from pipeline.training.localisation_targets import Locations
+from pipeline.training.localisation_targets import LocalisationTargets
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
@@ -109,7 +109,7 @@ class Batches(keras.utils.PyDataset):
         seed: int = 0,
         augmentation: Augmentation | None = None,
         weights: npt.NDArray[np.float32] | None = None,
-        locations: Locations | None = None,
+        locations: LocalisationTargets | None = None,
         patch: int = 0,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)

@@ -45,7 +45,7 @@ def modules_of_stage(root: Path, stage: str) -> list[Path]:
 
 
 @dataclass
-class State:
+class TrainingState:
     """Everything but the arrays: epochs done, one history row each, counters of the callbacks, the best epoch.
 
     `phase` counts the phases of a training (frozen, fine-tuned): the optimizer differs between them.
@@ -60,7 +60,7 @@ class State:
     run_id: str = ""
 
 
-class Store:
+class CheckpointStore:
     """The checkpoints of one training, `folder` being checkpoints/<key>; of the last two epochs, or `kept` ones."""
 
     def __init__(self, folder: Path, kept: int = 0) -> None:
@@ -74,7 +74,7 @@ class Store:
         with locked(self.folder.with_suffix(".lock"), message):
             yield
 
-    def save(self, state: State, model: keras.Model) -> None:
+    def save(self, state: TrainingState, model: keras.Model) -> None:
         """Write a checkpoint whole, then remove all but the last ones."""
         target = self.folder / f"epoch-{state.epoch:04d}"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class Store:
         for old in self._checkpoints()[: -self._kept]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def save_best(self, state: State, model: keras.Model) -> None:
+    def save_best(self, state: TrainingState, model: keras.Model) -> None:
         """Write the weights of the best epoch; the ones that older checkpoints refer to stay."""
         _save_arrays(self._best(state.best_epoch), [np.asarray(v) for v in model.variables])
         named = {read_json(path / "state.json")["best_epoch"] for path in self._checkpoints()}
@@ -93,7 +93,7 @@ class Store:
             if int(old.stem.removeprefix("best-")) not in {*named, state.best_epoch}:
                 old.unlink()
 
-    def load_best(self, state: State, model: keras.Model) -> None:
+    def load_best(self, state: TrainingState, model: keras.Model) -> None:
         """Give `model` the weights of the best epoch."""
         _assign(model.variables, _load_arrays(self._best(state.best_epoch)))
 
@@ -110,8 +110,8 @@ class Store:
         ]
         _assign(model.variables, means)
 
-    def restore(self, prepare: Callable[[State], keras.Model]) -> State:
-        """Bring back the newest whole checkpoint; a fresh State when there is none.
+    def restore(self, prepare: Callable[[TrainingState], keras.Model]) -> TrainingState:
+        """Bring back the newest whole checkpoint; a fresh TrainingState when there is none.
 
         `prepare(state)` gives the model that the arrays belong to, with the optimizer of its phase.
         A damaged checkpoint is named, removed, and the one before is taken.
@@ -121,7 +121,7 @@ class Store:
                 raw = read_json(path / "state.json")
                 if sha256_file(path / "arrays.npz") != raw.pop("sha256"):
                     raise ValueError("its content has changed")
-                state = State(**raw)
+                state = TrainingState(**raw)
                 if not self._best(state.best_epoch).is_file():
                     raise ValueError("the weights of its best epoch are missing")
                 model = prepare(state)
@@ -131,7 +131,7 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 return state
-        return State()
+        return TrainingState()
 
     def finish(self) -> None:
         """Remove this training's checkpoints and those of all but the latest other trainings."""
@@ -170,10 +170,12 @@ def _assign(variables: Sequence[Any], arrays: list[np.ndarray]) -> None:
         variable.assign(array)
 
 
-class Keep(keras.callbacks.Callback):
+class KeepCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint after every epoch; put it behind the callbacks whose counters it keeps."""
 
-    def __init__(self, store: Store, state: State, counting: Sequence[keras.callbacks.Callback]) -> None:
+    def __init__(
+        self, store: CheckpointStore, state: TrainingState, counting: Sequence[keras.callbacks.Callback]
+    ) -> None:
         super().__init__()
         self._store, self._state, self._counting = store, state, counting
         self._restored = dict(state.counters)

@@ -12,7 +12,7 @@ from serving.statistics import Reference
 
 
 def require(data: Prepared, release: Path) -> None:
-    """Refuse a test or validation part with images that a release, a folder, was trained on or chosen with.
+    """Refuse a test or validation set with images that a release, a folder, was trained on or chosen with.
 
     An image is known by its id where both data sets are the same published one, and by the fingerprint of its prepared
     pixels. Raises InputError with how many there are; prints a line when the release saw images prepared otherwise.
@@ -29,7 +29,7 @@ def require(data: Prepared, release: Path) -> None:
             raise InputError(
                 f"params.yaml: train.weights: release: {seen} of the {len(rows)} images of the {part} part were used "
                 f"to make {release.name}, so the figures would be too good; choose imagenet, or take images that are "
-                f"not in the training and validation parts of models/{release.name}/split.csv"
+                f"not in the training and validation sets of models/{release.name}/split.csv"
             )
     if data.preprocessing.to_dict() != training.preprocessing:
         print(f"train: {release.name} knows images prepared as {training.preprocessing}; expect less of it here")

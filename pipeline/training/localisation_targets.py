@@ -18,7 +18,7 @@ _ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 
 
 @dataclass(frozen=True)
-class Locations:
+class LocalisationTargets:
     """Fracture boxes of the images of one part, each (k, 4) as fractions of the canvas, on a grid of cells.
 
     `fractured` bool (n,) tells the images whose fractures must be somewhere: without a box it is not known where.

@@ -20,7 +20,7 @@ from pipeline.data.sources import synthetic
 from pipeline.data.validation.tables import image_table
 from pipeline.evaluation.metrics import logit
 from pipeline.params import Augmentation, PreprocessParams, TrainParams, ValidateParams
-from pipeline.training.checkpoints import Store
+from pipeline.training.checkpoints import CheckpointStore
 from serving.imaging.canvas import Preprocessing
 from serving.imaging.decode import prepare
 
@@ -48,7 +48,7 @@ def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
     preprocess.preprocess(data, usable, PreprocessParams(image_size=SIZE), folder / "prepared")
     augmentation = Augmentation(rotation=8, shift=0.06, zoom=0.08, contrast=0.15, noise=2)
     options = TrainParams(epochs=25, learning_rate=5e-4, augmentation=augmentation, early_stopping_patience=0)
-    model, _ = train.fit(load(folder / "prepared"), options, Store(folder / "k"), lambda run_id: Silent())
+    model, _ = train.fit(load(folder / "prepared"), options, CheckpointStore(folder / "k"), lambda run_id: Silent())
 
     def of(pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
         encoded = [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]

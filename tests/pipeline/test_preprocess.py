@@ -253,13 +253,13 @@ def test_another_split_changes_the_hash_of_the_split_only(data: Dataset, hashes:
     assert first["data_hash"] == second["data_hash"]
 
 
-def test_another_fold_keeps_the_hash_of_the_test_part(data: Dataset, hashes: Hashes) -> None:
+def test_another_fold_keeps_the_hash_of_the_test_set(data: Dataset, hashes: Hashes) -> None:
     first, second = (hashes(data, options=PreprocessParams(image_size=32, folds=2, fold=fold)) for fold in (0, 1))
     assert first["split_hash"] != second["split_hash"]
     assert first["test_hash"] == second["test_hash"]
 
 
-def test_another_label_in_the_test_part_changes_its_hash(data: Dataset, tmp_path: Path) -> None:
+def test_another_label_in_the_test_set_changes_its_hash(data: Dataset, tmp_path: Path) -> None:
     table = pd.DataFrame({"sha256": ["a", "b"], "label": ["normal", "fractured"]})
     other = pd.DataFrame({"sha256": ["a", "b"], "label": ["fractured", "normal"]})
     columns = ["sha256", "label"]

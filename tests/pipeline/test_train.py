@@ -18,7 +18,7 @@ from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.params import Augmentation, TrainParams
 from pipeline.training import architectures, augmentation, checkpoints
-from pipeline.training.checkpoints import State, Store
+from pipeline.training.checkpoints import CheckpointStore, TrainingState
 from serving.imaging.canvas import Preprocessing
 
 Squares = Callable[..., Prepared]
@@ -47,11 +47,13 @@ class Silent:
     def log_params(self, values: Any) -> None: ...
 
 
-def _fit(data: Prepared, folder: Path, options: TrainParams = OPTIONS, stop_after: int = -5) -> tuple[Any, State]:
-    return train.fit(data, options, Store(folder), lambda run_id: Silent(stop_after))
+def _fit(
+    data: Prepared, folder: Path, options: TrainParams = OPTIONS, stop_after: int = -5
+) -> tuple[Any, TrainingState]:
+    return train.fit(data, options, CheckpointStore(folder), lambda run_id: Silent(stop_after))
 
 
-def _same_history(one: State, other: State) -> bool:
+def _same_history(one: TrainingState, other: TrainingState) -> bool:
     rows = [[tuple(sorted(row.items())) for row in state.history] for state in (one, other)]
     return rows[0] == rows[1]
 
@@ -125,7 +127,7 @@ def test_only_the_last_two_checkpoints_are_kept(squares: Squares, tmp_path: Path
 def test_a_second_trainer_of_the_same_is_refused(tmp_path: Path) -> None:
     # A second file description, as another process would have.
     refused = pytest.raises(InputError, match="another process is training")
-    with Store(tmp_path / "k").locked(), refused, Store(tmp_path / "k").locked():
+    with CheckpointStore(tmp_path / "k").locked(), refused, CheckpointStore(tmp_path / "k").locked():
         pass
 
 
@@ -134,7 +136,7 @@ def test_finishing_removes_the_checkpoints_of_this_training_and_old_ones(squares
         (tmp_path / f"old{number}").mkdir()
         os.utime(tmp_path / f"old{number}", (number, number))
     _fit(squares(), tmp_path / "new")
-    Store(tmp_path / "new").finish()
+    CheckpointStore(tmp_path / "new").finish()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old2", "old3", "old4"]
 
 
@@ -150,7 +152,7 @@ def test_key_changes_with_parameters_data_and_code_only(tmp_path: Path) -> None:
 
 
 def test_a_diverging_training_says_so(tmp_path: Path) -> None:
-    keep = checkpoints.Keep(Store(tmp_path / "a"), State(), [])
+    keep = checkpoints.KeepCheckpoints(CheckpointStore(tmp_path / "a"), TrainingState(), [])
     with pytest.raises(InputError, match=r"epoch 3 is not a number; lower train\.learning_rate"):
         keep.on_epoch_end(2, {"loss": float("nan"), "val_loss": 1.0})
 
@@ -307,10 +309,15 @@ def test_the_last_epochs_are_averaged(squares: Squares, tmp_path: Path) -> None:
     after = []
     for epochs in (2, 3, 4):
         folder = tmp_path / str(epochs)
-        train.fit(squares(), options.model_copy(update={"epochs": epochs}), Store(folder, kept=3), lambda _: Silent(-5))
+        train.fit(
+            squares(),
+            options.model_copy(update={"epochs": epochs}),
+            CheckpointStore(folder, kept=3),
+            lambda _: Silent(-5),
+        )
         with np.load(folder / f"epoch-{epochs:04d}/arrays.npz") as arrays:
             after.append([arrays[name] for name in sorted(arrays.files)])
-    model, state = train.fit(squares(), options, Store(tmp_path / "all", kept=3), lambda _: Silent(-5))
+    model, state = train.fit(squares(), options, CheckpointStore(tmp_path / "all", kept=3), lambda _: Silent(-5))
     expected = [np.mean(arrays, axis=0) for arrays in zip(*after, strict=True)]
     found = [np.asarray(variable) for variable in model.trainable_variables]
     for array in found:
@@ -426,7 +433,7 @@ devices = int(sys.argv[1])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
 from pipeline import train
-from pipeline.training.checkpoints import Store
+from pipeline.training.checkpoints import CheckpointStore
 from pathlib import Path
 if devices > 1:
     train.strategy = lambda: tf.distribute.MirroredStrategy(
@@ -436,7 +443,7 @@ data, options = pickle.loads(Path(sys.argv[2]).read_bytes())
 class Silent:
     run_id = ""
     def log_metrics(self, *_): ...
-_, state = train.fit(data, options, Store(Path(sys.argv[3])), lambda run_id: Silent())
+_, state = train.fit(data, options, CheckpointStore(Path(sys.argv[3])), lambda run_id: Silent())
 print(json.dumps(state.history))
 """
 
@@ -460,7 +467,7 @@ def test_two_mirrored_devices_learn_what_one_learns(squares: Squares, tmp_path: 
 def test_a_model_file_that_training_did_not_write_is_refused(squares: Squares, tmp_path: Path) -> None:
     data = squares()
     model = architectures.build(OPTIONS, 32, 2)
-    train.write_model(model, State(epoch=1, best_epoch=1), data, OPTIONS, tmp_path)
+    train.write_model(model, TrainingState(epoch=1, best_epoch=1), data, OPTIONS, tmp_path)
     loaded, _ = architectures.load_trained(tmp_path)
     assert loaded.count_params() == model.count_params()
     content = (tmp_path / "model.keras").read_bytes()

@@ -138,7 +138,7 @@ def test_the_limit_refuses_one_in_a_hundred_of_the_images_it_was_fitted_on(bundl
     assert np.mean(opened.reference.distances > opened.manifest.guard.unusual) == pytest.approx(0.05, abs=0.01)
 
 
-def test_the_test_part_fitted_nothing_and_is_accepted(bundle_folder: Path, trained_folder: Path) -> None:
+def test_the_test_set_fitted_nothing_and_is_accepted(bundle_folder: Path, trained_folder: Path) -> None:
     opened, data = bundle.read(bundle_folder), prepared.load(trained_folder / "prepared")
     distances = opened.reference.distance(np.stack([texture(data.images[row]) for row in data.rows("test")]))
     assert np.mean(distances > opened.manifest.guard.limit) <= 0.1

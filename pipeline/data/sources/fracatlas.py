@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from pipeline.data.layout import MULTIPLE, DatasetInfo, rebuild
+from pipeline.data.cells import join
+from pipeline.data.layout import DatasetInfo, rebuild
 from pipeline.data.sources.download import fetch, listing
 from pipeline.errors import InputError
 from pipeline.files import home_root, sha256_file
@@ -372,7 +373,7 @@ def match_polygons(boxes: Iterable[Box], outlines: Iterable[list[float]]) -> tup
             continue
         outline = left.pop(nearest)
         points = zip(outline[0::2], outline[1::2], strict=False)
-        matched.append(MULTIPLE.join(f"{x:.5f} {y:.5f}" for x, y in points))
+        matched.append(join(f"{x:.5f} {y:.5f}" for x, y in points))
     return tuple(matched)
 
 
@@ -386,4 +387,4 @@ def _distance(box: Box, outline: list[float]) -> float:
 
 
 def _joined(cells: Mapping[str, str], columns: Iterable[str]) -> str:
-    return MULTIPLE.join(column for column in columns if cells[column] == "1")
+    return join(column for column in columns if cells[column] == "1")

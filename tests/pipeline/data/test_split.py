@@ -93,7 +93,7 @@ def test_the_order_of_rows_does_not_matter(table: pd.DataFrame, seed: int) -> No
 
 
 @given(table=tables(), folds=st.integers(2, 6), data=st.data())
-def test_the_test_part_depends_on_neither_folds_nor_fold(table: pd.DataFrame, folds: int, data: st.DataObject) -> None:
+def test_the_test_set_depends_on_neither_folds_nor_fold(table: pd.DataFrame, folds: int, data: st.DataObject) -> None:
     fold = data.draw(st.integers(0, folds - 1))
     with_folds = split(table, options(folds=folds, fold=fold))
     assert (with_folds == "test").equals(split(table, options()) == "test")
@@ -138,7 +138,7 @@ def test_another_seed_gives_another_split() -> None:
     assert not split(singles(), options(seed=1)).equals(split(singles(), options(seed=2)))
 
 
-def test_the_validation_fraction_does_not_move_the_test_part() -> None:
+def test_the_validation_fraction_does_not_move_the_test_set() -> None:
     few, many = (split(singles(), options(validation_fraction=share)) for share in (0.1, 0.5))
     assert (few == "test").equals(many == "test")
 
@@ -150,7 +150,7 @@ def test_a_group_larger_than_a_part_stays_whole() -> None:
     assert set(parts[:30]) == {"train"}
 
 
-def test_each_region_has_its_share_of_the_test_part() -> None:
+def test_each_region_has_its_share_of_the_test_set() -> None:
     regions = ["hand" if number < 20 else "leg" for number in range(40)]
     test = split(singles(region=regions), options()) == "test"
     assert (test[:20].sum(), test[20:].sum()) == (4, 4)
@@ -194,7 +194,7 @@ def test_a_holdout_of_no_or_every_image_is_refused(value: str, how_many: str) ->
 
 def test_a_holdout_that_lacks_a_class_is_refused() -> None:
     table = singles(region=["hip" if number in {0, 2} else "hand" for number in range(40)])
-    with pytest.raises(InputError, match="the test part has no image of class fractured"):
+    with pytest.raises(InputError, match="the test set has no image of class fractured"):
         split(table, options(holdout_column="region", holdout_value="hip"))
 
 

@@ -17,7 +17,7 @@ from pipeline.evaluation.metrics import LogisticCalibration
 from pipeline.evaluation.report import Outputs, evaluate
 from pipeline.params import EvaluateParams, TrainParams
 from pipeline.training import architectures
-from pipeline.training.checkpoints import Store
+from pipeline.training.checkpoints import CheckpointStore
 from serving.decision import Decision
 
 OPTIONS = EvaluateParams(bootstrap=100, gallery=4)
@@ -35,7 +35,7 @@ def _decision(**changes: float) -> Decision:
     return Decision(calibration=LogisticCalibration(1.0, 0.0), **points)
 
 
-def test_nothing_is_chosen_on_the_test_part() -> None:
+def test_nothing_is_chosen_on_the_test_set() -> None:
     rng = np.random.default_rng(0)
     classes = rng.integers(0, 2, 100)
     validation = _outputs(np.clip(rng.normal(0.3 + 0.4 * classes, 0.2), 0.01, 0.99))
@@ -119,7 +119,7 @@ def test_the_stage_writes_every_file_with_numbers_in_it(
 
     data = squares(90, classes=classes)
     options = TrainParams(epochs=2, batch_size=16)
-    model, state = train.fit(data, options, Store(tmp_path / "k"), lambda run_id: Silent())
+    model, state = train.fit(data, options, CheckpointStore(tmp_path / "k"), lambda run_id: Silent())
     paths = Artifacts(tmp_path)
     paths.model.mkdir(parents=True)
     train.write_model(model, state, data, options, paths.model)

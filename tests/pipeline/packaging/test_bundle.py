@@ -306,7 +306,7 @@ def test_a_release_holds_what_serves_trains_on_and_explains_it(released: Path) -
     assert bundle.find_default(released.parents[1]).parent in {released, released.parents[1] / "build/bundle"}
 
 
-def test_the_card_has_every_section_and_the_figures_of_the_test_part(released: Path) -> None:
+def test_the_card_has_every_section_and_the_figures_of_the_test_set(released: Path) -> None:
     card = (released / "MODEL_CARD.md").read_text()
     assert "Not shown to be good for" in card
     assert re.search(r"The guard (answers every image|takes \d+ test images)", card)
@@ -347,7 +347,7 @@ def test_a_training_from_a_release_is_not_judged_by_what_the_release_has_seen(
     from pipeline.training import architectures, leakage
 
     own = prepared.load(released.parents[1] / "prepared")
-    with pytest.raises(InputError, match=r"of the validation part were used to make sample-cnn-1, so .* too good"):
+    with pytest.raises(InputError, match=r"of the validation set were used to make sample-cnn-1, so .* too good"):
         leakage.require(own, released)
     strangers = replace(own, images=255 - own.images)
     leakage.require(strangers, released)

@@ -47,13 +47,13 @@ def test_a_metric_below_its_gate_is_named(measured: Metrics, reason: str) -> Non
     assert reason in promotion.check_gates(measured, None, OPTIONS).verdict
 
 
-def test_a_version_behind_the_champion_on_the_same_test_part_fails() -> None:
+def test_a_version_behind_the_champion_on_the_same_test_set_fails() -> None:
     champion = {"test_hash": "t", "test_auroc": "0.85"}
     assert "below the champion's 0.85" in promotion.check_gates(_metrics(), champion, OPTIONS).verdict
     assert promotion.check_gates(_metrics(auroc=0.845), champion, OPTIONS).verdict == promotion.PASSED
 
 
-def test_a_champion_of_another_test_part_is_not_comparable_and_absolute_gates_decide() -> None:
+def test_a_champion_of_another_test_set_is_not_comparable_and_absolute_gates_decide() -> None:
     champion = {"test_hash": "other", "test_auroc": "0.99"}
     gates = promotion.check_gates(_metrics(), champion, OPTIONS)
     assert gates.verdict == promotion.PASSED

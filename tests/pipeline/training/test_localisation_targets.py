@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.params import Augmentation
 from pipeline.training.augmentation import augment
-from pipeline.training.localisation_targets import Locations, location_map
+from pipeline.training.localisation_targets import LocalisationTargets, location_map
 
 SIDE, GRID = 128, 16
 EVERYTHING = Augmentation(flip=True, rotation=10, shift=0.05, zoom=0.1, crop=1, crop_zoom=3)
@@ -53,7 +53,7 @@ def test_an_image_without_boxes_has_an_empty_map() -> None:
 
 def test_a_fracture_nobody_boxed_teaches_nothing_about_places() -> None:
     boxes = [np.zeros((0, 4)), BOX, np.zeros((0, 4))]
-    locations = Locations(boxes, np.array([False, True, True]), GRID, 10)
+    locations = LocalisationTargets(boxes, np.array([False, True, True]), GRID, 10)
     maps, weights = locations.batch(np.arange(3), np.tile(np.eye(3), (3, 1, 1)), SIDE, SIDE)
     assert np.array_equal(weights[0], np.ones((GRID, GRID)))
     assert weights[1].max() == 10
