@@ -38,8 +38,12 @@ def check_versions(root: Path) -> Finding:
     lock = root / _LOCK
     if not lock.is_file():
         return Finding("error", "packages", f"{_LOCK} is missing; restore it with `git checkout {_LOCK}`")
+    try:
+        packages = read_lock(lock)
+    except InputError as error:
+        return Finding("error", "packages", str(error))
     wrong = []
-    for package in read_lock(lock):
+    for package in packages:
         if not package.applies({}):
             continue
         try:

@@ -120,6 +120,6 @@ def check_split(table: pd.DataFrame, parts: pd.Series) -> None:
         missing = sorted(set(table["label"]) - present)
         if missing:
             raise InputError(
-                f"data: the {part} part has no image of class {', '.join(missing)}; add images (or patients), or "
+                f"data: the {part} set has no image of class {', '.join(missing)}; add images (or patients), or "
                 f"change preprocess.test_fraction, validation_fraction, folds or holdout_value in params.yaml"
             )

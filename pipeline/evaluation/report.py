@@ -51,7 +51,7 @@ def run_model(model: keras.Model, data: Prepared, part: str) -> Outputs:
     """Pass one part through the explained model, with progress."""
     rows = data.rows(part)
     collected: dict[str, list[npt.NDArray[np.float32]]] = {SCORES: [], architectures.FEATURES: [], MAP: []}
-    with progress_bar(f"evaluate: {part} part", len(rows)) as advance:
+    with progress_bar(f"evaluate: {part} set", len(rows)) as advance:
         for start in range(0, len(rows), _BATCH):
             chosen = rows[start : start + _BATCH]
             answer = model.predict_on_batch(data.images[chosen][..., np.newaxis])

@@ -27,7 +27,7 @@ def require(data: Prepared, release: Path) -> None:
         )
         if seen:
             raise InputError(
-                f"params.yaml: train.weights: release: {seen} of the {len(rows)} images of the {part} part were used "
+                f"params.yaml: train.weights: release: {seen} of the {len(rows)} images of the {part} set were used "
                 f"to make {release.name}, so the figures would be too good; choose imagenet, or take images that are "
                 f"not in the training and validation sets of models/{release.name}/split.csv"
             )

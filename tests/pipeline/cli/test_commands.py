@@ -105,12 +105,20 @@ def test_doctor_finds_a_tracking_server_that_is_away(project: Path) -> None:
 def test_doctor_compares_installed_versions_with_the_lock(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
     (tmp_path / "locks/full.txt").write_text(
-        "numpy==0.0.1 \\\n    --hash=sha256:00\nno-such==1 ; python_version < '3'\n"
+        f"numpy==0.0.1 \\\n    --hash=sha256:{'0' * 64}\nno-such==1 ; python_version < '3' --hash=sha256:{'0' * 64}\n"
     )
     finding = doctor.check_versions(tmp_path)
     assert finding.state == "error"
     assert "instead of 0.0.1" in finding.text
     assert "no-such" not in finding.text
+
+
+def test_a_damaged_lock_is_a_finding_of_the_doctor(tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks/full.txt").write_text("numpy\n")
+    finding = doctor.check_versions(tmp_path)
+    assert finding.state == "error"
+    assert "numpy has no pin" in finding.text
 
 
 def test_the_environment_of_the_tests_is_the_locked_one() -> None:

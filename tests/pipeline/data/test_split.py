@@ -207,7 +207,7 @@ def test_too_few_groups_of_a_class_are_refused() -> None:
 
 @pytest.mark.parametrize("images", [1, 2, 3])
 def test_too_few_images_are_refused(images: int) -> None:
-    with pytest.raises(InputError, match="part has no image of class"):
+    with pytest.raises(InputError, match="set has no image of class"):
         split(singles(images), options())
 
 
