@@ -17,6 +17,7 @@ from pipeline.data.validation.expectations import Judge
 from pipeline.data.validation.verdict import judge_data
 from pipeline.files import project_root, write_text
 from pipeline.params import Params
+from pipeline.preprocess import Preparation
 from pipeline.quiet import quiet_import
 from serving.imaging.canvas import Preprocessing
 
@@ -70,7 +71,7 @@ def files_only(paths: Sequence[Path], options: Params, target: Path) -> None:
     with pixel_cache.filling(preprocessing, cache) as writer:
         table, _ = scan.scan_files(list(paths), writer=writer)
     with pixel_cache.opened(preprocessing, cache) as kept:
-        preprocess.write_images(paths, preprocessing, target, list(table["sha256"]), kept)
+        preprocess.write_images(paths, Preparation(preprocessing, cache=kept), target, list(table["sha256"]))
 
 
 def _preprocessing(options: Params) -> Preprocessing:

@@ -20,7 +20,7 @@ from pipeline.cli.predict import predict
 from pipeline.errors import exit_with_line
 from serving import bundle, scoring
 from serving.bundle import Bundle
-from serving.imaging import decode
+from serving.imaging.model_input import prepare
 from serving.network import SCORES, Network
 from serving.scoring import File
 
@@ -31,7 +31,7 @@ def bare(opened: Bundle, network: Network, files: Sequence[File]) -> list[float]
     """Read, decode and score every file on all cores, one interpreter a thread, and nothing else."""
 
     def one(file: File) -> float:
-        pixels, _, _ = decode.prepare(Path(file.path).read_bytes(), opened.preprocessing)
+        pixels = prepare(Path(file.path).read_bytes(), opened.preprocessing, opened.heads).pixels
         return float(network(pixels)[SCORES][0, 0])
 
     with ThreadPoolExecutor(measure.cores()) as pool:

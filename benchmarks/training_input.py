@@ -80,7 +80,7 @@ def images_of(folder: Path, target: Path) -> Images:
     """Prepare the images below `folder` into the array `target`, opened as the train stage opens it."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     with quiet_import():
-        preprocess.write_images(paths, Preprocessing(SIDE), target)
+        preprocess.write_images(paths, preprocess.Preparation(Preprocessing(SIDE)), target)
     header = decode.inspect(paths[0].read_bytes())
     classes = sorted({path.parent.name for path in paths})
     labels = np.array([classes.index(path.parent.name) for path in paths], np.float32)

@@ -76,6 +76,19 @@ class ValidateParams(_Section):
     """What happens to an image with a fault."""
 
 
+class CanonicalParams(_Section):
+    """Steps that bring a picture into its canonical form before it is letterboxed; each works by itself."""
+
+    field: bool = False
+    """Find uniform frames and collimator borders, and leave them out."""
+    range: bool = False
+    """Grey levels from robust percentiles inside the field instead of from the darkest and the brightest pixel."""
+    polarity: bool = False
+    """Recognise an inverted picture and turn it, so that bone is white."""
+    orientation: bool = False
+    """Recognise a picture turned by 90, 180 or 270 degrees and turn it back."""
+
+
 class PreprocessParams(_Section):
     """Stage preprocess: how pixels are prepared and images split.
 
@@ -89,6 +102,8 @@ class PreprocessParams(_Section):
     """Filter against noise: median of 3 x 3 pixels, or bilateral of 5 x 5 (20 grey levels, 5 pixels)."""
     clahe: bool = False
     """Contrast-limited adaptive histogram equalisation, in 8 x 8 tiles with clip limit 2."""
+    canonical: CanonicalParams = CanonicalParams()
+    """Steps that make a radiograph what a radiographer would hang."""
     test_fraction: Fraction = 0.2
     """Share of all images, by group, for the test set."""
     validation_fraction: Fraction = 0.2

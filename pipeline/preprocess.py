@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,9 +15,9 @@ import pandas as pd
 
 from pipeline import params
 from pipeline.artifacts import Artifacts, DatasetRecord, PreparedRecord
-from pipeline.data import layout, pixel_cache
+from pipeline.data import input_heads, layout, pixel_cache
 from pipeline.data.layout import Dataset
-from pipeline.data.pixel_cache import PixelCache
+from pipeline.data.pixel_cache import PixelCache, PreparedFile
 from pipeline.data.prepared import NOT_SLICES
 from pipeline.data.split import PARTS, split
 from pipeline.errors import InputError, exit_with_line
@@ -24,10 +25,14 @@ from pipeline.files import atomic_folder, write_text
 from pipeline.params import PreprocessParams
 from pipeline.progress import progress_bar
 from serving.errors import ImageError
-from serving.imaging import decode
-from serving.imaging.canvas import Letterbox, Pixels, Preprocessing
+from serving.imaging import model_input
+from serving.imaging.canonical.form import NO_HEADS, Heads
+from serving.imaging.canonical.polarity import INVERTED
+from serving.imaging.canvas import Letterbox, Preprocessing, View
 
+SHOWN = ("shown_x0", "shown_y0", "shown_x1", "shown_y1")
 _CHUNK = 32
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 def read_image_table(path: Path) -> pd.DataFrame:
@@ -49,29 +54,31 @@ def check_image_table(path: Path, table: pd.DataFrame, data: Dataset) -> None:
         )
 
 
-def prepare_file(
-    path: Path, preprocessing: Preprocessing, sha256: str = "", cache: PixelCache | None = None
-) -> tuple[Pixels, Letterbox]:
-    """One image file as the model will see it; InputError names a file that cannot be decoded any more.
+@dataclass(frozen=True)
+class Preparation:
+    """How files are prepared: the steps with their heads, and what validate kept (`cache`)."""
 
-    What validate kept of the file with this sha256 is taken from `cache`.
-    """
-    kept = cache.find(sha256) if cache else None
-    if kept:
-        return kept
-    try:
-        pixels, box, _ = decode.prepare(path.read_bytes(), preprocessing)
-    except (ImageError, FileNotFoundError) as error:
-        raise InputError(f"{path}: changed since validation ({error}); run `dvc repro` again") from None
-    return pixels, box
+    preprocessing: Preprocessing
+    heads: Heads = NO_HEADS
+    cache: PixelCache | None = None
+
+    def prepare(self, path: Path, sha256: str = "") -> PreparedFile:
+        """One image file as the model will see it; InputError names a file that cannot be decoded any more.
+
+        What validate kept of the file with this sha256 is taken from the cache.
+        """
+        kept = self.cache.find(sha256) if self.cache else None
+        if kept:
+            return kept
+        try:
+            return PreparedFile.of(model_input.prepare(path.read_bytes(), self.preprocessing, self.heads))
+        except (ImageError, FileNotFoundError) as error:
+            raise InputError(f"{path}: changed since validation ({error}); run `dvc repro` again") from None
 
 
 def prepare_files(
-    paths: Sequence[Path],
-    preprocessing: Preprocessing,
-    hashes: Sequence[str] | None = None,
-    cache: PixelCache | None = None,
-) -> Iterator[tuple[Pixels, Letterbox]]:
+    paths: Sequence[Path], preparation: Preparation, hashes: Sequence[str] | None = None
+) -> Iterator[PreparedFile]:
     """Prepare files on all cores, in order; only a few chunks are in memory at a time.
 
     `hashes` are their sha256 in the table of validate.
@@ -81,8 +88,8 @@ def prepare_files(
     chunks = [named[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
     cores = len(os.sched_getaffinity(0))
 
-    def prepare_chunk(chunk: Sequence[tuple[Path, str]]) -> list[tuple[Pixels, Letterbox]]:
-        return [prepare_file(path, preprocessing, sha256, cache) for path, sha256 in chunk]
+    def prepare_chunk(chunk: Sequence[tuple[Path, str]]) -> list[PreparedFile]:
+        return [preparation.prepare(path, sha256) for path, sha256 in chunk]
 
     with ThreadPoolExecutor(cores) as pool:
         # A window of chunks bounds the memory: `map` alone would run ahead of a slow disk.
@@ -96,26 +103,28 @@ def prepare_files(
 
 
 def write_images(
-    paths: Sequence[Path],
-    preprocessing: Preprocessing,
-    target: Path,
-    hashes: Sequence[str] | None = None,
-    cache: PixelCache | None = None,
-) -> list[Letterbox]:
-    """Write images.npy, uint8 (n, size, size), row after row, and return where each image lies on its canvas.
+    paths: Sequence[Path], preparation: Preparation, target: Path, hashes: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Write images.npy, uint8 (n, size, size), row after row, and return how each image came to lie on its canvas.
+
+    Columns: left, top, width, height on the canvas in pixels; the box of the picture that is shown, in fractions;
+    quarters it was turned by; inverted, true where it was turned from black bone to white.
 
     Plain writes instead of a memory map: pages of a map stay in the process's resident memory.
     """
-    shape = (len(paths), preprocessing.image_size, preprocessing.image_size)
-    boxes = []
+    size = preparation.preprocessing.image_size
+    rows: list[dict[str, Any]] = []
     with target.open("wb") as file, progress_bar("preprocess: preparing images", len(paths)) as advance:
-        _write_header(file, shape)
-        for pixels, box in prepare_files(paths, preprocessing, hashes, cache):
-            file.write(pixels.data)
-            boxes.append(box)
-            if len(boxes) % _CHUNK == 0 or len(boxes) == len(paths):
-                advance(len(boxes) % _CHUNK or _CHUNK)
-    return boxes
+        _write_header(file, (len(paths), size, size))
+        for found in prepare_files(paths, preparation, hashes):
+            file.write(found.pixels.data)
+            view, letterbox = found.placement.view, found.placement.letterbox
+            place = {name: getattr(letterbox, name) for name in ("left", "top", "width", "height")}
+            shown = dict(zip(SHOWN, (round(corner, 5) for corner in view.box), strict=True))
+            rows.append({**place, **shown, "quarters": view.quarters, "inverted": found.inverted >= INVERTED})
+            if len(rows) % _CHUNK == 0 or len(rows) == len(paths):
+                advance(len(rows) % _CHUNK or _CHUNK)
+    return pd.DataFrame(rows)
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
@@ -123,8 +132,13 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def split_table(table: pd.DataFrame, parts: pd.Series, places: list[Letterbox], classes: Sequence[str]) -> pd.DataFrame:
-    """The content of split.csv: label, part, group and place on the canvas, and every column that is a slice."""
+def split_table(
+    table: pd.DataFrame, parts: pd.Series, places: pd.DataFrame, classes: Sequence[str], canonical: bool = False
+) -> pd.DataFrame:
+    """The content of split.csv: label, part, group and place on the canvas, and every column that is a slice.
+
+    With `canonical` it also says what became of the picture (`write_images`).
+    """
     numbers = {name: number for number, name in enumerate(classes)}
     result = pd.DataFrame({"index": range(len(table)), "image_id": table["image_id"], "label": table["label"]})
     result["class"] = table["label"].map(numbers)
@@ -134,8 +148,8 @@ def split_table(table: pd.DataFrame, parts: pd.Series, places: list[Letterbox], 
     for column in _further_columns(table):
         result[column] = table[column]
     result["truncated"] = table["decoded"] == "truncated" if "decoded" in table.columns else False
-    for name in ("left", "top", "width", "height"):
-        result[name] = [getattr(place, name) for place in places]
+    for name in places.columns if canonical else ("left", "top", "width", "height"):
+        result[name] = places[name]
     return result
 
 
@@ -145,15 +159,25 @@ def _further_columns(table: pd.DataFrame) -> list[str]:
     return [column for column in own if column not in {*layout.LABEL_COLUMNS, *NOT_SLICES}]
 
 
-def canvas_boxes(data: Dataset, table: pd.DataFrame) -> pd.DataFrame:
-    """Boxes of the images of split.csv as fractions of the canvas (columns: index, image_id, x0, y0, x1, y1, label)."""
+def canvas_boxes(data: Dataset, table: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
+    """Boxes of the images of split.csv as fractions of the canvas (columns: index, image_id, x0, y0, x1, y1, label).
+
+    `places` are the rows of `write_images`. What was cut off of a box is left out, and so is a box of which nothing
+    is left.
+    """
     rows: list[dict[str, Any]] = []
-    places = table[["index", "image_id", "left", "top", "width", "height"]]
-    for box in places.merge(data.boxes, on="image_id").itertuples(index=False, name="Box"):
-        place = Letterbox.of_square(box.left, box.top, box.width, box.height)
-        (x0, y0), (x1, y1) = place.to_canvas(box.x0, box.y0), place.to_canvas(box.x1, box.y1)
+    named = pd.concat([table[["index", "image_id"]], places], axis=1)
+    for box in named.merge(data.boxes, on="image_id").to_dict("records"):
+        view = View(tuple(box[name] for name in SHOWN), box["quarters"])
+        x0, y0, x1, y1 = view.box_from_picture((box["x0"], box["y0"], box["x1"], box["y1"]))
+        if view.box != _WHOLE:
+            x0, y0, x1, y1 = (min(max(corner, 0.0), 1.0) for corner in (x0, y0, x1, y1))
+            if x1 <= x0 or y1 <= y0:
+                continue
+        place = Letterbox.of_square(box["left"], box["top"], box["width"], box["height"])
+        (x0, y0), (x1, y1) = place.to_canvas(x0, y0), place.to_canvas(x1, y1)
         corners = {"x0": round(x0, 5), "y0": round(y0, 5), "x1": round(x1, 5), "y1": round(y1, 5)}
-        rows.append({"index": box.index, "image_id": box.image_id, **corners, "label": box.label})
+        rows.append({"index": box["index"], "image_id": box["image_id"], **corners, "label": box["label"]})
     return pd.DataFrame(rows, columns=["index", "image_id", "x0", "y0", "x1", "y1", "label"])
 
 
@@ -166,16 +190,20 @@ def content_hash(table: pd.DataFrame, columns: Sequence[str]) -> str:
 def preprocess(
     data: Dataset, table: pd.DataFrame, options: PreprocessParams, folder: Path, cache: Path | None = None
 ) -> pd.DataFrame:
-    """Write the whole of prepared/ into `folder`, with pixels from the folder `cache` if given; its split table."""
-    preprocessing = Preprocessing.from_dict(options.model_dump())
+    """Write the whole of prepared/ into `folder`, with pixels from the folder `cache` if given; its split table.
+
+    Raises InputError for heads of canonical steps that are missing.
+    """
+    preprocessing, heads = input_heads.chosen(options, Artifacts().input_heads)
     parts = split(table, options)
-    paths = [data.folder / file for file in table["file"]]
+    files = [data.folder / file for file in table["file"]]
     with pixel_cache.opened(preprocessing, cache) as kept:
-        places = write_images(paths, preprocessing, folder / "images.npy", list(table["sha256"]), kept)
-    result = split_table(table, parts, places, data.info.classes)
+        preparation = Preparation(preprocessing, heads, kept)
+        places = write_images(files, preparation, folder / "images.npy", list(table["sha256"]))
+    result = split_table(table, parts, places, data.info.classes, preprocessing.canonical.any)
     hashed = result.assign(sha256=table["sha256"])
     write_text(folder / "split.csv", result.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "boxes.csv", canvas_boxes(data, result).to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "boxes.csv", canvas_boxes(data, result, places).to_csv(index=False, lineterminator="\n"))
     info = data.info
     record = PreparedRecord(
         classes=info.classes,

@@ -10,25 +10,24 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.artifacts import Artifacts
-from pipeline.data import layout, pixel_cache
+from pipeline.data import input_heads, layout, pixel_cache
 from pipeline.data.data_docs import publish
 from pipeline.data.validation.expectations import Judge
 from pipeline.data.validation.verdict import judge_data, summary_html
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, write_text
-from serving.imaging.canvas import Preprocessing
 
 
 def main() -> None:
     """Read data/, write reports/images.csv, reports/validation.json and reports/data_docs/."""
     paths = Artifacts()
     options = params.load(paths.params)
-    preprocessing = Preprocessing.from_dict(options.preprocess.model_dump())
+    preprocessing, heads = input_heads.chosen(options.preprocess, paths.input_heads)
     data = layout.read(paths.data)
     scratch = Path(tempfile.mkdtemp(prefix="fracture-validate-"))
     try:
         judge = Judge(scratch)
-        with pixel_cache.filling(preprocessing, paths.pixel_cache) as writer:
+        with pixel_cache.filling(preprocessing, paths.pixel_cache, heads) as writer:
             verdict = judge_data(data, options.validate_, judge, writer)
         with atomic_folder(paths.data_docs) as docs:
             publish(judge.pages(), summary_html(verdict), docs)

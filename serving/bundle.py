@@ -3,6 +3,7 @@
 model.json       what the model is, how its scores become an answer, where it comes from; hashes of the other files
 model.tflite     uint8 pixels (1, size, size, 1) -> scores, features, map
 reference.npz    statistics of the training images (`statistics.Reference`)
+polarity.json, orientation.npz   what recognises inverted and turned pictures, where the preprocessing asks for it
 samples/*.png    synthetic radiographs to try the service with
 """
 
@@ -17,10 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.decision import Decision
 from serving.errors import BundleError, one_line
+from serving.imaging.canonical.form import NO_HEADS, Heads, head_files, read_heads
 from serving.imaging.canvas import Preprocessing
 from serving.statistics import Reference
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Schema 2 adds canonical steps to the preprocessing; bundles of schema 1 have none, and answer as they always did."""
+READABLE = (1, 2)
 MANIFEST, MODEL, REFERENCE, SAMPLES = "model.json", "model.tflite", "reference.npz", "samples"
 _RELEASES, _INNER, _CARD = "models", "bundle", "MODEL_CARD.md"
 """Where a checkout keeps its releases, and what each of them holds."""
@@ -125,6 +129,7 @@ class Bundle:
     preprocessing: Preprocessing
     decision: Decision
     reference: Reference
+    heads: Heads = NO_HEADS
 
     @property
     def model(self) -> Path:
@@ -160,7 +165,7 @@ def read(folder: Path) -> Bundle:
     if not (folder / MANIFEST).exists() and (folder / _INNER).is_dir():
         folder = folder / _INNER
     manifest = read_manifest(folder)
-    for name in (MODEL, REFERENCE):
+    for name in (MODEL, REFERENCE, *head_files(Preprocessing.from_dict(manifest.preprocessing).canonical)):
         if name not in manifest.files:
             raise BundleError(f"{folder / MANIFEST}: lists no {name}; {_remedy(folder)}")
     for name, wanted in manifest.files.items():
@@ -171,7 +176,11 @@ def read(folder: Path) -> Bundle:
             raise BundleError(f"{path}: is damaged (its sha256 is not the one in {MANIFEST}); {_remedy(folder)}")
     try:
         preprocessing = Preprocessing.from_dict(manifest.preprocessing)
-        return Bundle(folder, manifest, preprocessing, manifest.decision(), Reference.load(folder / REFERENCE))
+        heads, digest = read_heads(folder, preprocessing.canonical)
+        if digest != preprocessing.canonical.heads:
+            raise ValueError("its heads are not those that the model was trained with")
+        reference = Reference.load(folder / REFERENCE)
+        return Bundle(folder, manifest, preprocessing, manifest.decision(), reference, heads)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise BundleError(f"{folder}: is not usable ({one_line(error, 200)}); {_remedy(folder)}") from None
 
@@ -186,9 +195,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read ({one_line(error, 200)}); {_remedy(folder)}") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         raise BundleError(
-            f"{path}: has bundle schema {version!r}, but this code reads schema {SCHEMA_VERSION}; "
+            f"{path}: has bundle schema {version!r}, but this code reads schema {' and '.join(map(str, READABLE))}; "
             "package the model with this version of the project, or serve it with the version that packaged it"
         )
     try:

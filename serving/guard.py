@@ -8,7 +8,7 @@ import numpy as np
 from serving.errors import ImageError
 from serving.imaging import decode
 from serving.imaging.canvas import Pixels
-from serving.imaging.decode import Decoded, Header
+from serving.imaging.decode import Header
 
 COLOURFUL = 10.0
 """Grey levels of chroma above which a picture is a colour photograph; radiographs, tinted ones too, stay below 2."""
@@ -37,9 +37,9 @@ def check_colours(content: bytes, header: Header) -> None:
         raise ImageError("colour_photograph", "the image is a colour photograph, not a radiograph")
 
 
-def check_contrast(decoded: Decoded) -> None:
-    """Refuse an empty picture; ImageError `blank`."""
-    _, deviation = cv2.meanStdDev(decoded.pixels)
+def check_contrast(picture: Pixels) -> None:
+    """Refuse an empty picture, grey uint8 (h, w); ImageError `blank`."""
+    _, deviation = cv2.meanStdDev(picture)
     if float(deviation[0, 0]) < BLANK:
         raise ImageError("blank", "the image shows nothing but one shade of grey")
 

@@ -11,9 +11,11 @@ import numpy.typing as npt
 from serving import guard, saliency
 from serving.bundle import Bundle
 from serving.decision import NONE_IN_PART, STATEMENTS, Suspicion
-from serving.imaging import decode
-from serving.imaging.canvas import Letterbox, Pixels
+from serving.imaging import decode, model_input
+from serving.imaging.canonical.polarity import INVERTED
+from serving.imaging.canvas import Pixels, Placement
 from serving.imaging.decode import Decoded
+from serving.imaging.model_input import ModelInput
 from serving.network import MAP, SCORES, Network
 from serving.saliency import Map
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
@@ -55,13 +57,15 @@ class Prediction:
     distance: float
     inputs: npt.NDArray[np.float64]
     signed: Map
-    place: Letterbox
+    placement: Placement
+    inverted: bool
     canvas: Pixels
     pixels: Pixels
 
     def evidence(self) -> Map:
-        """Evidence for a fracture over the image, float32 in [0, 1] (`saliency.evidence`)."""
-        return saliency.evidence(self.signed, self.place)
+        """Evidence for a fracture over the upright image, float32 in [0, 1] (`saliency.evidence`)."""
+        shown = saliency.evidence(self.signed, self.placement.letterbox)
+        return saliency.on_picture(shown, self.placement.view)
 
     @property
     def statement(self) -> str:
@@ -89,6 +93,11 @@ class Prediction:
                 "width": self.width,
                 "height": self.height,
                 "sop_instance_uid": self.sop_instance_uid or None,
+                "seen": {
+                    **dict(zip(("x0", "y0", "x1", "y1"), (round(c, 5) for c in self.placement.view.box), strict=True)),
+                    "turned": 90 * self.placement.view.quarters,
+                    "inverted": self.inverted,
+                },
             },
             "schema_version": RESPONSE_SCHEMA,
         }
@@ -101,14 +110,27 @@ class Prediction:
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image that may be answered: the network's input, uint8 (size, size), and what was measured on the way."""
+    """An image that may be answered: how it became the network's input, and what was measured on the way."""
 
-    pixels: Pixels
-    place: Letterbox
-    decoded: Decoded
+    given: ModelInput
     distance: float
     inputs: npt.NDArray[np.float64]
     sha256: str
+
+    @property
+    def pixels(self) -> Pixels:
+        """The network's input."""
+        return self.given.pixels
+
+    @property
+    def decoded(self) -> Decoded:
+        """The image as it was read."""
+        return self.given.decoded
+
+    @property
+    def inverted(self) -> bool:
+        """Whether the picture was turned from black bone to white."""
+        return self.given.canonical is not None and self.given.canonical.inverted >= INVERTED
 
 
 class Predictor:
@@ -144,14 +166,12 @@ class Predictor:
         header = decode.inspect(content, self._limits.max_pixels)
         guard.check_header(header, self._limits.max_frames)
         guard.check_colours(content, header)
-        pixels, place, decoded = decode.prepare(content, self.bundle.preprocessing, header=header)
-        decode.check_complete(decoded)
-        guard.check_contrast(decoded)
-        distance = float(self.bundle.reference.distance(texture(pixels)[np.newaxis])[0])
-        guard.check_distance(distance, self.bundle.manifest.guard.limit, decoded.truncated)
-        return PreparedImage(
-            pixels, place, decoded, distance, input_statistics(pixels), hashlib.sha256(content).hexdigest()
-        )
+        given = model_input.prepare(content, self.bundle.preprocessing, self.bundle.heads, header=header)
+        decode.check_complete(given.decoded)
+        guard.check_contrast(given.picture)
+        distance = float(self.bundle.reference.distance(texture(given.pixels)[np.newaxis])[0])
+        guard.check_distance(distance, self.bundle.manifest.guard.limit, given.decoded.truncated)
+        return PreparedImage(given, distance, input_statistics(given.pixels), hashlib.sha256(content).hexdigest())
 
     def infer(self, prepared: PreparedImage) -> Prediction:
         """Run the network on a prepared image and turn its scores into an answer."""
@@ -174,9 +194,10 @@ class Predictor:
             distance=prepared.distance,
             inputs=prepared.inputs,
             signed=outputs[MAP][0],
-            place=prepared.place,
+            placement=prepared.given.placement,
+            inverted=prepared.inverted,
             canvas=prepared.pixels,
-            pixels=prepared.decoded.pixels,
+            pixels=prepared.given.picture,
         )
 
     def warm_up(self) -> None:
@@ -199,6 +220,7 @@ class Predictor:
             notes.append(Note("truncated", "The file is cut short; the missing part of the image was not seen."))
         if header.frames > 1:
             notes.append(Note("first_frame", "The file holds several frames; only the first one was read."))
+        notes += _canonical_notes(prepared)
         if max(header.width, header.height) < size:
             notes.append(Note("low_resolution", f"The image is smaller than the {size} pixels that the model sees."))
         if prepared.distance > self.bundle.manifest.guard.unusual:
@@ -217,3 +239,15 @@ class Predictor:
                 )
             )
         return notes
+
+
+def _canonical_notes(prepared: PreparedImage) -> list[Note]:
+    """What was done to the picture before the network saw it, where that may surprise its reader."""
+    notes = []
+    if prepared.inverted:
+        notes.append(Note("inverted", "The image looks inverted (bone black on white); it was read with bone white."))
+    quarters = prepared.given.placement.view.quarters
+    if quarters:
+        turn = {1: "90 degrees anticlockwise", 2: "180 degrees", 3: "90 degrees clockwise"}[quarters]
+        notes.append(Note("turned", f"The image looks turned; it was read after turning it by {turn}."))
+    return notes

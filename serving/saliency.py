@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from serving.imaging.canvas import Letterbox, Pixels
+from serving.imaging.canvas import Letterbox, Pixels, View
 
 Map = npt.NDArray[np.float32]
 
@@ -32,6 +32,21 @@ def evidence(signed: Map, place: Letterbox) -> Map:
     image = canvas[place.top : place.top + place.height, place.left : place.left + place.width]
     top = float(image.max(initial=0))
     return np.asarray(image / top if top > 0 else np.zeros_like(image), np.float32)
+
+
+def on_picture(shown: Map, view: View) -> Map:
+    """Evidence over what is shown of a picture as evidence over the whole picture; none where it was left out.
+
+    At the same scale, float32; the picture is the upright one.
+    """
+    upright = np.rot90(shown, -view.quarters)
+    x0, y0, x1, y1 = view.box
+    height, width = upright.shape
+    whole = np.zeros((max(height, round(height / (y1 - y0))), max(width, round(width / (x1 - x0)))), np.float32)
+    top = min(round(y0 * whole.shape[0]), whole.shape[0] - height)
+    left = min(round(x0 * whole.shape[1]), whole.shape[1] - width)
+    whole[top : top + height, left : left + width] = upright
+    return whole
 
 
 def peak(shown: Map) -> tuple[float, float] | None:

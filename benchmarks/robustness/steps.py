@@ -8,11 +8,10 @@
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the service does before numpy is imported
@@ -28,10 +27,11 @@ from pipeline.data import layout
 from serving import bundle
 from serving.imaging import canvas, decode
 from serving.imaging.canonical.field import Field, find_field
-from serving.imaging.canonical.form import Heads, Steps, canonical
+from serving.imaging.canonical.form import Heads, canonical, read_heads
 from serving.imaging.canonical.intensity import robust_range, spread
-from serving.imaging.canonical.orientation import CERTAIN, OrientationHead
-from serving.imaging.canonical.polarity import INVERTED, PolarityHead
+from serving.imaging.canonical.orientation import CERTAIN
+from serving.imaging.canonical.polarity import INVERTED
+from serving.imaging.canvas import Steps
 from serving.network import SCORES
 from serving.predictor import Predictor
 from serving.statistics import texture
@@ -41,6 +41,8 @@ Array = npt.NDArray[np.float64]
 
 RELEASE = Path("models/fracatlas-mobilenet-1")
 HEADS = Path("models/input-heads-1")
+ALL = Steps(field=True, range=True, polarity=True, orientation=True)
+_STEPS = ("field", "range", "polarity", "orientation")
 _DECODED = 672
 _COMPARED = 256
 
@@ -74,15 +76,6 @@ def read(data: Path, part: str, images: int = 0, seed: int = 0) -> list[Case]:
         pixels = decode.decode((data / str(files[image_id])).read_bytes(), _DECODED).pixels
         cases.append(Case(image_id, label == "fractured", corners, pixels))
     return cases
-
-
-def read_heads(folder: Path) -> Heads:
-    """The heads that `benchmarks.robustness.heads` wrote; one whose file is missing is left out."""
-    inverted, turned = folder / "polarity.json", folder / "orientation.npz"
-    return Heads(
-        PolarityHead.from_json(json.loads(inverted.read_text())) if inverted.is_file() else None,
-        OrientationHead.from_arrays(dict(np.load(turned))) if turned.is_file() else None,
-    )
 
 
 def loses(field: Field, boxes: Array, width: int, height: int) -> bool:
@@ -137,7 +130,7 @@ def _costs(cases: Sequence[Case], heads: Heads) -> None:
         "field": find_field,
         "range": lambda pixels: spread(pixels, *robust_range(pixels)),
         **{name: head for name, head in heads_of.items() if head},
-        "all": lambda pixels: canonical(pixels, Steps(), heads),
+        "all": lambda pixels: canonical(pixels, ALL, heads),
     }
     framed = [
         np.asarray(CHANGES["slanted_grey_frame_6"](one, np.random.default_rng(0)).pixels, np.uint8) for one in scaled
@@ -251,14 +244,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--part", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--images", type=int, default=0, help="so many of the part, half fractured; 0: all")
-    parser.add_argument("--steps", nargs="*", default=[one.name for one in fields(Steps)], help="the steps switched on")
+    parser.add_argument("--steps", nargs="*", default=_STEPS, choices=_STEPS, help="the steps switched on")
     parser.add_argument("--certain", type=float, default=CERTAIN, help="probability from which a picture is turned")
     parser.add_argument("--only", nargs="+", default=list(CHANGES), choices=list(CHANGES), metavar="CHANGE")
     given = parser.parse_args()
     cv2.setNumThreads(1)
-    steps = Steps(**{one.name: one.name in given.steps for one in fields(Steps)})
+    steps = Steps(
+        field="field" in given.steps,
+        range="range" in given.steps,
+        polarity="polarity" in given.steps,
+        orientation="orientation" in given.steps,
+    )
     cases = read(given.data, given.part, given.images)
-    heads = read_heads(HEADS)
+    heads, _ = read_heads(HEADS, ALL)
     if given.what == "unchanged":
         unchanged(cases, steps, heads)
     elif given.what == "changes":

@@ -1,7 +1,7 @@
 """Pixels that validate decoded anyway, kept for preprocess: one decode of a grey PNG or DICOM file instead of two.
 
 rows.bin    uint8 (size, size) of each image, one after the other
-index.npy   of each image: sha256 of its file, width and height, a sum over its row
+index.npy   of each image: sha256 of its file, what of it is shown and how large that is, a sum over its row
 key         hash of the preprocessing, of the code that decodes, and of the installed packages
 
 It is no output of a stage: what is not found here, or does not fit, is decoded, with the same result. So it can be
@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,36 +25,61 @@ import numpy.typing as npt
 
 from pipeline.files import atomic_folder, sha256_files
 from serving import imaging
-from serving.imaging.canvas import Letterbox, Pixels, Preprocessing, letterbox_of
+from serving.imaging.canonical.form import NO_HEADS, Heads
+from serving.imaging.canvas import Pixels, Placement, Preprocessing, View, letterbox_of
+from serving.imaging.decode import Decoded
+from serving.imaging.model_input import ModelInput, prepare_decoded, size_of
 
 LIMIT = 4 * 2**30
 """Bytes of rows at most, 85,000 images of 224 pixels; those after them are decoded twice."""
-_ROW = np.dtype([("sha256", "S64"), ("width", "<u4"), ("height", "<u4"), ("total", "<u8")])
+_ROW = np.dtype([
+    ("sha256", "S64"), ("width", "<u4"), ("height", "<u4"), ("box", "<f8", (4,)), ("quarters", "u1"),
+    ("inverted", "<f8"), ("total", "<u8"),
+])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """The model's input of one file, uint8 (size, size), where it lies, and how likely the picture was inverted."""
+
+    pixels: Pixels
+    placement: Placement
+    inverted: float = 0.0
+
+    @classmethod
+    def of(cls, found: ModelInput) -> "PreparedFile":
+        """Without what only a service needs."""
+        return cls(found.pixels, found.placement, found.canonical.inverted if found.canonical else 0.0)
 
 
 class PixelWriter:
     """Takes prepared images from several threads; a disk that refuses them ends the keeping, not the validation."""
 
-    def __init__(self, file: BinaryIO, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
+    def __init__(self, file: BinaryIO, preprocessing: Preprocessing, heads: Heads = NO_HEADS) -> None:
+        self._preprocessing, self._heads = preprocessing, heads
         self._file = file
         self._bytes = preprocessing.image_size**2
         self._numbers = itertools.count()
         self._refused = False
-        self.rows: dict[int, tuple[bytes, int, int, int]] = {}
+        self.rows: dict[int, tuple[Any, ...]] = {}
 
-    def keep(self, sha256: str, pixels: Pixels, width: int, height: int) -> None:
-        """Keep the model's input, uint8 (size, size), of the file with this content; its upright size in pixels."""
+    def keep(self, sha256: str, decoded: Decoded) -> None:
+        """Keep the model's input of the file with this content."""
         number = next(self._numbers)
         if self._refused or (number + 1) * self._bytes > LIMIT:
             return
+        found = PreparedFile.of(prepare_decoded(decoded, self._preprocessing, self._heads))
         try:
-            written = os.pwrite(self._file.fileno(), pixels.data, number * self._bytes)
+            written = os.pwrite(self._file.fileno(), found.pixels.data, number * self._bytes)
         except OSError:
             self._refused = True
             return
         if written == self._bytes:
-            self.rows[number] = (sha256.encode(), width, height, _total(pixels))
+            view = found.placement.view
+            width, height = size_of(view, decoded.header.width, decoded.header.height)
+            self.rows[number] = (
+                sha256.encode(), width, height, view.box, view.quarters, found.inverted, _total(found.pixels),
+            )  # fmt: skip
 
 
 class PixelCache:
@@ -65,8 +91,8 @@ class PixelCache:
         self._rows = {row["sha256"].decode(): number for number, row in enumerate(index) if row["sha256"]}
         self._index = index
 
-    def find(self, sha256: str) -> tuple[Pixels, Letterbox] | None:
-        """The model's input, uint8 (size, size), and its place on the canvas; None when it is not here, or damaged."""
+    def find(self, sha256: str) -> PreparedFile | None:
+        """What was kept of a file; None when it is not here, or damaged."""
         number = self._rows.get(sha256)
         if number is None:
             return None
@@ -75,16 +101,18 @@ class PixelCache:
             pixels = np.frombuffer(content, np.uint8).reshape(self._size, self._size)
             row = self._index[number]
             if _total(pixels) == row["total"]:
-                return pixels, letterbox_of(int(row["width"]), int(row["height"]), self._size)
+                view = View(tuple(map(float, row["box"])), int(row["quarters"]))  # type: ignore[arg-type]  # of four
+                letterbox = letterbox_of(int(row["width"]), int(row["height"]), self._size)
+                return PreparedFile(pixels, Placement(view, letterbox), float(row["inverted"]))
         return None
 
 
 @contextmanager
-def filling(preprocessing: Preprocessing, folder: Path) -> Iterator[PixelWriter]:
+def filling(preprocessing: Preprocessing, folder: Path, heads: Heads = NO_HEADS) -> Iterator[PixelWriter]:
     """Yield what takes images; when the block ends well, they replace those of the validation before."""
     with atomic_folder(folder) as partial:
         with (partial / "rows.bin").open("wb", buffering=0) as file:
-            writer = PixelWriter(file, preprocessing)
+            writer = PixelWriter(file, preprocessing, heads)
             yield writer
         index = np.zeros(max(writer.rows, default=-1) + 1, _ROW)
         for number, row in writer.rows.items():

@@ -24,7 +24,6 @@ from pipeline.progress import progress_bar
 from serving import guard
 from serving.errors import ImageError
 from serving.imaging import decode
-from serving.imaging.canvas import fit
 
 THUMBNAIL = 16
 _HASH_SIDE = 32
@@ -73,8 +72,7 @@ def scan_file(path: Path, writer: PixelWriter | None = None) -> Scan:
     except ImageError as fault:
         return Scan(_FAULTS.get(fault.code, "failed"), fault.message, bytes=len(content), sha256=digest)
     if writer and decoded:
-        prepared, _ = fit(decoded.pixels, header.width, header.height, writer.preprocessing)
-        writer.keep(digest, prepared, header.width, header.height)
+        writer.keep(digest, decoded)
     colourfulness = guard.colourfulness(pixels) if pixels.ndim == 3 else 0.0
     grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
     mean, deviation = cv2.meanStdDev(grey)

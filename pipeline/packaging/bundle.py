@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import register
-from pipeline.artifacts import Metrics, TrainingRecord
+from pipeline.artifacts import Artifacts, Metrics, TrainingRecord
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
@@ -27,6 +27,8 @@ from serving import bundle
 from serving.bundle import Manifest
 from serving.decision import Decision
 from serving.errors import ImageError, one_line
+from serving.imaging.canonical.form import head_files, read_heads
+from serving.imaging.canvas import Steps
 from serving.predictor import Predictor
 from serving.statistics import QUANTILES, Reference
 
@@ -135,6 +137,7 @@ def write_bundle(found: Registered, data: Prepared, target: Path) -> Manifest:
         chosen, path, formats = choose_format(found.model, data, found.decision, Path(name))
         shutil.copyfile(path, folder / bundle.MODEL)
         shutil.copyfile(found.reference, folder / bundle.REFERENCE)
+        _copy_heads(data.preprocessing.canonical, folder)
         facts = {
             **manifest_facts(found, reference),
             "number_format": chosen,
@@ -143,6 +146,23 @@ def write_bundle(found: Registered, data: Prepared, target: Path) -> Manifest:
         bundle.write(folder, facts)
         add_samples(folder)
         return bundle.write(folder, facts)
+
+
+def _copy_heads(steps: Steps, target: Path) -> None:
+    """Copy the heads that the steps need into a bundle, once they are known to be those of the training."""
+    source = Artifacts().input_heads
+    try:
+        _, digest = read_heads(source, steps)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{source}: cannot be read ({one_line(error)}); restore it: `git checkout -- {source}`"
+        ) from None
+    if digest != steps.heads:
+        raise InputError(
+            f"{source}: holds other heads than the model was trained with; check out the commit of its training"
+        )
+    for name in head_files(steps):
+        shutil.copyfile(source / name, target / name)
 
 
 def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:

@@ -78,13 +78,26 @@ class Note(Schema):
     message: str
 
 
+class Seen(Schema):
+    """What of the upright image the network saw: a box of it, in fractions, turned and inverted as it says."""
+
+    x0: Fraction
+    y0: Fraction
+    x1: Fraction
+    y1: Fraction
+    turned: Annotated[int, WithJsonSchema({"enum": [0, 90, 180, 270]})]
+    """degrees, anticlockwise"""
+    inverted: bool
+
+
 class Input(Schema):
-    """The file that was read; `width` and `height` are pixels."""
+    """The file that was read; `width` and `height` are pixels of the upright image."""
 
     sha256: str
     width: Count
     height: Count
     sop_instance_uid: str | None
+    seen: Seen
 
 
 class Facts(Schema):

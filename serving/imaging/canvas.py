@@ -16,21 +16,47 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class Steps:
+    """Which steps bring a picture into its canonical form (`serving.imaging.canonical`).
+
+    `heads` is the sha256 of the weights that recognise inverted and turned pictures; empty where no step needs them.
+    """
+
+    field: bool = False
+    range: bool = False
+    polarity: bool = False
+    orientation: bool = False
+    heads: str = ""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any step to take."""
+        return self.field or self.range or self.polarity or self.orientation
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes the model's input; travels in the bundle with the model."""
 
     image_size: int = 224
     denoise: Literal["none", "median", "bilateral"] = "none"
     clahe: bool = False
+    canonical: Steps = Steps()
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; without canonical steps it is what bundles of schema 1 hold."""
+        facts = asdict(self)
+        return facts if self.canonical.any else {key: facts[key] for key in _PLAIN}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Preprocessing":
-        """From JSON; unknown keys are ignored."""
-        return cls(**{key: raw[key] for key in ("image_size", "denoise", "clahe") if key in raw})
+        """From JSON; unknown keys are ignored, and what is missing is off."""
+        canonical = raw.get("canonical", {})
+        steps = Steps(**{name: canonical[name] for name in Steps.__dataclass_fields__ if name in canonical})
+        return cls(**{key: raw[key] for key in _PLAIN if key in raw}, canonical=steps)
+
+
+_PLAIN = ("image_size", "denoise", "clahe")
 
 
 @dataclass(frozen=True)
@@ -55,6 +81,45 @@ class Letterbox:
     def to_image(self, x: float, y: float) -> tuple[float, float]:
         """Fractions of the canvas to fractions of the upright image; on the padding they lie outside [0, 1]."""
         return (x * self.size - self.left) / self.width, (y * self.size - self.top) / self.height
+
+
+@dataclass(frozen=True)
+class View:
+    """What of an upright picture is shown: a box of it, turned.
+
+    `box` is x0, y0, x1, y1 in fractions of the picture; `quarters` are quarter turns, anticlockwise.
+    """
+
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    quarters: int = 0
+
+    def to_picture(self, x: float, y: float) -> tuple[float, float]:
+        """Fractions of what is shown to fractions of the picture."""
+        for _ in range(self.quarters):
+            x, y = 1 - y, x
+        x0, y0, x1, y1 = self.box
+        return x0 + x * (x1 - x0), y0 + y * (y1 - y0)
+
+    def from_picture(self, x: float, y: float) -> tuple[float, float]:
+        """Fractions of the picture to fractions of what is shown, outside [0, 1] on what is left out."""
+        x0, y0, x1, y1 = self.box
+        x, y = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
+        for _ in range(self.quarters):
+            x, y = y, 1 - x
+        return x, y
+
+    def box_from_picture(self, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        """A box in fractions of the picture as one in fractions of what is shown."""
+        (ax, ay), (bx, by) = self.from_picture(box[0], box[1]), self.from_picture(box[2], box[3])
+        return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a picture came to lie on the canvas: what of it is shown, and where."""
+
+    view: View
+    letterbox: Letterbox
 
 
 def shrink(pixels: Pixels, width: int, height: int) -> Pixels:

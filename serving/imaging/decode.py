@@ -1,7 +1,4 @@
-"""Bytes to pixels: the one path of training and serving.
-
-content -> inspect (header only) -> decode (grey, upright) -> prepare (letterboxed, denoised, uint8)
-"""
+"""Bytes to pixels: content -> inspect (header only) -> decode (grey, upright)."""
 
 import io
 import threading
@@ -17,7 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from serving.errors import ImageError, one_line
 from serving.imaging import dicom
-from serving.imaging.canvas import Letterbox, Pixels, Preprocessing, decode_scale, fit
+from serving.imaging.canvas import Pixels
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, beyond which it warns of a decompression bomb: a quarter GiB of RGB."""
@@ -62,11 +59,15 @@ class Header:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Grey, upright pixels, uint8 (height, width), with the header; decoded at a reduced scale when asked."""
+    """Grey, upright pixels, uint8 (height, width), with the header; decoded at a reduced scale when asked.
+
+    `values` are the pixels of a picture of more than eight bits before they were stretched.
+    """
 
     pixels: Pixels
     header: Header
     truncated: bool
+    values: npt.NDArray[np.number] | None = None
 
 
 def inspect(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
@@ -271,19 +272,6 @@ def stretch(values: npt.NDArray[np.floating]) -> Pixels:
     low, high = float(usable.min()), float(usable.max())
     finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     return np.asarray(np.rint((finite - low) * (255.0 / (high - low))), np.uint8)
-
-
-def prepare(
-    content: bytes, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS, header: Header | None = None
-) -> tuple[Pixels, Letterbox, Decoded]:
-    """The whole path from a file's bytes to the model's input, uint8 (image_size, image_size).
-
-    `header` and errors as in `decode`.
-    """
-    decoded = decode(content, decode_scale(preprocessing), max_pixels, header)
-    header = decoded.header
-    pixels, box = fit(decoded.pixels, header.width, header.height, preprocessing)
-    return pixels, box, decoded
 
 
 def has_colours(header: Header) -> bool:

@@ -22,7 +22,7 @@ from pipeline.evaluation.metrics import logit
 from pipeline.params import Augmentation, PreprocessParams, TrainParams, ValidateParams
 from pipeline.training.checkpoints import CheckpointStore
 from serving.imaging.canvas import Preprocessing
-from serving.imaging.decode import prepare
+from serving.imaging.model_input import prepare
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
 
     def of(pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
         encoded = [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]
-        canvases = np.stack([prepare(content, Preprocessing(SIZE))[0] for content in encoded])
+        canvases = np.stack([prepare(content, Preprocessing(SIZE)).pixels for content in encoded])
         return logit(model.predict(canvases[..., np.newaxis], verbose=0)[:, 0])
 
     return of

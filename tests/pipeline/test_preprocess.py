@@ -11,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from PIL import Image
 
 from pipeline import preprocess
 from pipeline.data import layout, pixel_cache, prepared, scan
 from pipeline.data.layout import Dataset
+from pipeline.data.pixel_cache import PreparedFile
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
-from serving.imaging import decode
+from pipeline.preprocess import Preparation
 from serving.imaging.canvas import Preprocessing
+from serving.imaging.model_input import prepare
 
 MakeData = Callable[..., Dataset]
 Draw = Callable[..., npt.NDArray[np.uint8]]
@@ -55,14 +58,14 @@ def data(tmp_path: Path, make_data: MakeData) -> Dataset:
 def test_the_images_are_what_the_service_would_see(data: Dataset, tmp_path: Path) -> None:
     result = run(tmp_path / "prepared", data)
     for pixels, file in zip(result.images, data.labels["file"], strict=True):
-        np.testing.assert_array_equal(pixels, decode.prepare((data.folder / file).read_bytes(), Preprocessing(32))[0])
+        np.testing.assert_array_equal(pixels, prepare((data.folder / file).read_bytes(), Preprocessing(32)).pixels)
 
 
 def test_noise_is_handled_as_the_parameters_say(data: Dataset, tmp_path: Path) -> None:
     options = PreprocessParams(image_size=32, denoise="median", clahe=True)
     result = run(tmp_path / "prepared", data, options=options)
     content = (data.folder / "images" / "i00.png").read_bytes()
-    np.testing.assert_array_equal(result.images[0], decode.prepare(content, Preprocessing(32, "median", True))[0])
+    np.testing.assert_array_equal(result.images[0], prepare(content, Preprocessing(32, "median", True)).pixels)
     assert result.preprocessing == Preprocessing(32, "median", True)
 
 
@@ -77,7 +80,7 @@ def test_more_images_than_one_chunk_keep_their_order(tmp_path: Path, encode: Enc
     paths = [tmp_path / f"{shade}.png" for shade in shades]
     for path, shade in zip(paths, shades, strict=True):
         path.write_bytes(encode(np.full((4, 4), shade, np.uint8)))
-    places = preprocess.write_images(paths, Preprocessing(32), tmp_path / "images.npy")
+    places = preprocess.write_images(paths, Preparation(Preprocessing(32)), tmp_path / "images.npy")
     assert np.load(tmp_path / "images.npy")[:, 16, 16].tolist() == shades
     assert len(places) == 200
 
@@ -88,7 +91,7 @@ def test_what_validate_kept_is_not_decoded_again(
     plain = run(tmp_path / "plain", data)
     with pixel_cache.filling(Preprocessing(32), tmp_path / "cache") as writer:
         scan.scan_files([data.folder / file for file in data.labels["file"]], writer=writer)
-    monkeypatch.setattr(preprocess.decode, "prepare", None)
+    monkeypatch.setattr(preprocess.model_input, "prepare", None)
     (tmp_path / "kept").mkdir()
     preprocess.preprocess(data, image_table(data), OPTIONS, tmp_path / "kept", tmp_path / "cache")
     for file in (tmp_path / "plain").iterdir():
@@ -98,16 +101,15 @@ def test_what_validate_kept_is_not_decoded_again(
 
 def test_a_slow_disk_is_not_run_ahead_of(tmp_path: Path, encode: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    prepare_file = preprocess.prepare_file
 
-    def counting(path: Path, *further: Any) -> Any:
-        started.append(path)
-        return prepare_file(path, *further)
+    class Counting(Preparation):
+        def prepare(self, path: Path, sha256: str = "") -> PreparedFile:
+            started.append(path)
+            return super().prepare(path, sha256)
 
-    monkeypatch.setattr(preprocess, "prepare_file", counting)
     monkeypatch.setattr(preprocess.os, "sched_getaffinity", lambda pid: {0})
     (tmp_path / "one.png").write_bytes(encode(np.zeros((1, 1), np.uint8)))
-    files = preprocess.prepare_files([tmp_path / "one.png"] * 640, Preprocessing(32))
+    files = preprocess.prepare_files([tmp_path / "one.png"] * 640, Counting(Preprocessing(32)))
     next(files)
     time.sleep(0.5)  # long enough for a single core to prepare them all
     assert len(started) <= 3 * preprocess._CHUNK
@@ -166,7 +168,7 @@ def test_a_box_on_a_turned_image_is_one_of_the_upright_image(
 ) -> None:
     upright = np.zeros((64, 32), np.uint8)
     upright[:16, :16] = 255
-    exif = decode.Image.Exif()
+    exif = Image.Exif()
     exif[0x0112] = 6
     images: dict[str, dict[str, Any]] = {image_id: {} for image_id in IDS}
     lying = encode(np.ascontiguousarray(np.rot90(upright)), exif=exif)

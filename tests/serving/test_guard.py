@@ -18,7 +18,8 @@ from pipeline.data.sources import synthetic
 from serving import bundle, guard
 from serving.errors import ImageError
 from serving.imaging.canvas import Preprocessing
-from serving.imaging.decode import Decoded, Header, decode, inspect, prepare
+from serving.imaging.decode import Decoded, Header, decode, inspect
+from serving.imaging.model_input import prepare
 from serving.predictor import Predictor
 from serving.statistics import INPUTS, Reference, reference_of, texture
 
@@ -64,7 +65,7 @@ def fracatlas(fracatlas_data: Path) -> Fracatlas:
 
 
 def _texture_of(content: bytes) -> npt.NDArray[np.float64]:
-    return texture(prepare(content, Preprocessing())[0])
+    return texture(prepare(content, Preprocessing()).pixels)
 
 
 def _code(predictor: Predictor, content: bytes) -> str:
@@ -206,7 +207,7 @@ def test_a_picture_of_one_grey_is_blank(predictor: Predictor, level: int, encode
 
 
 def test_a_faint_picture_is_not_blank() -> None:
-    guard.check_contrast(_decoded(np.arange(100).reshape(10, 10) / 10 + 100))
+    guard.check_contrast(_decoded(np.arange(100).reshape(10, 10) / 10 + 100).pixels)
 
 
 @pytest.mark.parametrize(("width", "height"), [(31, 500), (500, 31), (1, 1)])

@@ -1,6 +1,11 @@
 """The canonical form of a radiograph: its field, in a robust range, white bone on black, upright; all are switches."""
 
+import hashlib
+import io
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,21 +14,12 @@ from serving.imaging.canonical.field import WHOLE, Field, find_field
 from serving.imaging.canonical.intensity import robust_range, spread
 from serving.imaging.canonical.orientation import CERTAIN, OrientationHead
 from serving.imaging.canonical.polarity import INVERTED, PolarityHead
-
-Pixels = npt.NDArray[np.uint8]
+from serving.imaging.canvas import Pixels, Steps, View
 
 DARKEST, BRIGHTEST = 8, 230
 """Where the robust range goes: about where it lies in the radiographs that the first release was trained on."""
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Which steps are taken."""
-
-    field: bool = True
-    range: bool = True
-    polarity: bool = True
-    orientation: bool = True
+POLARITY, ORIENTATION = "polarity.json", "orientation.npz"
+"""Files of the heads, in a folder of their own or in a bundle."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,37 @@ class Heads:
 
     polarity: PolarityHead | None = None
     orientation: OrientationHead | None = None
+
+
+NO_HEADS = Heads()
+
+
+def head_files(steps: Steps) -> tuple[str, ...]:
+    """Names of the files that the steps need."""
+    needed = {POLARITY: steps.polarity, ORIENTATION: steps.orientation}
+    return tuple(name for name, is_needed in needed.items() if is_needed)
+
+
+def read_heads(folder: Path, steps: Steps) -> tuple[Heads, str]:
+    """The heads that the steps need, and the sha256 of their files, empty where they need none.
+
+    Raises OSError for a file that cannot be read, ValueError and KeyError for one that holds something else.
+    """
+    files = {name: (folder / name).read_bytes() for name in head_files(steps)}
+    if not files:
+        return NO_HEADS, ""
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return _heads(files), digest.hexdigest()
+
+
+def _heads(files: Mapping[str, bytes]) -> Heads:
+    polarity = PolarityHead.from_json(json.loads(files[POLARITY])) if POLARITY in files else None
+    if ORIENTATION not in files:
+        return Heads(polarity)
+    with np.load(io.BytesIO(files[ORIENTATION]), allow_pickle=False) as arrays:
+        return Heads(polarity, OrientationHead.from_arrays(arrays))
 
 
 @dataclass(frozen=True)
@@ -48,18 +75,10 @@ class Canonical:
     quarters: int
     turns: tuple[float, ...]
 
-    def to_picture(self, x: float, y: float) -> tuple[float, float]:
-        """Fractions of the canonical pixels to fractions of the picture."""
-        for _ in range(self.quarters):
-            x, y = 1 - y, x
-        return self.field.to_picture(x, y)
-
-    def from_picture(self, x: float, y: float) -> tuple[float, float]:
-        """Fractions of the picture to fractions of the canonical pixels, outside [0, 1] on what was left out."""
-        x, y = self.field.to_field(x, y)
-        for _ in range(self.quarters):
-            x, y = y, 1 - x
-        return x, y
+    @property
+    def view(self) -> View:
+        """What of the picture the pixels show."""
+        return View(self.field.box, self.quarters)
 
 
 def canonical(values: npt.NDArray[np.number], steps: Steps, heads: Heads, certain: float = CERTAIN) -> Canonical:

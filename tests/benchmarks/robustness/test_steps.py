@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.robustness.steps import HEADS, loses, overlap, read_heads
+from benchmarks.robustness.steps import HEADS, loses, overlap
 from serving.imaging.canonical.field import WHOLE, Field
+from serving.imaging.canonical.form import read_heads
+from serving.imaging.canvas import Steps
 
 SAMPLES = sorted(Path("models/fracatlas-mobilenet-1/bundle/samples").glob("*.png"))
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -35,7 +37,7 @@ def test_a_box_across_the_fields_side_loses_pixels() -> None:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_a_drawn_radiograph_and_its_inverse_are_told_apart(path: Path) -> None:
-    polarity = read_heads(HEADS).polarity
+    polarity = read_heads(HEADS, Steps(polarity=True))[0].polarity
     assert polarity is not None
     pixels = np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8)
     assert polarity(pixels) < 0.1

@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipeline.data import pixel_cache, scan
 from pipeline.data.pixel_cache import PixelWriter
-from serving.imaging import decode
 from serving.imaging.canvas import Preprocessing
+from serving.imaging.model_input import prepare
 
 OPTIONS = Preprocessing(48)
 KEPT = {"L.png", "RGB.png", "L.bmp", "L.tif", "LA.png", "deep.png"}
@@ -58,7 +58,7 @@ def one(tmp_path: Path) -> tuple[str, Path]:
 def _found(sha256: str, folder: Path, options: Preprocessing = OPTIONS) -> npt.NDArray[np.uint8] | None:
     with pixel_cache.opened(options, folder) as cache:
         kept = cache.find(sha256) if cache else None
-    return kept[0] if kept else None
+    return kept.pixels if kept else None
 
 
 @pytest.mark.parametrize("options", [OPTIONS, Preprocessing(33, "median", clahe=True)], ids=repr)
@@ -69,12 +69,12 @@ def test_kept_pixels_and_places_are_those_of_a_decode(options: Preprocessing, tm
         assert cache
         for path, sha256 in zip(paths, hashes, strict=True):
             kept = cache.find(sha256)
-            pixels, box, _ = decode.prepare(path.read_bytes(), options)
+            expected = prepare(path.read_bytes(), options)
             assert bool(kept) == (path.name in KEPT), path.name
             if not kept:
                 continue
-            np.testing.assert_array_equal(kept[0], pixels, err_msg=path.name)
-            assert kept[1] == box, path.name
+            np.testing.assert_array_equal(kept.pixels, expected.pixels, err_msg=path.name)
+            assert kept.placement == expected.placement, path.name
 
 
 def test_what_validate_finds_does_not_depend_on_keeping(tmp_path: Path) -> None:

@@ -131,11 +131,6 @@ def test_one_pixel_is_an_image(encode: Encode) -> None:
     assert pixels_of(encode(np.array([[77]], np.uint8))) == [[77]]
 
 
-def test_one_pixel_fills_the_canvas(encode: Encode) -> None:
-    pixels, _, _ = decode.prepare(encode(np.array([[77]], np.uint8)), Preprocessing(32))
-    assert np.unique(pixels).tolist() == [77]
-
-
 def test_stretch_shows_what_is_no_number_as_the_darkest() -> None:
     values = np.array([1000, np.nan, 2000, np.inf, -np.inf], np.float32)
     assert decode.stretch(values).tolist() == [0, 0, 255, 255, 0]
@@ -317,16 +312,6 @@ def test_the_header_of_a_reduced_jpeg_has_the_full_size(draw: Draw, encode: Enco
     assert (header.width, header.height) == (384, 512)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_reduced_decode_is_close_to_a_full_one(mode: str, draw: Draw) -> None:
-    preprocessing = Preprocessing(64)
-    content = saved(Image.fromarray(draw(2, 600, 800)).convert(mode), "JPEG", quality=95)
-    reduced, _, decoded = decode.prepare(content, preprocessing)
-    full, _ = canvas.fit(decode.decode(content).pixels, 600, 800, preprocessing)
-    assert decoded.pixels.shape == (100, 75)
-    assert np.abs(reduced.astype(int) - full).mean() < 1
-
-
 # Letterbox and shrinking
 
 SIDES = st.integers(1, 5000)
@@ -360,42 +345,6 @@ def test_the_middle_of_the_image_is_the_middle_of_the_canvas() -> None:
 
 def test_the_padding_lies_outside_the_image() -> None:
     assert canvas.letterbox_of(100, 50, 64).to_image(0.5, 0)[1] < 0
-
-
-def test_what_surrounds_the_image_is_black(encode: Encode) -> None:
-    pixels, box, _ = decode.prepare(encode(np.full((50, 100), 200, np.uint8)), Preprocessing(64))
-    assert (box.left, box.top, box.width, box.height) == (0, 16, 64, 32)
-    assert np.unique(pixels[16:48]).tolist() == [200]
-    assert not pixels[:16].any()
-    assert not pixels[48:].any()
-
-
-@pytest.mark.parametrize("clahe", [False, True])
-@pytest.mark.parametrize("denoise", ["none", "median", "bilateral"])
-def test_noise_is_handled_in_the_image_only(denoise: Any, clahe: bool, draw: Draw, encode: Encode) -> None:
-    noisy = np.random.default_rng(0).integers(100, 256, (50, 100), dtype=np.uint8)
-    pixels, box, _ = decode.prepare(encode(noisy), Preprocessing(64, denoise, clahe))
-    assert not pixels[: box.top].any()
-    assert not pixels[box.top + box.height :].any()
-    assert pixels[box.top : box.top + box.height].any()
-
-
-@pytest.mark.parametrize("denoise", ["median", "bilateral"])
-def test_the_black_around_the_image_does_not_seep_in(denoise: Any, encode: Encode) -> None:
-    bright = np.random.default_rng(0).integers(100, 256, (32, 64), dtype=np.uint8)
-    pixels, box, _ = decode.prepare(encode(bright), Preprocessing(64, denoise))
-    assert pixels[box.top : box.top + box.height].min() >= 100
-
-
-def test_median_takes_a_single_bright_pixel_away(encode: Encode) -> None:
-    dot = np.full((64, 64), 50, np.uint8)
-    dot[30, 30] = 255
-    assert decode.prepare(encode(dot), Preprocessing(64, "median"))[0].max() == 50
-
-
-def test_clahe_raises_the_contrast(encode: Encode) -> None:
-    faint = np.random.default_rng(0).integers(100, 116, (64, 64), dtype=np.uint8)
-    assert decode.prepare(encode(faint), Preprocessing(64, "none", True))[0].std() > 1.5 * faint.std()
 
 
 @given(width=st.integers(200, 600), height=st.integers(200, 600), size=st.integers(32, 300), number=st.integers(0, 9))

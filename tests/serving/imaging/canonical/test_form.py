@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from serving.imaging.canonical.field import WHOLE, Field
-from serving.imaging.canonical.form import Canonical, Heads, Steps, canonical
+from serving.imaging.canonical.form import Canonical, Heads, canonical
+from serving.imaging.canvas import Steps
 
-NOTHING = Steps(field=False, range=False, polarity=False, orientation=False)
+NOTHING = Steps()
 
 
 def limb() -> np.ndarray:
@@ -25,13 +26,13 @@ def test_without_steps_the_picture_stays_as_it_is() -> None:
 
 
 def test_a_framed_picture_becomes_that_without_a_frame() -> None:
-    steps = Steps(range=False, polarity=False, orientation=False)
+    steps = Steps(field=True)
     found = canonical(framed(), steps, Heads()).pixels
     assert found.shape == pytest.approx((400, 300), abs=3)
 
 
 def test_sixteen_bits_with_a_hot_pixel_become_what_eight_bits_do() -> None:
-    steps = Steps(field=False, polarity=False, orientation=False)
+    steps = Steps(range=True)
     deep = limb().astype(np.uint16) * np.uint16(16)
     deep[9, 9] = 65535
     apart = np.abs(canonical(deep, steps, Heads()).pixels.astype(int) - canonical(limb(), steps, Heads()).pixels)
@@ -42,7 +43,7 @@ def test_sixteen_bits_with_a_hot_pixel_become_what_eight_bits_do() -> None:
 def test_points_go_to_the_canonical_picture_and_back(quarters: int) -> None:
     field = Field(np.array([[0.2, 0.1], [0.9, 0.1], [0.9, 0.7], [0.2, 0.7]]), levels=(0.0,))
     form = Canonical(limb(), field, 0.0, quarters, (1, 0, 0, 0))
-    assert form.to_picture(*form.from_picture(0.35, 0.44)) == pytest.approx((0.35, 0.44))
+    assert form.view.to_picture(*form.view.from_picture(0.35, 0.44)) == pytest.approx((0.35, 0.44))
 
 
 @pytest.mark.parametrize("quarters", range(4))
@@ -52,14 +53,14 @@ def test_a_point_is_where_its_pixel_was_turned_to(quarters: int) -> None:
     row, column = np.argwhere(np.rot90(pixels, quarters))[0]
     height, width = np.rot90(pixels, quarters).shape
     form = Canonical(pixels, WHOLE, 0.0, quarters, (1, 0, 0, 0))
-    found = form.from_picture((3 + 0.5) / 20, (5 + 0.5) / 40)
+    found = form.view.from_picture((3 + 0.5) / 20, (5 + 0.5) / 40)
     assert found == pytest.approx(((column + 0.5) / width, (row + 0.5) / height))
 
 
 def test_a_slanted_frame_is_black_in_the_canonical_picture() -> None:
     turn = cv2.getRotationMatrix2D((190, 240), 4, 1)
     slanted = np.asarray(cv2.warpAffine(framed(), turn, (380, 480), borderValue=255), np.uint8)
-    found = canonical(slanted, Steps(polarity=False, orientation=False), Heads())
+    found = canonical(slanted, Steps(field=True, range=True), Heads())
     assert not found.field.upright
     assert (found.pixels[[0, -1]][:, [0, -1]] == 0).sum() >= 2
     assert np.percentile(found.pixels[:8], 99) < 250

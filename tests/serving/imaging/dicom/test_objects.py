@@ -12,6 +12,7 @@ import pytest
 
 from serving.errors import ImageError
 from serving.imaging import canvas, decode
+from serving.imaging.model_input import prepare
 from tests.serving.imaging.dicom.builders import fault, radiograph
 
 SAMPLES = os.environ.get("DICOM_SAMPLES", "")
@@ -78,6 +79,6 @@ def test_a_real_monochrome1_tibia_is_shown_through_its_window_and_inverted() -> 
 @real_data
 @pytest.mark.parametrize("name", ["hand_cr_monochrome_jpeg2000.dcm", "tibia_cr_monochrome1_jpeg2000.dcm"])
 def test_a_real_radiograph_becomes_the_models_input(name: str) -> None:
-    pixels, _, _ = decode.prepare((Path(SAMPLES) / name).read_bytes(), canvas.Preprocessing(224))
+    pixels = prepare((Path(SAMPLES) / name).read_bytes(), canvas.Preprocessing(224)).pixels
     assert pixels.shape == (224, 224)
     assert pixels.std() > 20
