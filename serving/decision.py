@@ -10,12 +10,17 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Suspicion = Literal["none", "possible", "high"]
 
-NORMAL, FRACTURED = "Normal", "Fracture detected"
+NORMAL, SUSPICIOUS, FRACTURED = "Normal", "Normal, but suspicious", "Fracture detected"
+LABELS = (NORMAL, SUSPICIOUS, FRACTURED)
+"""By rising probability. What lies below the threshold, but scores as few normal images do, never is plain NORMAL."""
 STATEMENTS: Mapping[tuple[str, Suspicion], str] = {
     (NORMAL, "none"): "No sign of a fracture was found.",
     (NORMAL, "possible"): "A fracture is unlikely, but cannot be excluded. Look closely.",
-    (NORMAL, "high"): "Findings are suspicious of a fracture, though below the threshold of the answer. Look closely.",
-    (FRACTURED, "possible"): "A fracture is possible.",
+    (
+        SUSPICIOUS,
+        "high",
+    ): "The probability is below the threshold, yet higher than in most normal images. Look closely.",
+    (FRACTURED, "possible"): "There are signs of a fracture, but some normal images show as many. Look closely.",
     (FRACTURED, "high"): "A fracture is likely.",
 }
 """What a reader is told, for every combination of label and suspicion that occurs (`Decision.suspicion`)."""
@@ -84,8 +89,10 @@ class Decision:
         return np.asarray(1 - self.calibration.apply(scores)[:, 0], np.float64)
 
     def label(self, probability: float) -> str:
-        """FRACTURED from the threshold on, else NORMAL."""
-        return FRACTURED if probability >= self.threshold else NORMAL
+        """FRACTURED from the threshold on; below it NORMAL, or SUSPICIOUS where the suspicion is high."""
+        if probability >= self.threshold:
+            return FRACTURED
+        return SUSPICIOUS if self.suspicion(probability) == "high" else NORMAL
 
     def suspicion(self, probability: float) -> Suspicion:
         """None below the high-sensitivity point, high from the high-specificity point on; sorted if they cross.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from serving.decision import FRACTURED, NONE_IN_PART, NORMAL, STATEMENTS, Suspicion
+from serving.decision import LABELS, NONE_IN_PART, STATEMENTS, Suspicion
 from serving.http.problems import PROBLEMS
 
 # The bounds are described and not checked again: an answer is not lost to the last digit of a float.
@@ -112,7 +112,7 @@ class Facts(Schema):
 class Answer(Schema):
     """What is said of one image and of a study alike."""
 
-    label: Annotated[str, WithJsonSchema({"enum": [NORMAL, FRACTURED]})]
+    label: Annotated[str, WithJsonSchema({"enum": list(LABELS)})]
     probability: Fraction
     """of a fracture, calibrated"""
     threshold: float

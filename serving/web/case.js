@@ -1,6 +1,6 @@
 // One image of this session: the file, what became of it, and the pictures made from the answer.
 
-import { SUSPICION } from "./messages.js";
+import { isCropped, SUSPICION } from "./messages.js";
 
 const THUMBNAIL_SIDE = 112;
 
@@ -26,6 +26,12 @@ export class Case {
 
   get boxes() {
     return this.answer?.explanation?.boxes ?? [];
+  }
+
+  // The part of the image that the model saw, where it left a frame out.
+  get field() {
+    const seen = this.answer?.input.seen;
+    return seen && isCropped(seen) ? seen : null;
   }
 
   get finished() {

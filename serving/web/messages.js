@@ -131,6 +131,20 @@ export function firmness(probability, threshold) {
     : "";
 }
 
+export function isCropped({ x0, y0, x1, y1 }) {
+  return (x1 - x0) * (y1 - y0) < 0.995;
+}
+
+// What of the image the model saw, where that is not all of it as it is; null where it is.
+export function seenWords({ x0, y0, x1, y1, turned, inverted }) {
+  const words = [
+    isCropped({ x0, y0, x1, y1 }) && `the outlined ${percent((x1 - x0) * (y1 - y0))} of its area, without the frame`,
+    turned && `turned by ${turned} degrees anticlockwise`,
+    inverted && "inverted, so that bone is white",
+  ].filter(Boolean);
+  return words.length > 0 ? words.join("; ") : null;
+}
+
 export function megabytes(bytes) {
   return `${Math.round(bytes / 2 ** 20)}${SPACE}MB`;
 }

@@ -1,7 +1,7 @@
 // The result in words, with the probability on a bar and what it means.
 
 import { bars, button, element, facts, refill } from "./dom.js";
-import { explain, firmness, inHundred, percent, SUSPICION } from "./messages.js";
+import { explain, firmness, inHundred, percent, seenWords, SUSPICION } from "./messages.js";
 
 const POINTS = {
   high_sensitivity: { name: "High-sensitivity point", shape: "circle", figure: "sensitivity", found: "fractures scored at or above it" },
@@ -21,7 +21,7 @@ export function drawVerdict(strip, item) {
   const { answer = null } = item ?? {};
   strip.hidden = !answer;
   if (answer) {
-    refill(strip, bars(SUSPICION[answer.suspicion].rank), element("span", {}, answer.statement),
+    refill(strip, bars(SUSPICION[answer.suspicion].rank), element("span", {}, answer.label),
       element("strong", {}, percent(answer.probability)));
   }
 }
@@ -60,6 +60,7 @@ function answered(item, actions) {
   const notes = answer.warnings.map(({ message }) => element("li", {}, message));
   return [
     heading(item),
+    element("p", { class: "label" }, answer.label),
     element("p", { class: "statement" }, answer.statement),
     element("p", { class: "verdict" }, bars(SUSPICION[answer.suspicion].rank), SUSPICION[answer.suspicion].words),
     element("p", { class: "probability" },
@@ -76,9 +77,9 @@ function answered(item, actions) {
     element("details", {},
       element("summary", {}, "Technical details"),
       facts([
-        ["Answer", answer.label],
         ["Model", `${answer.model.name}, version ${answer.model.version}`],
         ["Image", `${answer.input.width} × ${answer.input.height} pixels`],
+        ["Seen by the model", seenWords(answer.input.seen)],
         ["SHA-256 of the file", answer.input.sha256],
         ["SOP instance UID", answer.input.sop_instance_uid],
         ["Request", answer.request_id],
@@ -122,7 +123,8 @@ function legend(answer, model) {
   const lowest = drawn.find(({ key }) => key !== "threshold")?.key;
   const meaning = (key) => {
     if (key === "threshold") return "From here on the label is “Fracture detected”.";
-    return key === lowest ? "From here on a fracture is possible: look closely." : "From here on a fracture is likely.";
+    return key === lowest ? "From here on a fracture is possible: look closely."
+      : "From here on the suspicion is high; below the threshold the label says so: “Normal, but suspicious”.";
   };
   const missing = Object.entries(POINTS).filter(([key]) => model?.operating_points?.[key] > 1);
   return element("details", { class: "legend", open: true }, element("summary", {}, "What the marks mean"),

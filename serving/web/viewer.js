@@ -173,9 +173,12 @@ export class Viewer {
     this.controls.showHeatmap.checked = this.#heatmapIsOn();
     this.controls.showBoxes.checked = this.#boxesAreOn();
     // Each box twice, dark below light, to be seen on any ground.
-    this.boxes.replaceChildren(...(this.#boxesAreOn() ? boxes : []).flatMap(({ x0, y0, x1, y1 }) =>
-      ["box-ground", "box-line"].map((look) =>
-        svg("rect", { class: look, x: x0, y: y0, width: x1 - x0, height: y1 - y0 }))));
+    const rectangle = ({ x0, y0, x1, y1 }, look) =>
+      svg("rect", { class: look, x: x0, y: y0, width: x1 - x0, height: y1 - y0 });
+    const field = this.subject?.field ? [this.subject.field] : [];
+    this.boxes.replaceChildren(
+      ...field.flatMap((box) => ["field-ground", "field-line"].map((look) => rectangle(box, look))),
+      ...(this.#boxesAreOn() ? boxes : []).flatMap((box) => ["box-ground", "box-line"].map((look) => rectangle(box, look))));
   }
 
   #enable() {

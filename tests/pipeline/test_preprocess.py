@@ -19,7 +19,7 @@ from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import PreparedFile
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.params import PreprocessParams
+from pipeline.params import CanonicalParams, PreprocessParams
 from pipeline.preprocess import Preparation
 from serving.imaging.canvas import Preprocessing
 from serving.imaging.model_input import prepare
@@ -157,6 +157,23 @@ def test_a_box_lies_on_the_canvas_where_its_pixels_are(
     rows, columns = np.nonzero(result.images[7] > 127)
     found = [columns.min() / 64, rows.min() / 64, (columns.max() + 1) / 64, (rows.max() + 1) / 64]
     np.testing.assert_allclose(result.boxes_of(7), [found], atol=1 / 64)
+
+
+def test_a_box_lies_on_its_pixels_after_the_frame_was_left_out(
+    tmp_path: Path, make_data: MakeData, encode: Encode
+) -> None:
+    picture = np.random.default_rng(0).integers(30, 90, (400, 300), dtype=np.uint8)
+    picture[100:180, 120:160] = 250
+    framed = np.pad(picture, 60, constant_values=255)
+    box = (180 / 420, 160 / 520, 220 / 420, 240 / 520, "fractured")
+    images: dict[str, dict[str, Any]] = {image_id: {} for image_id in IDS}
+    images["i00"] = {"content": encode(framed), "label": "fractured", "boxes": [box]}
+    options = PreprocessParams(image_size=160, canonical=CanonicalParams(field=True))
+    result = run(tmp_path / "prepared", make_data(tmp_path / "data", images), options=options)
+    assert float(result.table["shown_x0"].iloc[0]) == pytest.approx(60 / 420, abs=0.01)
+    rows, columns = np.nonzero(result.images[0] > 180)
+    found = [columns.min() / 160, rows.min() / 160, (columns.max() + 1) / 160, (rows.max() + 1) / 160]
+    np.testing.assert_allclose(result.boxes_of(0), [found], atol=2 / 160)
 
 
 def test_an_image_without_a_box_has_none(data: Dataset, tmp_path: Path) -> None:

@@ -3,13 +3,21 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from serving import bundle
 from serving.errors import BundleError
+from serving.imaging.canonical.form import head_files, read_heads
+from serving.imaging.canvas import Steps
+from serving.predictor import Predictor
+
+HEADS = Path(__file__).parents[2] / "models/input-heads-1"
 
 
 @pytest.fixture
@@ -54,8 +62,82 @@ def test_a_changed_threshold_is_found(copy: Path) -> None:
 
 def test_another_schema_is_refused_with_both_versions(copy: Path) -> None:
     _change(copy, lambda raw: raw.update(schema_version=7))
-    with pytest.raises(BundleError, match=r"has bundle schema 7, but this code reads schema 1"):
+    with pytest.raises(BundleError, match=r"has bundle schema 7, but this code reads schema 1 and 2"):
         bundle.read(copy)
+
+
+def _as_schema_1(folder: Path) -> Path:
+    """A bundle as the code before canonical steps wrote it: another number, another digest, nothing else."""
+    manifest = bundle.read_manifest(folder)
+    first = manifest.model_copy(update={"schema_version": 1, "digest": ""})
+    signed = first.model_copy(update={"digest": bundle._digest(first)})
+    (folder / "model.json").write_text(signed.model_dump_json())
+    return folder
+
+
+def test_a_bundle_of_schema_1_answers_as_the_same_one_of_schema_2(bundle_folder: Path, copy: Path) -> None:
+    assert set(bundle.read(_as_schema_1(copy)).manifest.preprocessing) == {"image_size", "denoise", "clahe"}
+    content = sorted((bundle_folder / "samples").iterdir())[0].read_bytes()
+    new, old = (Predictor(bundle.read(folder)).predict(content) for folder in (bundle_folder, copy))
+    assert old.answer() == new.answer()
+    assert old.answer()["input"]["seen"] == {"x0": 0, "y0": 0, "x1": 1, "y1": 1, "turned": 0, "inverted": False}
+
+
+@pytest.fixture
+def with_steps(copy: Path) -> Path:
+    """The bundle with every canonical step, and the heads they take."""
+    steps = Steps(field=True, range=True, polarity=True, orientation=True)
+    _, digest = read_heads(HEADS, steps)
+    for name in head_files(steps):
+        shutil.copyfile(HEADS / name, copy / name)
+    canonical = asdict(replace(steps, heads=digest))
+    _change(copy, lambda raw: raw["preprocessing"].update(canonical=canonical), sign=True)
+    return copy
+
+
+def test_the_heads_travel_in_the_bundle(with_steps: Path) -> None:
+    found = bundle.read(with_steps)
+    assert found.preprocessing.canonical.polarity
+    assert found.heads.polarity
+    assert found.heads.orientation
+
+
+def test_a_framed_and_inverted_radiograph_is_answered_as_the_plain_one_and_says_so(with_steps: Path) -> None:
+    predictor = Predictor(bundle.read(with_steps))
+    sample = sorted((with_steps / "samples").iterdir())[0]
+    pixels = np.asarray(cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE), np.uint8)
+    odd = np.pad(255 - pixels, 40, constant_values=128)
+    plain, found = (predictor.predict(cv2.imencode(".png", one)[1].tobytes()) for one in (pixels, odd))
+    assert found.probability == pytest.approx(plain.probability, abs=0.05)
+    assert "inverted" in {note.code for note in found.warnings}
+    assert found.answer()["input"]["seen"]["inverted"]
+    assert found.evidence().shape[0] / found.evidence().shape[1] == pytest.approx(odd.shape[0] / odd.shape[1], rel=0.02)
+
+
+def test_the_evidence_of_a_framed_radiograph_lies_inside_the_frame(with_steps: Path) -> None:
+    predictor = Predictor(bundle.read(with_steps))
+    sample = sorted((with_steps / "samples").iterdir())[0]
+    pixels = np.asarray(cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE), np.uint8)
+    odd = np.pad(pixels, 60, constant_values=255)
+    shown = predictor.predict(cv2.imencode(".png", odd)[1].tobytes()).evidence()
+    rim = round(0.9 * 60 * shown.shape[1] / odd.shape[1])
+    assert not shown[:rim].any()
+    assert not shown[:, -rim:].any()
+
+
+@pytest.mark.parametrize("name", ["polarity.json", "orientation.npz"])
+def test_a_missing_head_is_named(with_steps: Path, name: str) -> None:
+    (with_steps / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name}: is missing"):
+        bundle.read(with_steps)
+
+
+def test_heads_of_another_training_are_refused(with_steps: Path) -> None:
+    raw = json.loads((with_steps / "polarity.json").read_text())
+    (with_steps / "polarity.json").write_text(json.dumps({name: -value for name, value in raw.items()}))
+    _change(with_steps, lambda _: None, sign=True)
+    with pytest.raises(BundleError, match="its heads are not those"):
+        bundle.read(with_steps)
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "reference.npz", "model.json"])

@@ -1,15 +1,17 @@
 """From scores to words."""
 
-import itertools
 import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.decision import (
     FRACTURED,
     NORMAL,
     STATEMENTS,
+    SUSPICIOUS,
     Calibration,
     Decision,
     LogisticCalibration,
@@ -46,9 +48,22 @@ def test_what_is_answered_as_a_fracture_is_never_without_suspicion(low: float, h
 
 
 def test_every_combination_has_its_words() -> None:
-    combinations = set(itertools.product((NORMAL, FRACTURED), ("none", "possible", "high")))
-    assert set(STATEMENTS) == combinations - {(FRACTURED, "none")}
+    assert set(STATEMENTS) == {
+        (NORMAL, "none"), (NORMAL, "possible"), (SUSPICIOUS, "high"), (FRACTURED, "possible"), (FRACTURED, "high"),
+    }  # fmt: skip
     assert len(set(STATEMENTS.values())) == 5
+
+
+@given(*[st.floats(0, 1.2)] * 2, st.floats(0.01, 0.99), st.floats(0, 1))
+def test_label_and_suspicion_never_contradict_each_other(
+    low: float, high: float, threshold: float, probability: float
+) -> None:
+    decision = _decision(low, high, threshold)
+    label, suspicion = decision.label(probability), decision.suspicion(probability)
+    assert (label, suspicion) in STATEMENTS
+    assert (label == FRACTURED) == (probability >= threshold)
+    if probability >= max(low, high):
+        assert label != NORMAL
 
 
 @pytest.mark.parametrize("calibration", [LogisticCalibration(1.7, -0.3), TemperatureCalibration(1.4)])

@@ -76,7 +76,7 @@ def test_an_uploaded_radiograph_is_answered(client: TestClient, radiograph: byte
     response = client.post("/predict", files={"image": ("x.png", radiograph)})
     assert response.status_code == 200
     answer = response.json()
-    assert answer["label"] == ("Fracture detected" if answer["probability"] >= answer["threshold"] else "Normal")
+    assert (answer["label"] == "Fracture detected") == (answer["probability"] >= answer["threshold"])
     assert answer["suspicion"] in {"none", "possible", "high"}
     assert answer["probabilities"]["fractured"] == pytest.approx(answer["probability"], abs=1e-5)
     assert set(answer["model"]) == {"name", "version", "run_id", "sha256"}
