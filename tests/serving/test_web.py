@@ -765,8 +765,8 @@ def test_the_first_line_of_the_answer_is_seen_without_scrolling(
     with page.expect_response("**/predict?*") as waiting:
         _choose(page, dict([suspicious]))
     _wait_for_answers(page, 1)
-    statements = page.get_by_text(waiting.value.json()["statement"], exact=True).locator("visible=true")
-    expect(statements.first).to_be_in_viewport(ratio=1)
+    labels = page.get_by_text(waiting.value.json()["label"], exact=True).locator("visible=true")
+    expect(labels.first).to_be_in_viewport(ratio=1)
 
 
 def test_the_page_is_light_or_dark_but_the_radiograph_always_lies_on_dark(
