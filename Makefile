@@ -27,7 +27,9 @@ $(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# Only the first time: the lock contains uv, and not the pip that brought it.
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/uv.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/full.txt
+	@# Compiled here: otherwise the first start of each command takes three times as long, and every one where nothing
+	@# may be written into .venv or PYTHONDONTWRITEBYTECODE is set.
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes locks/full.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi
 	@touch $@
@@ -36,14 +38,14 @@ cloud-setup: $(CLOUD)/.installed ## make .venv-cloud, with the clouds' client an
 
 $(CLOUD)/.installed: locks/cloud.txt | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(CLOUD)
-	$(BIN)/uv pip sync --quiet --python $(CLOUD)/bin/python --require-hashes locks/cloud.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(CLOUD)/bin/python --require-hashes locks/cloud.txt
 	@touch $@
 
 tracking-setup: $(TRACKING)/.installed ## make .venv-tracking, with what a team's tracking server runs (docs/cloud/tracking-server.md)
 
 $(TRACKING)/.installed: locks/tracking.txt | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(TRACKING)
-	$(BIN)/uv pip sync --quiet --python $(TRACKING)/bin/python --require-hashes locks/tracking.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(TRACKING)/bin/python --require-hashes locks/tracking.txt
 	@touch $@
 
 demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:3000 (DEMO_SERVE=0 ends before it)

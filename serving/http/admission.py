@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 import cv2
@@ -15,7 +16,11 @@ from serving.http.problems import RETRY_AFTER_SECONDS, ProblemError
 from serving.http.schemas import Facts
 from serving.http.settings import MIB, Settings
 from serving.http.telemetry import Telemetry
+from serving.imaging import dicom
 from serving.predictor import Limits, Prediction, Predictor
+
+_DICOM_AFTER_SECONDS = 2.0
+"""From the engine to the loading of pydicom: the worker listens by then, and the first DICOM file need not wait."""
 
 
 class Engine:
@@ -34,6 +39,9 @@ class Engine:
         # A prediction in each thread, so that `ready` means ready.
         for waiting in [self._pool.submit(time.sleep, 0.01) for _ in range(settings.threads)]:
             waiting.result()
+        self._later = Timer(_DICOM_AFTER_SECONDS, dicom.load)
+        self._later.daemon = True
+        self._later.start()
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -87,6 +95,7 @@ class Engine:
 
     def close(self) -> None:
         """Let running predictions end and stop the threads."""
+        self._later.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -13,7 +13,6 @@ from pydicom.filereader import read_dataset, read_partial
 
 from serving.errors import ImageError, one_line
 
-_PREAMBLE = 128
 _FIRST_PIXEL_DATA, _PIXEL_DATA = 0x7FE00008, 0x7FE00010  # float, double and integer pixel data
 _MAX_HEADER = 4 << 20  # bytes inflated for everything but the pixels; a radiograph needs a few kB
 _MAX_READS = 50_000  # by the parser, a few per element; it makes as many in less than a second
@@ -22,11 +21,6 @@ _MAX_READS = 50_000  # by the parser, a few per element; it makes as many in les
 # a patient. Our error says what is wrong.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-
-
-def is_dicom(content: bytes) -> bool:
-    """Whether the bytes carry the DICOM file prefix (PS3.10, 7.1)."""
-    return content[_PREAMBLE : _PREAMBLE + 4] == b"DICM"
 
 
 @contextmanager
