@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,19 @@ from pipeline.artifacts import Artifacts, Metrics, PreparedRecord, Registration,
 from pipeline.errors import InputError, exit_with_line
 from pipeline.evaluation import operating_points
 from pipeline.files import git_commit, sha256_file
+from pipeline.late import late
 from pipeline.params import Params
-from pipeline.quiet import quiet_import
 from pipeline.registry import champion, promotion
 from pipeline.registry.mlflow import Registry, connect
 from pipeline.registry.records import Run
 from serving.decision import Decision
+
+if TYPE_CHECKING:
+    from pipeline.training import architectures
+else:
+    architectures = late("pipeline.training.architectures")
+keras = late("keras")
+tensorflow = late("tensorflow")
 
 
 def packaged(paths: Artifacts) -> list[Path]:
@@ -57,9 +64,6 @@ class Candidate:
     @classmethod
     def read(cls, root: Path) -> "Candidate":
         """Read build/, reports/ and params.yaml below `root`; InputError names what is missing."""
-        with quiet_import():
-            from pipeline.training import architectures  # noqa: PLC0415  brings Keras, which takes seconds
-
         paths = Artifacts(root)
         missing = [path for path in (*_kept(paths), paths.plots) if not path.exists()]
         if missing:
@@ -158,13 +162,7 @@ def keep_for_packaging(registry: Registry, candidate: Candidate, run_id: str) ->
 
 def log_model(registry: Registry, candidate: Candidate, run_id: str) -> str:
     """Log the Keras model and register it; returns the version's number."""
-    with quiet_import():
-        import keras  # noqa: PLC0415
-        import tensorflow  # noqa: PLC0415
-
     keras.utils.disable_interactive_logging()  # MLflow tries the input example out, with a progress bar
-    from pipeline.training import architectures  # noqa: PLC0415
-
     model, _ = architectures.load_trained(candidate.paths.model)
     size = candidate.training.image_size
     # A grey ramp: a registry is no place for a patient's pixels.

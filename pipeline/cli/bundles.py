@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.files import project_root
+from pipeline.late import late
 
 if TYPE_CHECKING:
-    from serving.bundle import Bundle
+    from serving import bundle
+else:
+    bundle = late("serving.bundle")
 
 BundleOption = Annotated[
     Path | None,
@@ -22,8 +25,6 @@ BundleOption = Annotated[
 ]
 
 
-def open_bundle(folder: Path | None) -> "Bundle":
+def open_bundle(folder: Path | None) -> "bundle.Bundle":
     """The bundle in `folder`, or the default one of this checkout, every byte verified; BundleError or InputError."""
-    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
-
     return bundle.read(folder or bundle.find_default(project_root()))

@@ -12,9 +12,18 @@ import typer
 
 from pipeline.errors import InputError
 from pipeline.files import project_root
+from pipeline.late import late
 
 if TYPE_CHECKING:
-    from pipeline.data.layout import DatasetInfo
+    from pipeline.data import layout
+    from pipeline.data.sources import folder as own
+    from pipeline.data.sources import fracatlas as published
+    from pipeline.data.sources import synthetic
+else:
+    layout = late("pipeline.data.layout")
+    own = late("pipeline.data.sources.folder")
+    published = late("pipeline.data.sources.fracatlas")
+    synthetic = late("pipeline.data.sources.synthetic")
 
 app = typer.Typer(
     help="Fill data/ with radiographs: a synthetic sample, FracAtlas, or a folder of your own.",
@@ -48,9 +57,9 @@ def sample(
     force: Force = False,
 ) -> None:
     """Draw a synthetic sample, to try everything out without any download."""
-    from pipeline.data.sources import synthetic as source  # noqa: PLC0415 - slow to load, and only this command needs it
-
-    _fill(lambda folder: source.fill(folder, count=count, seed=seed, classes=classes.value, force=force), SAMPLE_REMARK)
+    _fill(
+        lambda folder: synthetic.fill(folder, count=count, seed=seed, classes=classes.value, force=force), SAMPLE_REMARK
+    )
 
 
 @app.command()
@@ -64,9 +73,7 @@ def fracatlas(
     force: Force = False,
 ) -> None:
     """Read FracAtlas: 4,083 radiographs of hands, legs, hips and shoulders (CC BY 4.0)."""
-    from pipeline.data.sources import fracatlas as source  # noqa: PLC0415 - slow to load, and only this command needs it
-
-    _fill(lambda folder: source.fill(folder, archive, url, force))
+    _fill(lambda folder: published.fill(folder, archive, url, force))
 
 
 @app.command()
@@ -96,12 +103,10 @@ def folder(
     force: Force = False,
 ) -> None:
     """Read your own images: neutral ids, identifying metadata removed, names kept in private/ only."""
-    from pipeline.data.sources import folder as source  # noqa: PLC0415 - slow to load, and only this command needs it
-
     private = project_root() / "private"
 
-    def write(target: Path) -> "DatasetInfo":
-        return source.fill(
+    def write(target: Path) -> "layout.DatasetInfo":
+        return own.fill(
             target,
             directory,
             normal=normal,
@@ -116,7 +121,7 @@ def folder(
     typer.echo(f"who is who stands in {private.name}/, readable by you alone; do not share it with the data")
 
 
-def _fill(write: Callable[[Path], "DatasetInfo"], remark: str = "") -> None:
+def _fill(write: Callable[[Path], "layout.DatasetInfo"], remark: str = "") -> None:
     """Fill data/, bring data.dvc up to date and say what came of it."""
     root = project_root()
     info = write(root / "data")
@@ -125,10 +130,8 @@ def _fill(write: Callable[[Path], "DatasetInfo"], remark: str = "") -> None:
     typer.echo("next: dvc repro")
 
 
-def _summarise(folder: Path, info: "DatasetInfo") -> None:
-    from pipeline.data.layout import read  # noqa: PLC0415 - loads pandas, which --help can do without
-
-    data = read(folder)
+def _summarise(folder: Path, info: "layout.DatasetInfo") -> None:
+    data = layout.read(folder)
     counts = data.labels["label"].value_counts()
     classes = ", ".join(f"{counts.get(name, 0)} {name}" for name in info.classes)
     typer.echo(f"{folder}: {info.name} {info.version}, {len(data.labels)} images ({classes}), {len(data.boxes)} boxes")

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,12 @@ from pipeline.cloud.azure import KEYS, Azure, AzureRequest, make_azure_client
 from pipeline.cloud.deployment import Cloud, Hands, Release
 from pipeline.errors import InputError
 from pipeline.files import project_root, sha256_files
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from serving import bundle
+else:
+    bundle = late("serving.bundle")
 
 app = typer.Typer(
     help="Serve a registered model in a cloud; the cloud's own command line client does the work.",
@@ -161,8 +167,6 @@ def _unbuilt(bento: Path, address: str) -> str:
 
 def release(root: Path, model: str, base: str = image.BASE) -> Release:
     """Package a model; the tag of its image tells every content apart, and every base. InputError, BundleError."""
-    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
-
     made = make(root, model, None)
     opened = bundle.read(made.folder)
     if not opened.manifest.samples:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,11 +14,21 @@ from pipeline.artifacts import Artifacts
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
+from pipeline.late import late
 from pipeline.lockfile import read_lock
 from pipeline.registry import champion as champions
 from pipeline.registry import promotion
 from pipeline.registry.mlflow import connect, database_file, shown_uri
 from serving.errors import BundleError
+
+if TYPE_CHECKING:
+    from pipeline import params
+    from pipeline.data import layout
+    from serving import bundle
+else:
+    params = late("pipeline.params")
+    layout = late("pipeline.data.layout")
+    bundle = late("serving.bundle")
 
 _LOCK = "locks/full.txt"
 _NEEDED_GIB = 5.0
@@ -102,8 +113,6 @@ def check_gpu() -> Finding:
 
 def check_data(root: Path) -> Finding:
     """Whether data/ can be read."""
-    from pipeline.data import layout  # noqa: PLC0415  pandas is slow to import; the other checks come first
-
     try:
         data = layout.read(root / "data")
     except InputError as error:
@@ -115,8 +124,6 @@ def check_data(root: Path) -> Finding:
 
 def check_tracking(root: Path) -> Iterator[Finding]:
     """Whether the tracking server answers, and whether its champion may be used."""
-    from pipeline import params  # noqa: PLC0415
-
     file = database_file()
     if file is not None and not file.exists():
         yield Finding("ok", "mlflow", "no database yet; the first run makes mlflow.db")
@@ -141,8 +148,6 @@ def check_tracking(root: Path) -> Iterator[Finding]:
 
 def check_bundle(root: Path) -> Finding:
     """Whether there is a whole bundle to serve."""
-    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom
-
     try:
         folder = bundle.find_default(root)
         manifest = bundle.read(folder).manifest

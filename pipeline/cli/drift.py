@@ -3,12 +3,18 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.errors import InputError
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline.monitoring import drift as work
+else:
+    work = late("pipeline.monitoring.drift")
 
 _MOVED = 3
 """Exit code of --check; 1 and 2 are those of bad input and wrong usage."""
@@ -33,8 +39,6 @@ def drift(
     ] = False,
 ) -> None:
     """Compare inputs and scores with those of training; says which moved and by how much."""
-    from pipeline.monitoring import drift as work  # noqa: PLC0415  what it imports takes seconds
-
     if plot is not None:
         work.check_plot(plot)
     opened = open_bundle(bundle)

@@ -2,13 +2,24 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.artifacts import Artifacts
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline.data import prepared
+    from pipeline.packaging import bundle, conversion
+    from pipeline.packaging import export as work
+else:
+    prepared = late("pipeline.data.prepared")
+    bundle = late("pipeline.packaging.bundle")
+    conversion = late("pipeline.packaging.conversion")
+    work = late("pipeline.packaging.export")
 
 
 class Kind(StrEnum):
@@ -44,10 +55,6 @@ def export(
     """Write a registered model to one file, once its answers are those of the registered one."""
     if number_format and kind is not Kind.litert:
         raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
-    from pipeline.data import prepared  # noqa: PLC0415
-    from pipeline.packaging import export as work  # noqa: PLC0415  this takes seconds
-    from pipeline.packaging.bundle import fetched  # noqa: PLC0415
-    from pipeline.packaging.conversion import FORMATS, MAX_AUROC_DIFFERENCE, MAX_DIFFERENCE  # noqa: PLC0415
 
     suffix = work.SUFFIXES[kind.value]
     if output is not None and (output.is_dir() or output.suffix.lower() != suffix):
@@ -56,15 +63,15 @@ def export(
         make_folder(output.parent)
     paths = Artifacts(project_root())
     data = prepared.load(paths.prepared)
-    with fetched(model) as found:
+    with bundle.fetched(model) as found:
         name = f"{found.version.name}-{found.version.version}"
         target = output or paths.exports / f"{name}{suffix}"
-        formats = [number_format.value] if number_format else FORMATS
+        formats = [number_format.value] if number_format else conversion.FORMATS
         done = work.export(found, data, kind.value, target, formats)
     print(f"{target}: {name}, weights as {done.number_format}")
     print(
         f"compared with the registered model on {done.images} validation images: largest difference of a probability "
-        f"{done.max_difference:.2g} (at most {MAX_DIFFERENCE}), of AUROC {done.auroc_difference:.2g} "
-        f"(at most {MAX_AUROC_DIFFERENCE})"
+        f"{done.max_difference:.2g} (at most {conversion.MAX_DIFFERENCE}), of AUROC {done.auroc_difference:.2g} "
+        f"(at most {conversion.MAX_AUROC_DIFFERENCE})"
     )
     print(work.how_to_calibrate(found.decision))

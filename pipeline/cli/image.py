@@ -1,13 +1,21 @@
 """`fracture image`: a bento to a container image."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.artifacts import Artifacts
 from pipeline.errors import InputError
 from pipeline.files import project_root
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline.cloud import image as images
+    from pipeline.cloud import push
+else:
+    images = late("pipeline.cloud.image")
+    push = late("pipeline.cloud.push")
 
 
 def image(
@@ -21,9 +29,6 @@ def image(
     ] = "",
 ) -> None:
     """Build the container image of a bento with docker, podman or buildah, whichever works here."""
-    from pipeline.cloud import image as images  # noqa: PLC0415  brings packages that --help can do without
-    from pipeline.cloud import push  # noqa: PLC0415
-
     chosen = bento or newest_bento(project_root())
     labels = images.labels_of(chosen)
     version = labels["org.opencontainers.image.version"].replace("+", "-")

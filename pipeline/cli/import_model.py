@@ -2,11 +2,17 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.files import project_root
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline.packaging.keras_import import registering
+else:
+    registering = late("pipeline.packaging.keras_import.registering")
 
 
 class Range(StrEnum):
@@ -39,8 +45,6 @@ def import_model(
     It takes one square grey or RGB image and gives one sigmoid column, or one softmax column a class.
     """
     root = project_root()
-    from pipeline.packaging.keras_import import registering  # noqa: PLC0415  TensorFlow takes seconds
-
     own = tuple(name.strip() for name in classes.split(",")) if classes else None
     for line in registering.import_model(file, root, scale.value if scale else None, own):
         print(line)

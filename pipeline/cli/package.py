@@ -9,9 +9,18 @@ import typer
 from pipeline.artifacts import Artifacts
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
+from pipeline.late import late
 
 if TYPE_CHECKING:
-    from serving.bundle import Manifest
+    from pipeline.data import prepared
+    from pipeline.packaging import bento as bentos
+    from pipeline.packaging import bundle as bundles
+    from serving import bundle
+else:
+    prepared = late("pipeline.data.prepared")
+    bentos = late("pipeline.packaging.bento")
+    bundles = late("pipeline.packaging.bundle")
+    bundle = late("serving.bundle")
 
 CHAMPION = "models:/bone-fracture@champion"
 
@@ -20,7 +29,7 @@ CHAMPION = "models:/bone-fracture@champion"
 class Packaged:
     """What was made of a model."""
 
-    manifest: "Manifest"
+    manifest: "bundle.Manifest"
     folder: Path  # of the bundle
     bento: Path
     tag: str  # of the bento
@@ -49,8 +58,6 @@ def require_model(model: str) -> None:
     """Raise InputError for what is neither a model's address nor the folder of a bundle."""
     if model.startswith("models:/"):
         return
-    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
-
     if not (Path(model) / bundle.MANIFEST).is_file():
         raise InputError(
             f"--model {model}: is no bundle's folder; write models:/NAME@ALIAS, models:/NAME/VERSION or such a folder"
@@ -60,20 +67,15 @@ def require_model(model: str) -> None:
 def make(root: Path, model: str, output: Path | None) -> Packaged:
     """Bundle and bento of a model, below `output` or build/; InputError, BundleError."""
     require_model(model)
-    from pipeline.data import prepared  # noqa: PLC0415  TensorFlow takes seconds
-    from pipeline.packaging.bento import build_bento  # noqa: PLC0415  TensorFlow takes seconds
-    from pipeline.packaging.bundle import fetched, write_bundle  # noqa: PLC0415  TensorFlow takes seconds
-    from serving import bundle  # noqa: PLC0415
-
     paths = Artifacts(root)
     if model.startswith("models:/"):
-        with fetched(model) as found:
+        with bundles.fetched(model) as found:
             name = f"{found.version.name}-{found.version.version}"
             folder = output / "bundle" if output else paths.bundles / name
-            manifest = write_bundle(found, prepared.load(paths.prepared), folder)
+            manifest = bundles.write_bundle(found, prepared.load(paths.prepared), folder)
     else:
         folder = Path(model)
         manifest = bundle.read(folder).manifest
         name = f"{manifest.name}-{manifest.version}"
     bento = output / "bento" if output else paths.bentos / name
-    return Packaged(manifest, folder, bento, build_bento(root, folder, bento))
+    return Packaged(manifest, folder, bento, bentos.build_bento(root, folder, bento))

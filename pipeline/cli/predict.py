@@ -16,13 +16,25 @@ import typer
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, make_folder
+from pipeline.late import late
 from pipeline.quiet import quiet_import
 
 if TYPE_CHECKING:
-    from pipeline.progress import Advance
+    import cv2
+
+    from pipeline import progress
+    from serving import predictor as predictors
+    from serving import saliency, scoring
     from serving.errors import ImageError
     from serving.predictor import Prediction
     from serving.scoring import File
+else:
+    # Not before `predict` has said how many threads numpy may use.
+    cv2 = late("cv2")
+    progress = late("pipeline.progress")
+    predictors = late("serving.predictor")
+    saliency = late("serving.saliency")
+    scoring = late("serving.scoring")
 
 _LONGEST_NAME = 180  # bytes of one part of a path: file systems take 255, and a name for the time of writing is longer
 _WIDEST = 100
@@ -50,13 +62,10 @@ def predict(
     """
     # The files are spread over the cores; read by numpy when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from serving import scoring  # noqa: PLC0415  after the line above
-    from serving.predictor import Predictor  # noqa: PLC0415
-
     opened = open_bundle(bundle)
     files = _find(paths, heatmaps)
     targets = heatmap_targets(files, heatmaps) if heatmaps else {}
-    predictor = Predictor(opened)
+    predictor = predictors.Predictor(opened)
     with quiet_import():  # LiteRT announces its first interpreter
         predictor.warm_up()
     facts = predictor.facts()
@@ -94,8 +103,6 @@ def predict(
 
 
 def _find(paths: Sequence[str], heatmaps: Path | None) -> "Sequence[File]":
-    from serving import scoring  # noqa: PLC0415
-
     for path in paths:
         if heatmaps and Path(path).is_dir() and Path(path).resolve() == heatmaps.resolve():
             raise InputError(f"--heatmaps {heatmaps}: is the folder of the images themselves; name another one")
@@ -108,14 +115,12 @@ def _find(paths: Sequence[str], heatmaps: Path | None) -> "Sequence[File]":
 
 
 @contextmanager
-def _progress(total: int, jsonl: bool) -> "Iterator[Advance]":
+def _progress(total: int, jsonl: bool) -> "Iterator[progress.Advance]":
     """A bar on stderr, unless JSON lines run over the same terminal."""
     if jsonl and sys.stdout.isatty():
         yield lambda _=1, /: None
         return
-    from pipeline.progress import progress_bar  # noqa: PLC0415
-
-    with progress_bar("predict", total) as advance:
+    with progress.progress_bar("predict", total) as advance:
         yield advance
 
 
@@ -208,10 +213,6 @@ def _short(part: str) -> str:
 
 def draw(prediction: "Prediction", target: Path) -> None:
     """Write an image with its evidence for a fracture laid over it as a PNG, whole or not at all."""
-    import cv2  # noqa: PLC0415
-
-    from serving import saliency  # noqa: PLC0415
-
     _, content = cv2.imencode(".png", saliency.overlay(prediction.pixels, prediction.evidence()))
     with atomic_file(target) as partial:
         partial.write_bytes(content.tobytes())

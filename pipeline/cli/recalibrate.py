@@ -1,13 +1,21 @@
 """`fracture recalibrate`: a bundle whose probabilities and operating points fit the images of another site."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.artifacts import Artifacts
 from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.files import project_root
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline import params
+    from pipeline.packaging import recalibration as work
+else:
+    params = late("pipeline.params")
+    work = late("pipeline.packaging.recalibration")
 
 
 def recalibrate(
@@ -30,9 +38,6 @@ def recalibrate(
 
     The new bundle says that it was recalibrated, on how many images, and how it did before and after.
     """
-    from pipeline import params  # noqa: PLC0415  what these import takes seconds
-    from pipeline.packaging import recalibration as work  # noqa: PLC0415
-
     root = project_root()
     opened = open_bundle(bundle)
     options = params.load(root / "params.yaml").evaluate

@@ -1,12 +1,18 @@
 """`fracture release`: the model of this checkout as a folder of models/."""
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import InputError
 from pipeline.files import project_root
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline.packaging import release as work
+else:
+    work = late("pipeline.packaging.release")
 
 
 def release(
@@ -17,8 +23,6 @@ def release(
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9.]+)*-[0-9]+", name):
         raise InputError(f"{name}: a release is named like fracatlas-mobilenet-1, its version at the end")
     root = project_root()
-    from pipeline.packaging import release as work  # noqa: PLC0415  TensorFlow takes seconds
-
     target = root / "models" / name
     manifest = work.release(root, target, note)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())

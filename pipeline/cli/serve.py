@@ -19,6 +19,7 @@ from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
+from serving.http.settings import Settings
 
 _SERVICE = "service:FractureService"
 _POLL_SECONDS = 0.1
@@ -42,8 +43,6 @@ def serve(
 ) -> None:
     """Answer radiographs over HTTP, with a web page, until Ctrl-C."""
     root = project_root()
-    from serving.http.settings import Settings  # noqa: PLC0415  brings nothing heavy, but belongs to what is checked here
-
     settings = Settings.from_environment()
     check_port(host, port)
     if host not in _LOOPBACK and not settings.api_keys:

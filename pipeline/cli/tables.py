@@ -1,9 +1,16 @@
 """`fracture tables`: a run's metrics as Markdown."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline.evaluation import tables as evaluation
+else:
+    evaluation = late("pipeline.evaluation.tables")
 
 
 def tables(
@@ -12,6 +19,4 @@ def tables(
     ] = Path("reports"),
 ) -> None:
     """Print the metrics of an evaluation as Markdown tables."""
-    from pipeline.evaluation.tables import markdown  # noqa: PLC0415  --help can do without it
-
-    print(markdown(reports))
+    print(evaluation.markdown(reports))

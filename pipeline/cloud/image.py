@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uv
 
@@ -19,7 +20,13 @@ from pipeline.cloud import push, sbom
 from pipeline.cloud.client import last_line, run
 from pipeline.errors import InputError
 from pipeline.files import git_commit, project_root, write_json
+from pipeline.late import late
 from pipeline.lockfile import read_lock
+
+if TYPE_CHECKING:
+    from serving import bundle
+else:
+    bundle = late("serving.bundle")
 
 BASE = "python:3.11-slim-bookworm"
 PYTHON = "3.11"
@@ -63,8 +70,6 @@ def build(bento: Path, tag: str, base: str = BASE, tool: str = "") -> str:
 
 def labels_of(bento: Path) -> dict[str, str]:
     """Where the model comes from, as labels of the image; InputError for a folder that is no bento of ours."""
-    from serving import bundle  # noqa: PLC0415  brings OpenCV and pydicom, which --help can do without
-
     for part in ("service.py", _LOCK, f"bundle/{bundle.MANIFEST}"):
         if not (bento / "src" / part).is_file():
             raise InputError(f"{bento}: is no bento of ours (src/{part} is missing); make one: fracture package")

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from pipeline import register
@@ -18,8 +19,8 @@ from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
 from pipeline.evaluation import operating_points, subgroups
 from pipeline.files import atomic_folder
+from pipeline.late import late
 from pipeline.packaging.conversion import choose_format
-from pipeline.quiet import quiet_import
 from pipeline.registry import champion, promotion
 from pipeline.registry.mlflow import Registry, connect
 from pipeline.registry.records import ModelVersion
@@ -31,6 +32,14 @@ from serving.imaging.canonical.form import head_files, read_heads
 from serving.imaging.canvas import Steps
 from serving.predictor import Predictor
 from serving.statistics import QUANTILES, Reference
+
+if TYPE_CHECKING:
+    from pipeline.evaluation import saliency
+    from pipeline.training import architectures
+else:
+    architectures = late("pipeline.training.architectures")
+    saliency = late("pipeline.evaluation.saliency")
+keras = late("keras")
 
 REJECTED_SHARE = 0.01
 """Of radiographs like those of training that get no answer, so that other pictures get none."""
@@ -101,10 +110,6 @@ def _fetch(registry: Registry, address: str, folder: Path) -> Registered:
 
 
 def _load(folder: Path, training: TrainingRecord, address: str) -> Any:
-    with quiet_import():
-        import keras  # noqa: PLC0415
-
-        from pipeline.training import architectures  # noqa: PLC0415
     found = sorted(folder.rglob("*.keras"))
     if len(found) != 1:
         raise InputError(f"{address}: holds {len(found)} .keras files where one is expected; register the model again")
@@ -167,8 +172,6 @@ def _copy_heads(steps: Steps, target: Path) -> None:
 
 def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
     """What model.json says of a registered version, but for its number format."""
-    from pipeline.evaluation.saliency import says_where  # noqa: PLC0415  TensorFlow takes seconds
-
     training, tags = found.training, found.version.tags
     dataset = training.dataset
     return {
@@ -182,7 +185,7 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
             "unusual": float(np.interp(1 - UNUSUAL_SHARE, QUANTILES, reference.distances)),
             "limit": float(np.interp(1 - REJECTED_SHARE, QUANTILES, reference.distances)),
         },
-        "map": "localisation" if says_where(found.model) else "grad-cam",
+        "map": "localisation" if saliency.says_where(found.model) else "grad-cam",
         "intended": {
             "use": INTENDED_USE, "not_for": NOT_FOR + (subgroups.warning(found.slices) if found.slices else ""),
             "regions": training.regions, "views": training.views,
@@ -213,8 +216,6 @@ def add_samples(folder: Path) -> None:
 
     Intact and broken bones take turns; they are the first ones accepted, whatever the model says of them.
     """
-    import cv2  # noqa: PLC0415
-
     predictor = Predictor(bundle.read(folder))
     (folder / bundle.SAMPLES).mkdir()
     taken = 0

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,19 @@ import numpy.typing as npt
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.evaluation import metrics
+from pipeline.late import late
 from pipeline.progress import progress_bar
 from pipeline.quiet import quiet_import
 from serving.decision import Decision
 from serving.errors import one_line
 from serving.network import FEATURES, MAP, SCORES, Network
+
+if TYPE_CHECKING:
+    from pipeline.evaluation import saliency
+else:
+    saliency = late("pipeline.evaluation.saliency")
+tf = late("tensorflow")
+convert_phase = late("tensorflow.lite.python.convert_phase")
 
 FORMATS = ("int8", "float16", "float32")
 """Number formats of the network's weights, the safest last."""
@@ -66,10 +74,6 @@ def convert(model: Any, number_format: str) -> bytes:
     int8 stores the weights of dense and convolution layers in eight bits and rounds activations on the fly. Raises
     InputError for a network with operations that LiteRT does not have.
     """
-    with quiet_import():
-        import tensorflow as tf  # noqa: PLC0415
-        from tensorflow.lite.python.convert_phase import ConverterError  # noqa: PLC0415
-
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if number_format != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -78,7 +82,7 @@ def convert(model: Any, number_format: str) -> bytes:
     try:
         with _silence():
             return bytes(converter.convert())
-    except ConverterError as error:
+    except convert_phase.ConverterError as error:
         lacking = sorted(set(re.findall(r"'(tf\.\w+)' op", str(error))))
         what = f"LiteRT lacks {', '.join(lacking)}" if lacking else one_line(error, 200)
         raise InputError(f"the network cannot be converted: {what}; take another train.architecture") from None
@@ -154,9 +158,7 @@ def choose_format(
     Of formats that are about as fast the later one of `formats` is taken, by default the safer one. Returns its name,
     its file below `folder`, and what was measured of each. Raises InputError when none agrees.
     """
-    with quiet_import():
-        from pipeline.evaluation.saliency import explained  # noqa: PLC0415
-    reasons = explained(model)
+    reasons = saliency.explained(model)
     images, classes = validation_images(data)
     wanted = np.asarray(reasons.predict(images[..., np.newaxis], batch_size=32, verbose=0)[SCORES], np.float32)
     measured: dict[str, Measured] = {}

@@ -13,11 +13,14 @@ import numpy as np
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError, os_errors_name
 from pipeline.files import atomic_file
+from pipeline.late import late
 from pipeline.packaging.bundle import Registered, require_same_preprocessing
 from pipeline.packaging.conversion import FORMATS, Measured, choose_format, compare, validation_images
 from pipeline.progress import progress_bar
 from pipeline.quiet import quiet_import
 from serving.decision import Decision, LogisticCalibration
+
+keras = late("keras")
 
 Format = Literal["keras", "h5", "litert"]
 SUFFIXES: dict[Format, str] = {"keras": ".keras", "h5": ".h5", "litert": ".tflite"}
@@ -57,13 +60,10 @@ def export(found: Registered, data: Prepared, kind: Format, target: Path, format
 
 def _save_keras(found: Registered, data: Prepared, path: Path) -> tuple[float, float]:
     """Save, load again in safe mode and compare; the differences of probabilities and of AUROC."""
-    with quiet_import():
-        import keras  # noqa: PLC0415
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # .h5 is called a legacy format, which is why it is asked for
-            found.model.save(path)
-            loaded = keras.models.load_model(path, safe_mode=True, compile=False)
+    with quiet_import(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # .h5 is called a legacy format, which is why it is asked for
+        found.model.save(path)
+        loaded = keras.models.load_model(path, safe_mode=True, compile=False)
     images, classes = validation_images(data)
     ours, theirs = [], []
     with progress_bar("export: comparing with the registered model", len(images)) as advance:

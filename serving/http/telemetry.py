@@ -19,9 +19,9 @@ class Telemetry:
     """Prometheus metrics and JSON log lines of one worker."""
 
     def __init__(self, reference: Reference, facts: dict[str, str], registry: Any = None) -> None:
-        # BentoML says where its workers share their figures only after this module's import.
-        import prometheus_client as prometheus  # noqa: PLC0415
+        import prometheus_client.multiprocess  # noqa: PLC0415  it reads a variable that BentoML sets after this import
 
+        self._prometheus = prometheus = prometheus_client
         self._facts = facts
         self._registry = registry = registry or prometheus.REGISTRY
         self._requests = prometheus.Counter(
@@ -90,13 +90,10 @@ class Telemetry:
 
     def exposition(self) -> tuple[bytes, str]:
         """The figures in Prometheus' text format, of all workers where they share them, and its media type."""
-        import prometheus_client as prometheus  # noqa: PLC0415
-        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415
-
-        registry = self._registry
+        prometheus, registry = self._prometheus, self._registry
         if registry is prometheus.REGISTRY and os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             registry = prometheus.CollectorRegistry()
-            MultiProcessCollector(registry)
+            prometheus.multiprocess.MultiProcessCollector(registry)
         return prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST
 
     def _write(self, **facts: Any) -> None:

@@ -4,13 +4,23 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pipeline import params
 from pipeline.data.validation.checks import Check, checks
+from pipeline.late import late
 from pipeline.params import ValidateParams
+
+if TYPE_CHECKING:
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+    from great_expectations.data_context.types import base as context_types
+else:
+    gx = late("great_expectations")
+    gxe = late("great_expectations.expectations")
+    context_types = late("great_expectations.data_context.types.base")
 
 
 @dataclass(frozen=True)
@@ -26,19 +36,14 @@ class Judge:
 
     def __init__(self, folder: Path) -> None:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-        import great_expectations as gx  # noqa: PLC0415  takes seconds; a mere import of this module must not
-        from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
-
-        self._gx = gx
         self._folder = folder
         self._context = gx.get_context(mode="file", project_root_dir=folder)
-        self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        self._context.variables.progress_bars = context_types.ProgressBarsConfig(globally=False)
         self._context.variables.save()
         self._source = self._context.data_sources.add_pandas("radiographs")
 
     def judge(self, name: str, table: pd.DataFrame, expectations: list[Any]) -> list[Finding]:
         """Run one suite over one table; each expectation's `meta` names its check."""
-        gx = self._gx
         batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
         suite = self._context.suites.add(gx.ExpectationSuite(name, expectations=expectations))
         definition = self._context.validation_definitions.add(
@@ -77,8 +82,6 @@ def _raised(information: Mapping[str, Any]) -> bool:
 
 
 def _expectation(check: Check, policy: str) -> Any:
-    import great_expectations.expectations as gxe  # noqa: PLC0415  as in Judge
-
     common: dict[str, Any] = {
         "column": check.column,
         "severity": "critical" if policy == "fail" else "warning",
@@ -94,8 +97,6 @@ def judge_images(
     judge: Judge, table: pd.DataFrame, classes: Sequence[str], offenders: params.Offenders
 ) -> list[Finding]:
     """Which images fail which check; an empty table is a finding of its own."""
-    import great_expectations.expectations as gxe  # noqa: PLC0415  as in Judge
-
     suite = [
         gxe.ExpectTableRowCountToBeBetween(min_value=1, meta={"check": "empty_table"}),
         *(_expectation(check, getattr(offenders, check.name)) for check in checks(classes)),
@@ -105,7 +106,6 @@ def judge_images(
 
 def judge_rest(judge: Judge, counts: pd.DataFrame, features: pd.DataFrame, limits: ValidateParams) -> list[Finding]:
     """Too small or too unequal classes, and features that give the label away."""
-    import great_expectations.expectations as gxe  # noqa: PLC0415  as in Judge
 
     def between(check: str, severity: Any, column: str, low: float | None, high: float | None) -> Any:
         return gxe.ExpectColumnValuesToBeBetween(
