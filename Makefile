@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLOUD := .venv-cloud
 TRACKING := .venv-tracking
+CROISSANT := .venv-croissant
 EXTRA ?=
 DEMO_SERVE ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -15,7 +16,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup tracking-setup demo serve test test-slow lint format mlflow lock benchmark state clean
+.PHONY: help setup cloud-setup tracking-setup croissant-setup demo serve test test-slow lint format mlflow lock benchmark state clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +49,13 @@ $(TRACKING)/.installed: locks/tracking.txt | $(VENV)/.installed
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(TRACKING)/bin/python --require-hashes locks/tracking.txt
 	@touch $@
 
+croissant-setup: $(CROISSANT)/.installed ## make .venv-croissant, with what checks the metadata of a data set (docs/data.md)
+
+$(CROISSANT)/.installed: locks/croissant.txt | $(VENV)/.installed
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(CROISSANT)
+	$(BIN)/uv pip sync --quiet --python $(CROISSANT)/bin/python --require-hashes locks/croissant.txt
+	@touch $@
+
 demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:3000 (DEMO_SERVE=0 ends before it)
 	fracture data sample
 	dvc repro
@@ -58,7 +66,7 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve
 
-test: setup cloud-setup tracking-setup ## the quick tests, as CI runs them
+test: setup cloud-setup tracking-setup croissant-setup ## the quick tests, as CI runs them
 	@tests/run
 
 test-slow: setup ## the tests that take minutes: killed trainings, experiments, how a trained model behaves
@@ -81,6 +89,7 @@ lock: ## write the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
 	uv pip compile locks/tracking.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/tracking.txt
+	uv pip compile locks/croissant.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/croissant.txt
 	awk '/^[a-z]/ {keep = /^uv==/} keep' locks/full.txt | sed '/^ *# via/d' | sed '$$ s/ *\\$$//' > locks/uv.txt
 
 benchmark: setup ## the benchmarks of speed, figures on the terminal (benchmarks/README.md says what each shows)

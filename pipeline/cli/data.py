@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import InputError
-from pipeline.files import project_root
+from pipeline.files import make_folder, project_root, write_json
 from pipeline.late import late
 
 if TYPE_CHECKING:
+    from pipeline.data import croissant as metadata
     from pipeline.data import layout
     from pipeline.data.sources import folder as own
     from pipeline.data.sources import fracatlas as published
     from pipeline.data.sources import synthetic
 else:
     layout = late("pipeline.data.layout")
+    metadata = late("pipeline.data.croissant")
     own = late("pipeline.data.sources.folder")
     published = late("pipeline.data.sources.fracatlas")
     synthetic = late("pipeline.data.sources.synthetic")
 
 app = typer.Typer(
-    help="Fill data/ with radiographs: a synthetic sample, FracAtlas, or a folder of your own.",
+    help="Fill data/ with radiographs: a synthetic sample, FracAtlas, or a folder of your own; describe it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -119,6 +121,27 @@ def folder(
 
     _fill(write)
     typer.echo(f"who is who stands in {private.name}/, readable by you alone; do not share it with the data")
+
+
+@app.command()
+def croissant(
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="File to write; paths in it are relative to its folder.")
+    ] = Path("croissant.json"),
+    url: Annotated[str, typer.Option("--url", help="Address of the data set's page; by default its source's.")] = "",
+    published: Annotated[
+        str, typer.Option("--published", metavar="DATE", help="When it was published: YYYY-MM-DD, or the year.")
+    ] = "",
+    creator: Annotated[str, typer.Option("--creator", metavar="NAME", help="Who made it.")] = "",
+) -> None:
+    """Describe data/ in the Croissant format, which data set search and loaders of other frameworks read."""
+    if published and not re.fullmatch(r"[0-9]{4}(-[0-9]{2}-[0-9]{2})?", published):
+        raise InputError(f"--published {published}: write YYYY-MM-DD, or the year")
+    data = layout.read(project_root() / "data")
+    make_folder(output.parent)
+    write_json(output, metadata.describe(data, output.parent, metadata.Publication(url, published, creator)))
+    typer.echo(f"{output}: {data.info.title()}, {len(data.labels)} images")
 
 
 def _fill(write: Callable[[Path], "layout.DatasetInfo"], remark: str = "") -> None:

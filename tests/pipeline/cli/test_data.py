@@ -1,5 +1,6 @@
 """`fracture data`: what it writes, what it says, how it brings data.dvc up to date."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -147,3 +148,18 @@ def test_outside_a_checkout_it_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"no params\.yaml here or above"):
         run("folder", "own")
+
+
+def test_a_data_set_is_described_for_others(project: Path) -> None:
+    CliRunner().invoke(command.app, ["folder", "../own"])
+    done = CliRunner().invoke(command.app, ["croissant", "--output", "out/croissant.json", "--published", "2026"])
+    assert done.output.startswith("out/croissant.json: own")
+    described = json.loads((project / "out/croissant.json").read_text())
+    assert described["datePublished"] == "2026"
+    assert described["distribution"][0]["contentUrl"] == "../data/labels.csv"
+
+
+def test_a_date_that_is_none_is_one_line(project: Path) -> None:
+    done = CliRunner().invoke(command.app, ["croissant", "--published", "yesterday"])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == "--published yesterday: write YYYY-MM-DD, or the year"
