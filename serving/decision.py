@@ -123,11 +123,15 @@ class Decision:
         given = dict(raw["calibration"])
         kind = given.pop("kind")
         kinds: Mapping[str, type[LogisticCalibration] | type[TemperatureCalibration]] = {
-            "logistic": LogisticCalibration, "temperature": TemperatureCalibration,
-        }  # fmt: skip
+            "logistic": LogisticCalibration,
+            "temperature": TemperatureCalibration,
+        }
         calibration = kinds[kind](**{name: float(value) for name, value in given.items()})
         points = raw["operating_points"]
         return cls(
-            calibration, float(raw["threshold"]), float(points["high_sensitivity"]),
-            float(points["high_specificity"]), float(points["best_accuracy"]),
-        )  # fmt: skip
+            calibration,
+            float(raw["threshold"]),
+            float(points["high_sensitivity"]),
+            float(points["high_specificity"]),
+            float(points["best_accuracy"]),
+        )

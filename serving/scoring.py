@@ -14,6 +14,7 @@ import cv2
 from serving.errors import ImageError
 from serving.predictor import Prediction, Predictor, PreparedImage
 
+# Names in a paragraph, which the formatter would write one a line.
 SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom", ".dic",
 })  # fmt: skip

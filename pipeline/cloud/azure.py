@@ -177,9 +177,18 @@ class Azure(Cloud[dict[str, Any]]):
         secret = {"apiKeys": request.keys} if request.keys else {}
         with _file({**parameters, **secret}) as path:
             answer = self.client.change(
-                "deployment", "group", "create", "--resource-group", request.group, "--name", _DEPLOYMENT,
-                "--template-file", str(request.template), "--parameters", f"@{path}",
-            )  # fmt: skip
+                "deployment",
+                "group",
+                "create",
+                "--resource-group",
+                request.group,
+                "--name",
+                _DEPLOYMENT,
+                "--template-file",
+                str(request.template),
+                "--parameters",
+                f"@{path}",
+            )
         return dict(answer["properties"]["outputs"]) if answer else {}
 
 

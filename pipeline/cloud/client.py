@@ -100,9 +100,14 @@ def run(
     """
     try:
         return subprocess.run(  # noqa: S603  an argument list; its words come from this package
-            list(command), input=stdin, env={**os.environ, **(environment or {})},
-            capture_output=True, text=True, check=False, timeout=seconds,
-        )  # fmt: skip
+            list(command),
+            input=stdin,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
     except FileNotFoundError:
         raise InputError(f"{command[0]}: not found; install it, or put it on the PATH") from None
     except subprocess.TimeoutExpired:

@@ -94,6 +94,7 @@ def install(lock: Path, target: Path) -> None:
     machine = _MACHINES.get(platform.machine().lower())
     if machine is None:
         raise InputError(f"images are built for x86_64 and aarch64, not for {platform.machine()}")
+    # A command line, which the formatter would write one word a line.
     command = [
         uv.find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--require-hashes", "--no-deps",
         "--only-binary", ":all:", "--python-version", PYTHON, "--python-platform", f"{machine}-{_LIBRARY}",
@@ -141,10 +142,18 @@ def sbom_path(tag: str) -> Path:
 def _parts(bento: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object]:
     machine = _MACHINES[platform.machine().lower()]
     environment = {
-        "implementation_name": "cpython", "platform_python_implementation": "CPython", "os_name": "posix",
-        "sys_platform": "linux", "platform_system": "Linux", "platform_machine": machine, "extra": "",
-        "python_version": PYTHON, "python_full_version": f"{PYTHON}.0", "implementation_version": f"{PYTHON}.0",
-        "platform_release": "", "platform_version": "",
-    }  # fmt: skip
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "os_name": "posix",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": machine,
+        "extra": "",
+        "python_version": PYTHON,
+        "python_full_version": f"{PYTHON}.0",
+        "implementation_version": f"{PYTHON}.0",
+        "platform_release": "",
+        "platform_version": "",
+    }
     packages = [package for package in read_lock(bento / "src" / _LOCK) if package.applies(environment)]
     return sbom.document(packages, tag, labels, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -17,6 +17,7 @@ from pipeline.artifacts import DatasetRecord, PreparedRecord
 from pipeline.errors import InputError
 from serving.imaging.canvas import Letterbox, Preprocessing
 
+# Names in a paragraph, which the formatter would write one a line.
 NOT_SLICES = frozenset({
     "index", "image_id", "label", "class", "part", "group", "patient_id", "study_id", "note", "left", "top", "width",
     "height", "truncated", "laterality", "shown_x0", "shown_y0", "shown_x1", "shown_y1", "quarters", "inverted",

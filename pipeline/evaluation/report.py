@@ -32,8 +32,12 @@ from serving.statistics import Reference, fingerprint, input_statistics, referen
 _BATCH = 32
 _SMALLEST_SLICE = 10
 _OF_VALIDATION = (
-    "auroc", "average_precision", "sensitivity_at_specificity_0.90", "specificity_at_sensitivity_0.95", "peak_in_box",
-)  # fmt: skip
+    "auroc",
+    "average_precision",
+    "sensitivity_at_specificity_0.90",
+    "specificity_at_sensitivity_0.95",
+    "peak_in_box",
+)
 """What models may be compared by: calibration and thresholds were fitted to the validation set."""
 
 

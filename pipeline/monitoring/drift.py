@@ -97,10 +97,14 @@ class Report:
             for name, found in self.shifts.items()
         }
         return {
-            "moved": self.moved, "statistics": shifts, "refused": dict(self.refused),
-            "refused_by_guard": round(self.refused_by_guard, 6), "images_of_training": self.known,
-            "of_other_models": self.other_models, "unreadable_lines": self.unreadable,
-        }  # fmt: skip
+            "moved": self.moved,
+            "statistics": shifts,
+            "refused": dict(self.refused),
+            "refused_by_guard": round(self.refused_by_guard, 6),
+            "images_of_training": self.known,
+            "of_other_models": self.other_models,
+            "unreadable_lines": self.unreadable,
+        }
 
 
 def read_log(lines: Iterable[str], opened: Bundle, name: str) -> Seen:
@@ -198,10 +202,14 @@ def compare(seen: Seen, opened: Bundle, name: str) -> Report:
         behind = dict.fromkeys(NAMES, float(len(reference.known))) | {PROBABILITY: float(reference.scored)}
         shifts = {key: shift(expected[key], behind[key], np.array(seen.values[key])) for key in NAMES}
     return Report(
-        shifts=shifts, refused=dict(sorted(seen.refused.items())), refused_by_guard=share,
-        guard_moved=share > 2 * _EXPECTED_REFUSALS + chance, known=seen.known, other_models=seen.other_models,
+        shifts=shifts,
+        refused=dict(sorted(seen.refused.items())),
+        refused_by_guard=share,
+        guard_moved=share > 2 * _EXPECTED_REFUSALS + chance,
+        known=seen.known,
+        other_models=seen.other_models,
         unreadable=seen.unreadable,
-    )  # fmt: skip
+    )
 
 
 def _left_out(seen: Seen) -> str:

@@ -28,10 +28,12 @@ def build_bento(root: Path, folder: Path, target: Path) -> str:
         # BentoML takes no `+`, as the version of a recalibrated bundle has one.
         version = re.sub(r"[^a-z0-9._-]", ".", f"{manifest.version}-{manifest.files[bundle.MODEL][:12]}".lower())
         labels = {
-            "registry_version": manifest.version, "run_id": manifest.origin.run_id,
-            "git_commit": manifest.origin.git_commit, "data_hash": manifest.origin.data_hash,
+            "registry_version": manifest.version,
+            "run_id": manifest.origin.run_id,
+            "git_commit": manifest.origin.git_commit,
+            "data_hash": manifest.origin.data_hash,
             "model_sha256": manifest.files[bundle.MODEL],
-        }  # fmt: skip
+        }
         command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag"]
         for key, value in labels.items():
             command += ["--label", f"{key}={value}"]

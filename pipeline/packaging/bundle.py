@@ -187,8 +187,10 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
         },
         "map": "localisation" if saliency.says_where(found.model) else "grad-cam",
         "intended": {
-            "use": INTENDED_USE, "not_for": NOT_FOR + (subgroups.warning(found.slices) if found.slices else ""),
-            "regions": training.regions, "views": training.views,
+            "use": INTENDED_USE,
+            "not_for": NOT_FOR + (subgroups.warning(found.slices) if found.slices else ""),
+            "regions": training.regions,
+            "views": training.views,
         },
         "quality": found.metrics.model_dump(mode="json", include={"test", "images", "always_normal_accuracy"}),
         "trained_on": {
@@ -208,7 +210,7 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
             "forced": promotion.forced_by(found.version),
             "packaged_at": datetime.now(UTC).isoformat(timespec="seconds"),
         },
-    }  # fmt: skip
+    }
 
 
 def add_samples(folder: Path) -> None:

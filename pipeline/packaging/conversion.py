@@ -63,9 +63,12 @@ class Measured:
     def to_dict(self) -> dict[str, Any]:
         """For model.json."""
         return {
-            "max_difference": round(self.max_difference, 6), "auroc_difference": round(self.auroc_difference, 6),
-            "milliseconds": round(self.milliseconds, 2), "bytes": self.bytes, "refused": "; ".join(self.faults),
-        }  # fmt: skip
+            "max_difference": round(self.max_difference, 6),
+            "auroc_difference": round(self.auroc_difference, 6),
+            "milliseconds": round(self.milliseconds, 2),
+            "bytes": self.bytes,
+            "refused": "; ".join(self.faults),
+        }
 
 
 def convert(model: Any, number_format: str) -> bytes:
@@ -138,9 +141,7 @@ def compare(
     y, ones = (classes > 0).astype(np.int64), np.ones(len(classes))
     if not 0 < y.sum() < len(y):
         return max(raw, calibrated), 0.0
-    first, second = (
-        float(metrics.auroc(y, decision.fracture_probability(found), ones)) for found in (ours, theirs)
-    )  # fmt: skip
+    first, second = (float(metrics.auroc(y, decision.fracture_probability(found), ones)) for found in (ours, theirs))
     return max(raw, calibrated), abs(first - second)
 
 

@@ -93,10 +93,10 @@ def _read_layout(folder: Path, model_classes: Sequence[str]) -> Site:
             raise InputError(f"{folder / 'labels.csv'}: row {row}: label {label!r} is none of {known}; correct it")
     numbers = _class_numbers(data.info.classes, model_classes, folder)
     files = tuple(File(str(folder / file), file, file) for file in data.labels["file"])
-    kin = pd.DataFrame({
-        column: data.labels[column] if column in data.labels.columns else ""
-        for column in ("patient_id", "study_id")
-    }, index=data.labels.index)  # fmt: skip
+    kin = pd.DataFrame(
+        {column: data.labels[column] if column in data.labels.columns else "" for column in ("patient_id", "study_id")},
+        index=data.labels.index,
+    )
     title = f"{data.info.name} {data.info.version}"
     return Site(title, files, np.array([numbers[label] for label in data.labels["label"]], np.int64), kin)
 
@@ -295,10 +295,13 @@ def write_bundle(opened: Bundle, site: Site, scores: Scores, fitted: Refit, targ
         "version": recalibrated_version(opened.manifest.version),
         "origin": {**facts["origin"], "packaged_at": now},
         "recalibrated": {
-            "at": now, "images": len(scores.classes), "fractured": int(scores.fractured.sum()), "data": site.name,
+            "at": now,
+            "images": len(scores.classes),
+            "fractured": int(scores.fractured.sum()),
+            "data": site.name,
             "quality": fitted.quality,
         },
-    }  # fmt: skip
+    }
     with atomic_folder(target) as partial:
         for name in opened.manifest.files:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
@@ -334,13 +337,17 @@ def check_target(target: Path, opened: Bundle) -> None:
 def summary(quality: Mapping[str, Any]) -> list[str]:
     """The figures before and after as rows for a person."""
     names = {
-        "auroc": "AUROC", "brier": "Brier score", "calibration_slope": "calibration slope",
-        "calibration_intercept": "calibration intercept", "expected_calibration_error": "calibration error",
-    }  # fmt: skip
+        "auroc": "AUROC",
+        "brier": "Brier score",
+        "calibration_slope": "calibration slope",
+        "calibration_intercept": "calibration intercept",
+        "expected_calibration_error": "calibration error",
+    }
     points = {
-        "threshold": "threshold", "high_sensitivity": "high-sensitivity point",
+        "threshold": "threshold",
+        "high_sensitivity": "high-sensitivity point",
         "high_specificity": "high-specificity point",
-    }  # fmt: skip
+    }
     figures = {text: [quality[when][key] for when in ("before", "after")] for key, text in names.items()}
     for point, text in points.items():
         for key in ("sensitivity", "specificity"):

@@ -112,9 +112,11 @@ async def model(engine: Engine, _: Request) -> Response:
     bundle, settings = engine.predictor.bundle, engine.settings
     manifest = bundle.manifest.model_dump(mode="json", exclude={"schema_version", "files", "digest", "formats"})
     limits = {
-        "max_body_bytes": settings.max_body, "max_pixels": settings.max_pixels,
-        "max_frames": settings.max_frames, "max_files": settings.max_files,
-    }  # fmt: skip
+        "max_body_bytes": settings.max_body,
+        "max_pixels": settings.max_pixels,
+        "max_frames": settings.max_frames,
+        "max_files": settings.max_files,
+    }
     return _json(
         schemas.Model(
             **manifest | engine.predictor.facts(),
@@ -211,9 +213,10 @@ def _check_key(request: Request, settings: Settings) -> None:
     matches = [hmac.compare_digest(given, key.encode()) for key in settings.api_keys]
     if not any(matches):
         raise ProblemError(
-            "unauthorized", "send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+            "unauthorized",
+            "send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
             {"www-authenticate": "Bearer"},
-        )  # fmt: skip
+        )
 
 
 def _problem(request: Request, problem: ProblemError) -> Response:
@@ -235,9 +238,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 _ENDPOINTS: Mapping[str, Endpoint] = {
-    "predict": predict, "predict_batch": predict_batch, "explain": explain, "model": model, "sample": sample,
-    "openapi": description, "metrics": metrics, "docs": docs, "page": page,
-}  # fmt: skip
+    "predict": predict,
+    "predict_batch": predict_batch,
+    "explain": explain,
+    "model": model,
+    "sample": sample,
+    "openapi": description,
+    "metrics": metrics,
+    "docs": docs,
+    "page": page,
+}
 """By the operation's name in `openapi.OPERATIONS`; the operations that miss are BentoML's and the page's files."""
 
 

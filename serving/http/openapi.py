@@ -14,13 +14,31 @@ from serving.http.settings import MIB, Settings
 JsonSchema = dict[str, Any]
 
 _UPLOAD_CODES = (
-    "missing_image", "malformed_multipart", "invalid_parameter", "unauthorized", "request_timeout", "body_too_large",
-    "too_many_files", "unsupported_media_type", "internal", "overloaded", "timeout",
-)  # fmt: skip
+    "missing_image",
+    "malformed_multipart",
+    "invalid_parameter",
+    "unauthorized",
+    "request_timeout",
+    "body_too_large",
+    "too_many_files",
+    "unsupported_media_type",
+    "internal",
+    "overloaded",
+    "timeout",
+)
 _IMAGE_CODES = (
-    "empty", "too_many_pixels", "unsupported_format", "undecodable", "no_pixels", "unsupported_dicom", "too_small",
-    "too_many_frames", "colour_photograph", "blank", "not_a_radiograph",
-)  # fmt: skip
+    "empty",
+    "too_many_pixels",
+    "unsupported_format",
+    "undecodable",
+    "no_pixels",
+    "unsupported_dicom",
+    "too_small",
+    "too_many_frames",
+    "colour_photograph",
+    "blank",
+    "not_a_radiograph",
+)
 _PARAMETERS: dict[str, tuple[str, str]] = {
     "explain": ("query", "Also give a heatmap and boxes round its peaks."),
     "preview": ("query", "Also give the upright image as a JPEG, for a browser that cannot show the file."),
@@ -74,6 +92,7 @@ class Operation:
         return {"description": self.result, "content": {"application/json": {"schema": _ref(self.gives.__name__)}}}
 
 
+# A table with an operation a row, of which the formatter would make ten lines.
 OPERATIONS = (
     Operation(
         "predict", "/predict", "Answer for one image", "The answer.", schemas.Prediction,

@@ -26,12 +26,15 @@ def explanation(prediction: Prediction) -> Explanation:
         peak=Peak(x=round(found[0], _DIGITS), y=round(found[1], _DIGITS)) if found else None,
         boxes=[
             Box(
-                x0=round(box.x0, _DIGITS), y0=round(box.y0, _DIGITS), x1=round(box.x1, _DIGITS),
-                y1=round(box.y1, _DIGITS), strength=box.strength,
+                x0=round(box.x0, _DIGITS),
+                y0=round(box.y0, _DIGITS),
+                x1=round(box.x1, _DIGITS),
+                y1=round(box.y1, _DIGITS),
+                strength=box.strength,
             )
             for box in saliency.boxes(shown)
         ],
-    )  # fmt: skip
+    )
 
 
 def preview(prediction: Prediction) -> Picture:

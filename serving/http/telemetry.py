@@ -47,11 +47,13 @@ class Telemetry:
         deciles = [int(i) for i in range(len(QUANTILES)) if i and i % 10 == 0]
         self._inputs = {
             name: prometheus.Histogram(
-                f"fracture_input_{name}", f"Input statistic {name}; bounds are the deciles of training",
-                buckets=_increasing(reference.inputs[number, deciles]), registry=registry,
+                f"fracture_input_{name}",
+                f"Input statistic {name}; bounds are the deciles of training",
+                buckets=_increasing(reference.inputs[number, deciles]),
+                registry=registry,
             )
             for number, name in enumerate(INPUTS)
-        }  # fmt: skip
+        }
         model = prometheus.Gauge(
             "fracture_model_info", "The model that answers", [*facts], multiprocess_mode="mostrecent", registry=registry
         )
@@ -69,11 +71,18 @@ class Telemetry:
         for name, value in zip(INPUTS, prediction.inputs, strict=True):
             self._inputs[name].observe(float(value))
         self._write(
-            event="prediction", request_id=request_id, route=route, label=prediction.label,
-            probability=round(prediction.probability, 6), suspicion=prediction.suspicion,
-            warnings=[note.code for note in prediction.warnings], inputs=prediction.statistics(),
-            width=prediction.width, height=prediction.height, seconds=round(seconds, 4),
-        )  # fmt: skip
+            event="prediction",
+            request_id=request_id,
+            route=route,
+            label=prediction.label,
+            probability=round(prediction.probability, 6),
+            suspicion=prediction.suspicion,
+            warnings=[note.code for note in prediction.warnings],
+            inputs=prediction.statistics(),
+            width=prediction.width,
+            height=prediction.height,
+            seconds=round(seconds, 4),
+        )
 
     def rejection(self, request_id: str, route: str, code: str) -> None:
         """Count and log one input that got no answer."""

@@ -14,9 +14,12 @@ _LONGEST_WAIT = 3600.0
 # US dollars an hour at list price, us-east-1, of what costs by the hour: docs/cloud/aws.md says where from and when.
 HOURLY = {
     "LoadBalancer": 0.0225 + 2 * 0.005,  # with a public address in each of two zones
-    "RegistryEndpoint": 2 * 0.01, "ImageEndpoint": 2 * 0.01, "SecretEndpoint": 2 * 0.01, "LogEndpoint": 2 * 0.01,
+    "RegistryEndpoint": 2 * 0.01,
+    "ImageEndpoint": 2 * 0.01,
+    "SecretEndpoint": 2 * 0.01,
+    "LogEndpoint": 2 * 0.01,
     "Service": 2 * (0.04048 + 2 * 0.004445),  # two small tasks
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,18 @@ def apply(client: Client, stack: Stack | None, wish: Wish, pause: float) -> Stac
             settle(client, stack.id, pause)
         stack = None
     given = [{"ParameterKey": key, "ParameterValue": value} for key, value in sorted(wish.parameters.items())]
-    words = ["--stack-name", name, "--template-body", f"file://{wish.template}", "--parameters", json.dumps(given),
-             "--capabilities", "CAPABILITY_IAM", "--tags", "Key=project,Value=bone-fracture"]  # fmt: skip
+    words = [
+        "--stack-name",
+        name,
+        "--template-body",
+        f"file://{wish.template}",
+        "--parameters",
+        json.dumps(given),
+        "--capabilities",
+        "CAPABILITY_IAM",
+        "--tags",
+        "Key=project,Value=bone-fracture",
+    ]
     if stack is None:
         made = client.change("cloudformation", "create-stack", *words, "--on-failure", "DELETE")
         return None if made is None else _created(client, name, made["StackId"], pause)

@@ -32,6 +32,7 @@ def checks(classes: Sequence[str]) -> list[Check]:
     def without(*states: str) -> list[str]:
         return [state for state in decoded if state not in states]
 
+    # A table with a check a row, of which the formatter would make six lines.
     return [
         Check(
             "missing_file", "is in labels.csv but not on disk", "restore it or remove its row", "decoded",

@@ -77,6 +77,7 @@ def class_table(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 
 _MEASURED = ("width", "height", "bytes", "bit_depth", "orientation", "mean", "contrast", "colourfulness")
 _DESCRIBED = ("format", "mode", "region", "view", "hardware", "laterality", "source")
+# Names in a paragraph, which the formatter would write one a line.
 _NO_FEATURE = {
     "image_id", "file", "label", "patient_id", "study_id", "note", "listed", "decoded", "error", "sha256", "boxes",
     "perceptual_hash", "near_group", "group", "near_duplicate", "near_opposite", "identical_opposite", "conflict",

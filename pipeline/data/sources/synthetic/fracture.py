@@ -70,9 +70,19 @@ def _draw_fracture(rng: Rng, kind: str, bone: Bone, along: float, pitch: float) 
     wander = np.interp(np.linspace(0, 1, STEPS), np.linspace(0, 1, 14), rng.normal(0, 0.09, 14) * radius)
     reach = min(along, bone.length - along, (5.0 if kind == "greenstick" else 8.0) * radius)
     return Fracture(
-        kind, along, radius, (steep, other), gap, step, apex, overlap,
-        reach, radius * rng.uniform(0.7, 1.3), wander.astype(np.float32), pieces,
-    )  # fmt: skip
+        kind,
+        along,
+        radius,
+        (steep, other),
+        gap,
+        step,
+        apex,
+        overlap,
+        reach,
+        radius * rng.uniform(0.7, 1.3),
+        wander.astype(np.float32),
+        pieces,
+    )
 
 
 def _cuts(fracture: Fracture, across: Array) -> tuple[Array, Array]:

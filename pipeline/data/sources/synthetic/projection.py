@@ -170,9 +170,14 @@ def draw_pose(rng: Rng, anatomy: Anatomy, laterality: str) -> Frame:
     jitter = rng.uniform(-0.02, 0.02, 2) * anatomy.field_mm
     height, width = (short_side, long_side) if landscape else (long_side, short_side)
     return Frame(
-        height, width, anatomy.field_mm / long_side, float(turn), 1 if laterality == "R" else -1,
-        -1 if anatomy.distal_up else 1, (u * 0.9 + float(jitter[0]), v + float(jitter[1])),
-    )  # fmt: skip
+        height,
+        width,
+        anatomy.field_mm / long_side,
+        float(turn),
+        1 if laterality == "R" else -1,
+        -1 if anatomy.distal_up else 1,
+        (u * 0.9 + float(jitter[0]), v + float(jitter[1])),
+    )
 
 
 def soft_tissue_integral(rng: Rng, anatomy: Anatomy, frame: Frame, size: float) -> Array:

@@ -19,9 +19,14 @@ MIN_COUNT = 20
 def make_picture(plan: Plan) -> tuple[bytes, Radiograph]:
     """The picture of a plan, and the same as a PNG file."""
     picture = render(
-        plan.seed, plan.region, plan.view, plan.fracture,
-        patient=plan.person, hardware=plan.hardware, laterality=plan.laterality,
-    )  # fmt: skip
+        plan.seed,
+        plan.region,
+        plan.view,
+        plan.fracture,
+        patient=plan.person,
+        hardware=plan.hardware,
+        laterality=plan.laterality,
+    )
     done, content = cv2.imencode(".png", picture.pixels)
     if not done:
         raise RuntimeError("PNG encoding failed")
