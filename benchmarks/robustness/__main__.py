@@ -182,7 +182,7 @@ def _figures(
 
 
 def markdown(rows: pd.DataFrame) -> str:
-    """The table for docs/results/robustness.md."""
+    """The table, as a page of the results holds it."""
     lines = [
         "| change | images | refused | warned | AUROC | change (95 %) | high sensitivity: sens., spec. "
         "| high specificity: sens., spec. | mean change of probability |",
