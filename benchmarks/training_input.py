@@ -22,7 +22,7 @@ from pipeline import params, preprocess
 from pipeline.files import project_root
 from pipeline.params import Augmentation, TrainParams
 from pipeline.training import architectures
-from pipeline.training.augmentation import Batches, FollowEpoch
+from pipeline.training.batches import Batches, FollowEpoch
 from serving.imaging import decode
 from serving.imaging.canvas import Preprocessing
 

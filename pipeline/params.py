@@ -114,6 +114,8 @@ class PreprocessParams(_Section):
     """Folds that what is not in the test set is cut into; 0 for one validation set, 1 is refused."""
     fold: Annotated[int, Field(ge=0)] = 0
     """Number of the fold that is the validation set, from 0 to folds - 1."""
+    fold_share: Annotated[float, Field(gt=0, le=1)] = 1
+    """Share of that fold, by group, that is the validation set; the rest of it joins the training set."""
     holdout_column: str = ""
     """Column of labels.csv, such as region, that chooses the test set; empty for a random one."""
     holdout_value: str = ""
@@ -125,6 +127,8 @@ class PreprocessParams(_Section):
             raise ValueError("folds must be 0 (off) or at least 2")
         if self.fold >= max(self.folds, 1):
             raise ValueError(f"fold {self.fold} does not exist; with folds: {self.folds} it is below {self.folds or 1}")
+        if self.fold_share < 1 and not self.folds:
+            raise ValueError("fold_share is a share of a fold: set folds, or leave it at 1")
         if bool(self.holdout_column) != bool(self.holdout_value):
             raise ValueError("holdout_column and holdout_value are given together or not at all")
         return self
@@ -149,17 +153,48 @@ class Augmentation(_Section):
     """Share by which contrast is raised or lowered, at most; brightness by 64 grey levels times this."""
     noise: Annotated[float, Field(ge=0, le=64)] = 0
     """Grey levels; standard deviation of Gaussian noise, at most."""
+    quarter_turns: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of the images that are turned by 0, 90, 180 or 270 degrees."""
+    shrink: Annotated[float, Field(ge=0, le=0.9)] = 0
+    """Share of the size lost, at most, by a fifth of the images that are not cropped."""
+    gamma: Annotated[float, Field(ge=1, le=5)] = 1
+    """Exponent of the grey levels, at most; one over it, at least. 1: off."""
+    fade: Annotated[float, Field(ge=0, le=0.95)] = 0
+    """Share of the contrast lost, at most; up to 0.3 is gained."""
+    brightness: Annotated[float, Field(ge=0, le=128)] = 0
+    """Grey levels added or taken away, at most."""
+    exposure: Annotated[float, Field(ge=0, le=0.9)] = 0
+    """Share by which one edge is brighter than the middle and the other darker, at most."""
+    blur: Annotated[float, Field(ge=0, le=10)] = 0
+    """Pixels; standard deviation of a Gaussian blur, at most."""
+    resolution: Annotated[float, Field(gt=0, le=1)] = 1
+    """Share of the resolution that is kept, at least."""
+    grain: Annotated[float, Field(ge=0, le=64)] = 0
+    """Grey levels; standard deviation of strong noise, at most: of one pixel's grain, or of two."""
+    grey_step: Annotated[float, Field(ge=1, le=64)] = 1
+    """Grey levels from one to the next, at most; 1: off."""
+    bars: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of the images with a bright bar, as arrows and markers are."""
+    respread: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of the images whose grey levels are spread again over the range that serving spreads them over."""
+    frames: Annotated[float, Field(ge=0, le=1)] = 0
+    """Share of the images with a frame of any grey around their content."""
 
 
 class TrainParams(_Section):
     """Stage train: architecture, optimisation and augmentation."""
 
     architecture: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = "cnn"
-    """`cnn`, the classic one, or the name of a backbone in keras.applications."""
+    """`cnn`, the classic one, EfficientNetLite0 or 2, or the name of a backbone in keras.applications."""
     architecture_options: dict[str, bool | int | float | str] = {}
     """Arguments of the backbone's constructor, such as {alpha: 0.75}."""
     weights: Annotated[str, Field(min_length=1)] = "none"
-    """Where the backbone begins: none, imagenet (downloads), release (the last in models/), or a .weights.h5 file."""
+    """Where training begins: none, imagenet (downloads), release (the last in models/), or a file.
+
+    A .weights.h5 or .npz file of the backbone, or a whole network of the same architecture and head: a .keras file, or
+    an .npz file that holds its last layer. Nothing can check what a whole network was trained on: leave it no
+    validation or test image that it saw.
+    """
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 12
     """Epochs in all."""
     frozen_epochs: Annotated[int, Field(ge=0)] = 0
@@ -167,11 +202,21 @@ class TrainParams(_Section):
     trainable_from: str = ""
     """Name of the first layer of the backbone that moves after the frozen epochs; empty for all of them."""
     batch_statistics: Literal["frozen", "adapted"] = "frozen"
-    """Whether a pretrained backbone's batch normalisation stays, or adapts while it is fine-tuned."""
+    """Whether a pretrained backbone's batch normalisation stays, or adapts while it is fine-tuned.
+
+    With the weights of a whole network, that of the head too.
+    """
     head: Literal["pooled", "location"] = "pooled"
     """`pooled` answers for the image; `location` for every 8 x 8 pixels, supervised by boxes (not for cnn)."""
     location_weight: Annotated[float, Field(ge=0, le=1000)] = 1
     """Weight of the places' loss beside that of the image, with head: location."""
+    location_targets: Literal["covered", "gaussian"] = "covered"
+    """What a cell should say: how much of it is covered by a fracture, or how near a fracture's middle it is.
+
+    `gaussian` comes with the focal loss, counted over an average image's cells above a half.
+    """
+    image_gradient: Annotated[float, Field(ge=0, le=1)] = 1
+    """Share of the image loss's gradient that reaches the maps, with head: location; it learns labels by heart."""
     patch_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs after the frozen ones on windows of the images, half of them with a fracture (head: location)."""
     patch_size: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 192
@@ -180,6 +225,12 @@ class TrainParams(_Section):
     """Images a step."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """The optimizer of Keras with this name."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.004
+    """Decoupled weight decay of adamw; the others have none."""
+    gradient_norm: Annotated[float, Field(ge=0, le=1000)] = 0
+    """Global norm that the gradient of a step is cut to; 0: it is not cut."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """First steps of each phase in which the learning rate rises to its value."""
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     """From scratch, and in the frozen epochs of a pretrained backbone."""
     fine_tune_learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-4
@@ -194,6 +245,12 @@ class TrainParams(_Section):
     """Epochs without a better validation loss after which training ends; 0 switches it off."""
     average_epochs: Annotated[int, Field(ge=0, le=100)] = 0
     """The model is the mean of the weights of this many last epochs; 0 for those of the best epoch."""
+    weight_average: Annotated[float, Field(ge=0, lt=1)] = 0
+    """Share that the moving average of the weights keeps in a step; validated and kept is the average. 0: off."""
+    distil: str = ""
+    """Folder of one teacher a fold, fold-<number>.npz or fold-<number>/model.keras; empty: none (distillation.py)."""
+    distil_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the loss that compares with the teachers; the rest compares with labels and boxes."""
     seed: Seed = 7
     """Seed of weights, order and augmentation."""
     augmentation: Augmentation = Augmentation()
@@ -212,6 +269,10 @@ class TrainParams(_Section):
             raise ValueError(f"average_epochs ({self.average_epochs}) must not reach into frozen or patch epochs")
         if self.average_epochs and self.early_stopping_patience:
             raise ValueError("average_epochs takes the last epochs: set early_stopping_patience to 0")
+        if self.average_epochs and self.weight_average:
+            raise ValueError("average_epochs and weight_average are two ways to one end: set one of them to 0")
+        if self.head != "location" and (self.distil or self.image_gradient < 1 or self.location_targets != "covered"):
+            raise ValueError("distil, image_gradient and location_targets belong to head: location")
         if self.architecture == "cnn" and (self.head != "pooled" or self.trainable_from):
             raise ValueError("head and trainable_from belong to a backbone of keras.applications, not to cnn")
         return self

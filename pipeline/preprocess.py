@@ -19,7 +19,7 @@ from pipeline.data import input_heads, layout, pixel_cache
 from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import PixelCache, PreparedFile
 from pipeline.data.prepared import NOT_SLICES
-from pipeline.data.split import PARTS, split
+from pipeline.data.split import PARTS, folds, split
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, write_text
 from pipeline.params import PreprocessParams
@@ -201,6 +201,8 @@ def preprocess(
         preparation = Preparation(preprocessing, heads, kept)
         places = write_images(files, preparation, folder / "images.npy", list(table["sha256"]))
     result = split_table(table, parts, places, data.info.classes, preprocessing.canonical.any)
+    if options.folds:
+        result.insert(list(result.columns).index("part") + 1, "fold", folds(table, parts, options))
     hashed = result.assign(sha256=table["sha256"])
     write_text(folder / "split.csv", result.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "boxes.csv", canvas_boxes(data, result, places).to_csv(index=False, lineterminator="\n"))

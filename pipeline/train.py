@@ -4,7 +4,6 @@ import json
 import os
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,66 +24,19 @@ from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
 from pipeline.params import Augmentation, TrainParams
 from pipeline.registry.mlflow import Mirror
-from pipeline.training import architectures, checkpoints, leakage
-from pipeline.training.architectures import LOCATION, PROBABILITY
-from pipeline.training.augmentation import Batches, FollowEpoch
+from pipeline.training import architectures, checkpoints, distillation, disturbances, leakage
+from pipeline.training.batches import Batches, FollowEpoch
 from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, TrainingState
-from pipeline.training.localisation_targets import LocalisationTargets
+from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
+from pipeline.training.localisation_targets import LocalisationTargets, Targets
+from pipeline.training.phases import Phase, compile_for, phases, schedule
+from pipeline.training.soft_targets import SoftTargets
 
 KILLED = 143
 _WATCH_SECONDS = 1.0
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh"})
 _POSITIVE_WEIGHT = 10.0
 """Of places with a fracture in the loss of the localisation: they are about a hundredth of all."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Epochs [start, stop) with one set of trainable layers and one optimizer, on patches of a size or whole images."""
-
-    start: int
-    stop: int
-    learning_rate: float
-    frozen: bool
-    patch: int = 0
-
-
-def phases(options: TrainParams) -> list[Phase]:
-    """Frozen, then patches, then whole images: those of them that take any epochs."""
-    pretrained = options.weights != "none"
-    rate = options.fine_tune_learning_rate if pretrained else options.learning_rate
-    frozen = options.frozen_epochs if pretrained else 0
-    patches = frozen + options.patch_epochs
-    patch = options.patch_size if options.patch_epochs else 0
-    plan = [
-        Phase(0, frozen, options.learning_rate, frozen=True, patch=patch),
-        Phase(frozen, patches, rate, frozen=False, patch=patch),
-        Phase(patches, options.epochs, rate, frozen=False),
-    ]
-    return [phase for phase in plan if phase.stop > phase.start]
-
-
-def compile_for(model: keras.Model, phase: Phase, options: TrainParams, classes: int) -> None:
-    """Give `model` the optimizer, loss and metrics of a phase; the optimizer's variables exist afterwards."""
-    if architectures.BACKBONE in {layer.name for layer in model.layers}:
-        keep = options.weights != "none" and options.batch_statistics == "frozen"
-        architectures.set_trainable(model, not phase.frozen, keep_statistics=keep, first=options.trainable_from)
-    optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
-    binary = classes == 2
-    loss: Any = "binary_crossentropy" if binary else "sparse_categorical_crossentropy"
-    measured: Any = ["accuracy", keras.metrics.AUC(name="auroc")] if binary else ["accuracy"]
-    weights = None
-    if isinstance(model.output, dict):
-        loss, measured = {PROBABILITY: loss, LOCATION: "binary_crossentropy"}, {PROBABILITY: measured}
-        weights = {PROBABILITY: 1.0, LOCATION: options.location_weight}
-    model.compile(
-        optimizer=optimizer[options.optimizer](phase.learning_rate),
-        loss=loss,
-        loss_weights=weights,
-        weighted_metrics=measured,
-        jit_compile=False,  # compiling for the CPU takes minutes and ends up slower
-    )
-    model.optimizer.build(model.trainable_variables)
 
 
 def class_weights(labels: npt.NDArray[np.int64], kind: str, classes: int) -> npt.NDArray[np.float32]:
@@ -95,15 +47,18 @@ def class_weights(labels: npt.NDArray[np.int64], kind: str, classes: int) -> npt
     return np.asarray((len(labels) / (classes * np.maximum(counts, 1)))[labels], np.float32)
 
 
-def batches_of(data: Prepared, part: str, options: TrainParams, patch: int = 0) -> Batches:
+def batches_of(
+    data: Prepared, part: str, options: TrainParams, patch: int = 0, soft: SoftTargets | None = None
+) -> Batches:
     """Shuffled and augmented for the training set, in order and as they are for any other.
 
     With `patch` they are windows of that size, as many with a fracture as without; those of other parts are always
-    the same.
+    the same. `soft` is what teachers say of the training set, in the order of its rows.
     """
     rows = data.rows(part)
     if patch:
-        rows = _balanced(rows, data)
+        rows, all_rows = _balanced(rows, data), rows
+        soft = soft and soft.of(np.searchsorted(all_rows, rows))
     labels = data.labels(rows)
     augmentation = options.augmentation if part == "train" else Augmentation(flip=False) if patch else None
     located = options.head == "location"
@@ -115,8 +70,10 @@ def batches_of(data: Prepared, part: str, options: TrainParams, patch: int = 0) 
         seed=options.seed,
         augmentation=augmentation,
         weights=class_weights(labels, options.class_weights, len(data.classes)),
-        locations=_locations(data, rows, labels > 0, patch or data.preprocessing.image_size) if located else None,
+        locations=_locations(data, rows, options, patch) if located else None,
         patch=patch,
+        places=data.places[rows] if augmentation and disturbances.wanted(augmentation) else None,
+        soft=soft,
     )
 
 
@@ -130,25 +87,15 @@ def _balanced(rows: npt.NDArray[np.int64], data: Prepared) -> npt.NDArray[np.int
     return np.sort(np.concatenate([normal, np.resize(boxed, max(len(normal), len(boxed)))]))
 
 
-def _locations(
-    data: Prepared, rows: npt.NDArray[np.int64], fractured: npt.NDArray[np.bool_], side: int
-) -> LocalisationTargets:
-    boxes = [data.boxes_of(int(row)) for row in rows]
-    return LocalisationTargets(boxes, fractured, side // architectures.LOCATION_STRIDE, _POSITIVE_WEIGHT)
-
-
-def schedule(options: TrainParams, phase: Phase) -> list[keras.callbacks.Callback]:
-    """The callback that changes the learning rate, if any."""
-    if options.learning_rate_schedule == "plateau":
-        return [keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.3, patience=2, min_lr=1e-7)]
-    if options.learning_rate_schedule == "constant":
-        return []
-
-    def cosine(epoch: int, _rate: float) -> float:
-        done = (epoch - phase.start) / max(phase.stop - phase.start, 1)
-        return float(phase.learning_rate * 0.5 * (1 + np.cos(np.pi * done)))
-
-    return [keras.callbacks.LearningRateScheduler(cosine)]
+def _locations(data: Prepared, rows: npt.NDArray[np.int64], options: TrainParams, patch: int) -> Targets:
+    side = data.preprocessing.image_size
+    grid = (patch or side) // architectures.LOCATION_STRIDE
+    boxes, fractured = [data.boxes_of(int(row)) for row in rows], data.labels(rows) > 0
+    if options.location_targets == "covered":
+        return LocalisationTargets(boxes, fractured, grid, _POSITIVE_WEIGHT)
+    of_training = [data.boxes_of(int(row)) for row in data.rows("train")]
+    whole = side // architectures.LOCATION_STRIDE
+    return GaussianTargets(boxes, fractured, grid, share_of_cells(of_training, side, side, whole))
 
 
 class Report(keras.callbacks.Callback):
@@ -177,16 +124,17 @@ class Sizes:
         self._latest = 0
 
     def answering(self, size: int) -> keras.Model:
-        """The network for images of a size, with the latest weights."""
+        """The network for images of a size, with the latest weights, as it is used after training."""
         self.trained(size)
-        return self._built[size][0]
+        return architectures.plain(self._built[size][0], self._options, size, self._classes)
 
     def trained(self, size: int) -> keras.Model:
         """The same with every output that training looks at."""
         if size not in self._built:
             weights = "none" if self._built else None
             answering = architectures.build(self._options, size, self._classes, weights)
-            self._built[size] = answering, architectures.located(answering)
+            logits = self._options.location_targets == "gaussian"
+            self._built[size] = answering, architectures.located(answering, logits)
         if self._latest and size != self._latest:
             self._built[size][1].set_weights(self._built[self._latest][1].get_weights())
         self._latest = size
@@ -194,11 +142,16 @@ class Sizes:
 
 
 def fit(
-    data: Prepared, options: TrainParams, store: CheckpointStore, mirror_of: Any = Mirror
+    data: Prepared,
+    options: TrainParams,
+    store: CheckpointStore,
+    mirror_of: Any = Mirror,
+    soft: SoftTargets | None = None,
 ) -> tuple[keras.Model, TrainingState]:
     """Train from the last checkpoint, or from the start, to the end; returns the best model and what was seen.
 
-    `mirror_of(run_id)` gives the live copy in MLflow. Raises InputError for parameters that do not fit.
+    `mirror_of(run_id)` gives the live copy in MLflow, `soft` is what teachers say of the training set. Raises
+    InputError for parameters that do not fit.
     """
     classes, whole = len(data.classes), data.preprocessing.image_size
     plan = phases(options)
@@ -218,13 +171,16 @@ def fit(
         state.run_id = mirror.run_id
         for number, phase in enumerate(plan):
             if number < state.phase or (number == state.phase and _finished(state, phase)):
+                if number == state.phase and options.weight_average:
+                    model = sizes.trained(phase.patch or whole)
+                    model.optimizer.finalize_variable_values(model.trainable_variables)  # as at the end of `fit`
                 continue
             if number > state.phase or state.epoch == 0:
                 if plan[state.phase].patch != phase.patch:
                     state.best_loss = float("inf")  # losses of patches and of whole images do not compare
                 state.phase, state.counters = number, {}
                 prepare(state)
-            _fit_phase(sizes.trained(phase.patch or whole), phase, state, store, options, mirror, data)
+            _fit_phase(sizes.trained(phase.patch or whole), phase, state, store, options, mirror, data, soft)
         model = sizes.trained(whole)
         if options.average_epochs:
             state.best_epoch = state.epoch
@@ -247,8 +203,11 @@ def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
     options: TrainParams,
     mirror: Mirror,
     data: Prepared,
+    soft: SoftTargets | None,
 ) -> None:
-    training, validation = (batches_of(data, part, options, phase.patch) for part in ("train", "validation"))
+    training = batches_of(data, "train", options, phase.patch, soft)
+    validation = batches_of(data, "validation", options, phase.patch)
+    averaging = [keras.callbacks.SwapEMAWeights()] if options.weight_average else []
     counting = schedule(options, phase)
     if options.early_stopping_patience:
         counting.append(keras.callbacks.EarlyStopping("val_loss", patience=options.early_stopping_patience))
@@ -261,6 +220,7 @@ def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
         verbose=0,
         callbacks=[
             FollowEpoch(training),
+            *averaging,
             *counting,
             Report(options.epochs, mirror),
             KeepCheckpoints(store, state, counting),
@@ -336,7 +296,15 @@ def _seen(data: Prepared, column: str) -> tuple[str, ...]:
     return tuple(sorted({value for cell in seen for value in cells.split(cell)} - {""}))
 
 
-def train(data: Prepared, options: TrainParams, store: CheckpointStore, target: Path, history: Path) -> TrainingState:
+def train(
+    data: Prepared,
+    options: TrainParams,
+    store: CheckpointStore,
+    target: Path,
+    history: Path,
+    *,
+    soft: SoftTargets | None = None,
+) -> TrainingState:
     """Train and write build/model/ and the history; the checkpoints go when both are on disk."""
 
     def mirror_of(run_id: str) -> Mirror:
@@ -345,7 +313,7 @@ def train(data: Prepared, options: TrainParams, store: CheckpointStore, target: 
             mirror.log_params({f"train.{k}": v for k, v in options.model_dump(mode="json").items()})
         return mirror
 
-    model, state = fit(data, options, store, mirror_of)
+    model, state = fit(data, options, store, mirror_of, soft)
     write_text(history, history_table(state).to_csv(index=False, lineterminator="\n"))
     with atomic_folder(target) as folder:
         write_model(model, state, data, options, folder)
@@ -354,10 +322,12 @@ def train(data: Prepared, options: TrainParams, store: CheckpointStore, target: 
 
 
 def _begun_from(data: Prepared, options: TrainParams) -> str:
-    """Hash of the starting weights that lie in this checkout, or empty; another release is another training.
+    """Hash of the file of the starting weights, or empty; other weights are another training.
 
-    Raises InputError where the release may not be judged by these data (`leakage.require`).
+    Raises InputError where a release may not be judged by these data (`leakage.require`).
     """
+    if options.weights not in architectures.WORDS:
+        return sha256_file(Path(options.weights)) if Path(options.weights).is_file() else ""
     if options.weights != architectures.RELEASE:
         return ""
     file = architectures.newest_release(project_root())
@@ -375,12 +345,19 @@ def main() -> None:
         raise InputError("prepared/split.csv: the training set lacks a class; add images or change preprocess")
     key = checkpoints.key_of(
         options.model_dump(mode="json"),
-        [data.data_hash, data.split_hash, json.dumps(data.preprocessing.to_dict()), _begun_from(data, options)],
+        [
+            data.data_hash,
+            data.split_hash,
+            json.dumps(data.preprocessing.to_dict()),
+            _begun_from(data, options),
+            distillation.fingerprint(data, options),
+        ],
         checkpoints.modules_of_stage(project_root(), "train"),
     )
     store = CheckpointStore(home_root() / "checkpoints" / key, kept=options.average_epochs)
     with store.locked():
-        state = train(data, options, store, paths.model, paths.history)
+        soft = distillation.soft_targets(data, options, home_root() / "checkpoints") if options.distil else None
+        state = train(data, options, store, paths.model, paths.history, soft=soft)
     print(f"trained {state.epoch} epochs; the best was {state.best_epoch} with validation loss {state.best_loss:.4f}")
 
 

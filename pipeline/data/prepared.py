@@ -19,8 +19,9 @@ from serving.imaging.canvas import Letterbox, Preprocessing
 
 # Names in a paragraph, which the formatter would write one a line.
 NOT_SLICES = frozenset({
-    "index", "image_id", "label", "class", "part", "group", "patient_id", "study_id", "note", "left", "top", "width",
-    "height", "truncated", "laterality", "shown_x0", "shown_y0", "shown_x1", "shown_y1", "quarters", "inverted",
+    "index", "image_id", "label", "class", "part", "fold", "group", "patient_id", "study_id", "note", "left", "top",
+    "width", "height", "truncated", "laterality", "shown_x0", "shown_y0", "shown_x1", "shown_y1", "quarters",
+    "inverted",
 })  # fmt: skip
 """Columns of split.csv that describe the file or the split; every other one is a slice of the evaluation."""
 _NUMBERS = ("index", "class", "left", "top", "width", "height")
@@ -54,6 +55,11 @@ class Prepared:
         """Where an image lies on its canvas."""
         left, top, width, height = (int(self.table[name].iloc[row]) for name in ("left", "top", "width", "height"))
         return Letterbox.of_square(left, top, width, height)
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Where all images lie on their canvas: left, top, width, height in pixels; int64 (n, 4)."""
+        return np.asarray(self.table[["left", "top", "width", "height"]], np.int64)
 
     def boxes_of(self, row: int) -> npt.NDArray[np.float64]:
         """Fracture boxes (x0, y0, x1, y1) of one image as fractions of the canvas; float64 (k, 4)."""

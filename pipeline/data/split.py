@@ -85,14 +85,32 @@ def split(table: pd.DataFrame, options: PreprocessParams) -> pd.Series:
     parts = np.where(test, "test", "train").astype(object)
     rest = np.flatnonzero(~test)
     if options.folds:
-        fold = assign_groups(strata[rest], groups[rest], [1 / options.folds] * options.folds, options.seed + 1)
-        parts[rest[fold == options.fold]] = "validation"
+        chosen = rest[_deal_folds(strata[rest], groups[rest], options) == options.fold]
+        if options.fold_share < 1:
+            shares = (1 - options.fold_share, options.fold_share)
+            chosen = chosen[assign_groups(strata[chosen], groups[chosen], shares, options.seed + 2) == 1]
+        parts[chosen] = "validation"
     else:
         shares = (1 - options.validation_fraction, options.validation_fraction)
         parts[rest[assign_groups(strata[rest], groups[rest], shares, options.seed + 1) == 1]] = "validation"
     result = pd.Series(parts, index=table.index, name="part", dtype=str)
     check_split(table, result)
     return result
+
+
+def folds(table: pd.DataFrame, parts: pd.Series, options: PreprocessParams) -> pd.Series:
+    """Fold of each image that is not in the test set, as text; empty for the others. `parts` is what `split` gave."""
+    rest = (parts != "test").to_numpy()
+    strata = (table["label"] + "|" + table["region"]).to_numpy(str)
+    dealt = np.full(len(table), "", object)
+    dealt[rest] = _deal_folds(strata[rest], table["group"].to_numpy(str)[rest], options).astype(str)
+    return pd.Series(dealt, index=table.index, name="fold", dtype=str)
+
+
+def _deal_folds(
+    strata: npt.NDArray[np.str_], groups: npt.NDArray[np.str_], options: PreprocessParams
+) -> npt.NDArray[np.int64]:
+    return assign_groups(strata, groups, [1 / options.folds] * options.folds, options.seed + 1)
 
 
 def _held_out(table: pd.DataFrame, options: PreprocessParams) -> npt.NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from pipeline.artifacts import TrainingRecord
 from pipeline.errors import InputError
 from pipeline.files import project_root, sha256_file
 from pipeline.params import TrainParams
+from pipeline.training import efficientnet_lite, weight_files
 from serving.errors import one_line
 
 FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits", "probability"
@@ -27,6 +28,8 @@ LOCATION_LOGITS, LOCATION = "location_logits", "location"
 BACKBONE = "backbone"
 RELEASE = "release"
 """Instead of weights: those of the last model in models/."""
+WORDS = frozenset({"none", "imagenet", RELEASE})
+"""What `train.weights` may be instead of the path of a file."""
 LOCATION_STRIDE = 8
 """Pixels of a side of the cells that a localisation head answers for: half of all fractures are under 30 px of 384."""
 _NECK = 96
@@ -68,7 +71,14 @@ def build(options: TrainParams, image_size: int, classes: int, weights: str | No
     model = keras.Model(pixels, probability, name=options.architecture)
     if chosen == RELEASE:
         _begin_from_release(model, newest_release(project_root()))
+    elif begins_whole(chosen):
+        weight_files.fill(model, weight_files.read_whole(Path(chosen)), Path(chosen))
     return model
+
+
+def begins_whole(weights: str) -> bool:
+    """Whether `train.weights` names a file of a whole network, head included, not just of a backbone."""
+    return weights not in WORDS and weight_files.is_whole(weights)
 
 
 def newest_release(root: Path) -> Path:
@@ -115,7 +125,7 @@ def _begin_from_release(model: keras.Model, path: Path) -> None:
 
 def _classic(pixels: Any, options: TrainParams, weights: str) -> Any:
     """Twice convolution and max-pooling, flatten, one dense layer: the network of the original idea."""
-    if weights not in {"none", RELEASE}:
+    if weights not in {"none", RELEASE} and not begins_whole(weights):
         raise InputError(
             f"params.yaml: train.weights: the architecture cnn starts from none, not from {weights!r}; set it to none"
         )
@@ -165,6 +175,8 @@ def _with_location(x: Any, backbone: keras.Model, image_size: int, options: Trai
     # Fractures are rare: begun at a probability of 0.02, the first steps are not spent on learning that.
     rare = keras.initializers.Constant(-4.0)
     places = layers.Conv2D(1, 1, bias_initializer=rare, dtype="float32", name=LOCATION_LOGITS)(maps)
+    if options.image_gradient < 1:
+        deep, maps, places = (GradientScale(options.image_gradient)(x) for x in (deep, maps, places))
     evidence = _windows(deep, maps, places, options)
     smooth = layers.AveragePooling2D(_PLACE, strides=1, padding="same", name="place_mean")(places)
     pooled = layers.Concatenate(name="pooled")([
@@ -196,12 +208,39 @@ def _windows(deep: Any, maps: Any, places: Any, options: TrainParams) -> Any:
     return layers.Conv2D(_EVIDENCE, 1, name="window_evidence")(dropped)
 
 
-def located(model: keras.Model) -> keras.Model:
-    """The model with its localisation as second output, {probability, location}; the model itself where it has none."""
+@keras.saving.register_keras_serializable(package="fracture")
+class GradientScale(layers.Layer):
+    """Passes its input on and a share of the gradient back. Only in training: `plain` leaves it out."""
+
+    def __init__(self, share: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.share = share
+
+    def call(self, maps: Any) -> Any:
+        return self.share * maps + (1 - self.share) * keras.ops.stop_gradient(maps)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "share": self.share}
+
+
+def plain(model: keras.Model, options: TrainParams, image_size: int, classes: int) -> keras.Model:
+    """The model that answers: the one that `build` made and training changed, without what only training needs."""
+    if options.image_gradient == 1:
+        return model
+    answering = build(options.model_copy(update={"image_gradient": 1.0}), image_size, classes, "none")
+    weight_files.fill(answering, weight_files.of_model(model), Path("the trained network"))
+    return answering
+
+
+def located(model: keras.Model, logits: bool = False) -> keras.Model:
+    """The model with its localisation as second output, {probability, location}; the model itself where it has none.
+
+    The location comes as probabilities, or as `logits`.
+    """
     if LOCATION_LOGITS not in {layer.name for layer in model.layers}:
         return model
     places = model.get_layer(LOCATION_LOGITS).output
-    location = layers.Activation("sigmoid", dtype="float32", name=LOCATION)(places)
+    location = layers.Activation("linear" if logits else "sigmoid", dtype="float32", name=LOCATION)(places)
     return keras.Model(model.input, {PROBABILITY: model.output, LOCATION: location}, name=model.name)
 
 
@@ -228,6 +267,13 @@ def set_trainable(model: keras.Model, trainable: bool, keep_statistics: bool, fi
             layer.trainable = False
 
 
+def keep_head_statistics(model: keras.Model) -> None:
+    """Freeze the batch normalisation of a head that was trained before."""
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+
+
 def _some_convolutions(backbone: keras.Model, most: int = 12) -> list[str]:
     """Names of layers spread over the depth of a backbone, none that only scales, shifts or pads."""
     names = [layer.name for layer in backbone.layers if any(len(weight.shape) > 1 for weight in layer.weights)]
@@ -237,6 +283,8 @@ def _some_convolutions(backbone: keras.Model, most: int = 12) -> list[str]:
 
 def scaling(architecture: str) -> keras.layers.Layer:
     """The layer that turns grey levels 0..255 into what the backbone was trained on (keras.applications)."""
+    if architecture in efficientnet_lite.SIZES:
+        return efficientnet_lite.scaling()
     if architecture in _TORCH:
         scale = [1 / (255 * std) for std in _IMAGENET_STD]
         offset = [-mean / std for mean, std in zip(_IMAGENET_MEAN, _IMAGENET_STD, strict=True)]
@@ -251,7 +299,7 @@ def scaling(architecture: str) -> keras.layers.Layer:
 def architectures() -> list[str]:
     """The names `train.architecture` accepts."""
     names = (name for name in dir(keras.applications) if name[0].isupper() and callable(_constructor(name)))
-    return ["cnn", *sorted(names)]
+    return ["cnn", *sorted([*names, *efficientnet_lite.SIZES])]
 
 
 def _constructor(name: str) -> Any:
@@ -259,6 +307,8 @@ def _constructor(name: str) -> Any:
 
 
 def _backbone(options: TrainParams, image_size: int, weights: str) -> keras.Model:
+    if options.architecture in efficientnet_lite.SIZES:
+        return _lite(options, image_size, weights)
     constructor = _constructor(options.architecture)
     if constructor is None or not options.architecture[0].isupper():
         known = ", ".join(architectures())
@@ -288,8 +338,25 @@ def _backbone(options: TrainParams, image_size: int, weights: str) -> keras.Mode
         raise
 
 
+def _lite(options: TrainParams, image_size: int, weights: str) -> keras.Model:
+    """A backbone of efficientnet_lite.py, which takes its weights from an .npz file only."""
+    if options.architecture_options:
+        raise InputError(f"params.yaml: train.architecture_options: {options.architecture} takes none; set it to {{}}")
+    backbone = efficientnet_lite.build(options.architecture, (image_size, image_size, 3), BACKBONE)
+    source = _weights_argument(weights)
+    if source == "imagenet" or (source and not source.endswith(".npz")):
+        raise InputError(
+            f"params.yaml: train.weights: {weights}: {options.architecture} begins from none, release, an .npz file "
+            "of ImageNet weights (NOTICE says where they are from) or a whole network"
+        )
+    if source:
+        efficientnet_lite.load_weights(backbone, Path(source))
+    return backbone
+
+
 def _weights_argument(weights: str) -> str | None:
-    if weights in {"none", "imagenet", RELEASE}:
+    """What the constructor of a backbone takes for its weights."""
+    if weights in WORDS:
         return weights if weights == "imagenet" else None
     if Path(weights).is_dir():
         raise InputError(f"params.yaml: train.weights: {weights}: is a folder; name the .weights.h5 file in it")
@@ -297,7 +364,7 @@ def _weights_argument(weights: str) -> str | None:
         raise InputError(
             f"params.yaml: train.weights: {weights}: no such file; give none, imagenet, release or a .weights.h5"
         )
-    return weights
+    return None if weight_files.is_whole(weights) else weights
 
 
 def weights_hash(model: keras.Model) -> str:

@@ -170,6 +170,20 @@ def _assign(variables: Sequence[Any], arrays: list[np.ndarray]) -> None:
         variable.assign(array)
 
 
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Give `model` the moving average of its weights for a while, where its optimizer keeps one."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    latest = [np.array(variable) for variable in model.trainable_variables]
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        _assign(model.trainable_variables, latest)
+
+
 class KeepCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint after every epoch; put it behind the callbacks whose counters it keeps."""
 
@@ -199,7 +213,8 @@ class KeepCheckpoints(keras.callbacks.Callback):
         self._store.folder.mkdir(parents=True, exist_ok=True)
         if row["val_loss"] < self._state.best_loss:
             self._state.best_loss, self._state.best_epoch = row["val_loss"], epoch + 1
-            self._store.save_best(self._state, self.model)
+            with averaged(self.model):
+                self._store.save_best(self._state, self.model)
         self._store.save(self._state, self.model)
 
 

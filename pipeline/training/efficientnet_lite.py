@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
-from pipeline.errors import InputError
+from pipeline.training import weight_files
 
 _KERNELS = (3, 3, 5, 3, 5, 5, 3)
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -44,10 +43,10 @@ def scaling() -> keras.layers.Layer:
     return layers.Rescaling(1 / SPREAD, -MEAN / SPREAD, name="scale")
 
 
-def build(name: str, input_shape: tuple[int | None, int | None, int]) -> keras.Model:
+def build(name: str, input_shape: tuple[int | None, int | None, int], called: str = "") -> keras.Model:
     """A backbone with random weights: scaled pixels (n, h, w, 3) to maps (n, h / 32, w / 32, 1280).
 
-    Raises KeyError for a name that is not in SIZES.
+    The model is `called` by its name if nothing else. Raises KeyError for a name that is not in SIZES.
     """
     size = SIZES[name]
     pixels = keras.Input(input_shape, name="pixels")
@@ -59,7 +58,7 @@ def build(name: str, input_shape: tuple[int | None, int | None, int]) -> keras.M
             prefix = f"block{number}{chr(ord('a') + index)}_"
             x = _block(x, prefix, channels, kernel=kernel, stride=stride if index == 0 else 1, expansion=expansion)
     x = layers.Conv2D(_TOP, 1, use_bias=False, name="top_conv")(x)
-    return keras.Model(pixels, _normalised(x, "top_bn", "top_activation"), name=name)
+    return keras.Model(pixels, _normalised(x, "top_bn", "top_activation"), name=called or name)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
@@ -67,29 +66,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
 
     Raises InputError where the file cannot be read, or an array is missing or has another shape.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: is no readable .npz file of weights ({error})") from None
-    for layer in model.layers:
-        values = []
-        for variable in layer.weights:
-            key = f"{layer.name}/{_stored_name(layer, variable.name)}"
-            found = arrays.get(key)
-            if found is None or found.shape != tuple(variable.shape):
-                held = "has no such array" if found is None else f"has the shape {found.shape}"
-                raise InputError(
-                    f"{path}: {key} {held}, {model.name} needs {tuple(variable.shape)}; use its own weights"
-                )
-            values.append(found.astype(np.float32))
-        if values:
-            layer.set_weights(values)
-
-
-def _stored_name(layer: keras.layers.Layer, variable: str) -> str:
-    # Keras 3 calls the variable of a depthwise convolution "kernel", the files keep the name of Keras 2.
-    return "depthwise_kernel" if isinstance(layer, layers.DepthwiseConv2D) else variable
+    weight_files.fill(model, weight_files.read(path), path)
 
 
 def _normalised(x: Any, name: str, activation: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,6 +16,20 @@ _FINE = 8
 _FULL = 0.5
 """A cell counts whole when this share of it is covered: most fractures are smaller than a few cells."""
 _ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+
+
+class Targets(Protocol):
+    """What a network with a localisation head learns from, of the images of one part."""
+
+    @property
+    def boxes(self) -> Sequence[Array]:
+        """Fracture boxes of each image, each (k, 4) as fractions of the canvas."""
+
+    def batch(self, rows: npt.NDArray[np.int64], moved: Array, side: int, size: int) -> tuple[Maps, Maps]:
+        """Maps in [0, 1] and weights, both float32 (b, grid, grid), of images moved by matrices (b, 3, 3).
+
+        `side` and `size` are pixels of a side before and after the move.
+        """
 
 
 @dataclass(frozen=True)
@@ -31,10 +46,7 @@ class LocalisationTargets:
     positive_weight: float
 
     def batch(self, rows: npt.NDArray[np.int64], moved: Array, side: int, size: int) -> tuple[Maps, Maps]:
-        """Maps in [0, 1] and weights, both float32 (b, grid, grid), of images moved by matrices (b, 3, 3).
-
-        `side` and `size` are pixels of a side before and after the move.
-        """
+        """Maps and weights, as `Targets` says."""
         maps = np.stack(
             [
                 location_map(self.boxes[row], matrix, side, size, self.grid)
