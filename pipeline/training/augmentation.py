@@ -40,7 +40,7 @@ def augment(
     pixels = _simple_tone(pixels, options, rng)
     if disturbances.wanted(options):
         left, top, width, height = (0, 0, side, side) if place is None else place
-        x, y = np.array([0, width, width, 0]) + left - 0.5, np.array([0, 0, height, height]) + top - 0.5
+        x, y = np.array([0, width - 1, width - 1, 0]) + left, np.array([0, 0, height - 1, height - 1]) + top
         corners = (moved[:2] @ np.stack([x, y, np.ones(4)])).T
         pixels = disturbances.disturb(pixels, corners, options, rng)
     return pixels, moved

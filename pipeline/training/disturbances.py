@@ -38,8 +38,8 @@ def wanted(options: Augmentation) -> bool:
 def disturb(pixels: Pixels, content: Array, options: Augmentation, rng: np.random.Generator) -> Pixels:
     """One image, uint8 (side, side), as another device might have given it.
 
-    `content` (4, 2) are the corners of what is no padding, in pixels from the centre of the first. Beyond them the
-    result is black, or shows a frame.
+    `content` (4, 2) are the centres of the pixels in the corners of what is no padding, from the left upper one on
+    clockwise before any turn. Beyond them the result is black, or shows a frame.
     """
     inside = _mask(content, len(pixels))
     toned = rng.random() < _ANY_TONE

@@ -84,4 +84,4 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 def _stored_name(layer: keras.layers.Layer, variable: str) -> str:
     # Keras 3 calls the variable of a depthwise convolution "kernel", the files keep the name of Keras 2.
-    return "depthwise_kernel" if isinstance(layer, layers.DepthwiseConv2D) else variable
+    return "depthwise_kernel" if isinstance(layer, layers.DepthwiseConv2D) and variable == "kernel" else variable

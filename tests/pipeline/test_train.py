@@ -19,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.params import Augmentation, TrainParams
 from pipeline.training import architectures, augmentation, checkpoints
 from pipeline.training.checkpoints import CheckpointStore, TrainingState
+from pipeline.training.soft_targets import SoftTargets
 from serving.imaging.canvas import Preprocessing
 
 Squares = Callable[..., Prepared]
@@ -249,6 +250,104 @@ def test_a_localisation_head_learns_from_boxes_and_a_stop_changes_nothing(
     assert _same_history(unbroken, resumed)
     assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
     assert model.output_shape == (None, 1)
+
+
+def _as_released(weights: str) -> TrainParams:
+    """Every key of the recipe of the second release but the teachers."""
+    change = {
+        "location_targets": "gaussian",
+        "image_gradient": 0.1,
+        "optimizer": "adamw",
+        "weight_decay": 0.01,
+        "gradient_norm": 5.0,
+        "warmup_steps": 5,
+        "weight_average": 0.9,
+        "frozen_epochs": 1,
+        "augmentation": Augmentation(quarter_turns=0.6, gamma=2, grain=20, frames=0.5, respread=0.5),
+    }
+    return _with_location(weights).model_copy(update=change)
+
+
+def _teachers(data: Prepared) -> tuple[Prepared, SoftTargets]:
+    rng = np.random.default_rng(3)
+    count = len(data.rows("train"))
+    return data, SoftTargets(
+        rng.random(count, np.float32),
+        rng.standard_normal((count, 4, 4)).astype(np.float16),
+        architectures.LOCATION_STRIDE,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_a_stop_changes_nothing_with_averaged_weights_warm_up_and_teachers(
+    squares: Squares, tmp_path: Path, backbone_weights: str, stop_after: int
+) -> None:
+    options = _as_released(backbone_weights).model_copy(update={"distil": "teachers"})
+    data, soft = _teachers(squares())
+
+    def fit(folder: Path, stop: int = -5) -> tuple[Any, TrainingState]:
+        return train.fit(data, options, CheckpointStore(folder), lambda _: Silent(stop), soft)
+
+    model, unbroken = fit(tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "b", stop_after)
+    resumed_model, resumed = fit(tmp_path / "b")
+    assert _same_history(unbroken, resumed)
+    assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
+
+
+def test_the_result_is_the_moving_average_that_was_validated(
+    squares: Squares, tmp_path: Path, backbone_weights: str
+) -> None:
+    data = squares()
+    options = _as_released(backbone_weights).model_copy(update={"epochs": 2})
+    model, state = _fit(data, tmp_path / "a", options)
+    rows = data.rows("validation")
+    p = np.clip(model.predict(data.images[rows][..., np.newaxis], verbose=0)[:, 0], 1e-7, 1 - 1e-7)
+    y = data.labels(rows)
+    entropy = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    assert state.history[state.best_epoch - 1]["val_probability_loss"] == pytest.approx(entropy, abs=1e-4)
+
+
+def test_the_trained_network_holds_nothing_that_only_training_needs(
+    squares: Squares, tmp_path: Path, backbone_weights: str
+) -> None:
+    model, _ = _fit(squares(), tmp_path / "a", _as_released(backbone_weights).model_copy(update={"epochs": 2}))
+    assert not any(isinstance(layer, architectures.GradientScale) for layer in model.layers)
+
+
+def test_training_goes_on_from_a_whole_network(squares: Squares, tmp_path: Path, backbone_weights: str) -> None:
+    options = _with_location(backbone_weights)
+    begun = architectures.build(options.model_copy(update={"seed": 5}), 32, 2)
+    begun.save(tmp_path / "model.keras")
+    pixels = squares().images[:4, ..., np.newaxis]
+    model = architectures.build(options.model_copy(update={"weights": str(tmp_path / "model.keras")}), 32, 2)
+    assert np.array_equal(model.predict(pixels, verbose=0), begun.predict(pixels, verbose=0))
+
+
+def test_a_whole_network_of_another_head_is_refused(tmp_path: Path, backbone_weights: str) -> None:
+    architectures.build(_backbone(backbone_weights), 32, 2).save(tmp_path / "model.keras")
+    options = _with_location(str(tmp_path / "model.keras"))
+    with pytest.raises(InputError, match=r"model\.keras: .*has no such array"):
+        architectures.build(options, 32, 2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_share_of_the_image_loss_reaches_the_maps(backbone_weights: str, share: float) -> None:
+    import tensorflow as tf
+
+    def gradient(passed: float) -> np.ndarray:
+        model = architectures.build(
+            _with_location(backbone_weights).model_copy(update={"image_gradient": passed}), 32, 2
+        )
+        kernel = model.get_layer("neck_8").kernel.value
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(np.full((1, 32, 32, 1), 90, np.uint8)))
+        found = tape.gradient(loss, kernel)
+        return np.zeros(kernel.shape) if found is None else np.asarray(found)
+
+    assert gradient(share) == pytest.approx(share * gradient(1.0), abs=1e-7)
 
 
 def _large(data: Prepared) -> Prepared:

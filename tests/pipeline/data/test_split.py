@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.split import PARTS, assign_groups, check_split, split
+from pipeline.data.split import PARTS, assign_groups, check_split, folds, split
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
 
@@ -223,3 +223,26 @@ def test_few_images_in_many_strata_still_give_the_share_asked_for(images: int, s
     strata = np.repeat(np.random.default_rng(images).integers(0, 12, images // 2), 2).astype(str)
     parts = assign_groups(strata, groups, (1 - share, share), seed=1)
     assert abs((parts == 1).mean() - share) <= 0.015 + 2 / images
+
+
+@given(table=tables(), count=st.integers(2, 6))
+def test_the_fold_of_an_image_is_the_one_it_validates(table: pd.DataFrame, count: int) -> None:
+    chosen = options(folds=count, fold=1)
+    parts = split(table, chosen)
+    dealt = folds(table, parts, chosen)
+    assert ((dealt == "1") == (parts == "validation")).all()
+    assert ((dealt == "") == (parts == "test")).all()
+
+
+@given(table=tables(images=400))
+def test_a_share_of_the_fold_validates_and_the_rest_trains(table: pd.DataFrame) -> None:
+    whole = split(table, options(folds=2, fold=0))
+    half = split(table, options(folds=2, fold=0, fold_share=0.5))
+    assert set(table.index[half == "validation"]) < set(table.index[whole == "validation"])
+    assert (half == "test").equals(whole == "test")
+    assert (half == "validation").sum() / (whole == "validation").sum() == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_share_needs_folds() -> None:
+    with pytest.raises(ValueError, match="fold_share is a share of a fold"):
+        PreprocessParams(fold_share=0.5)

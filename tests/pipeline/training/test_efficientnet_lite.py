@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.training import efficientnet_lite
+from pipeline.params import TrainParams
+from pipeline.training import architectures, efficientnet_lite
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,27 @@ def test_a_file_that_is_no_archive_is_one_line(lite0: keras.Model, tmp_path: Pat
     (tmp_path / "weights.npz").write_text("no")
     with pytest.raises(InputError, match="no readable"):
         efficientnet_lite.load_weights(lite0, tmp_path / "weights.npz")
+
+
+def test_the_head_says_where_on_the_widest_maps_of_each_stride() -> None:
+    options = TrainParams(architecture="EfficientNetLite0", head="location")
+    backbone = architectures.build(options, 64, 2).get_layer(architectures.BACKBONE)
+    names = [tensor._keras_history.operation.name for tensor in backbone.outputs]
+    assert names == ["top_activation", "block6a_expand_activation", "block4a_expand_activation"]
+
+
+def test_grey_levels_are_scaled_as_the_original_does() -> None:
+    scale = architectures.scaling("EfficientNetLite2")
+    assert np.asarray(scale(np.array([127.0, 255.0]))) == pytest.approx([0, 1])
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "backbone.weights.h5"])
+def test_weights_of_another_kind_are_refused(tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "backbone.weights.h5").write_text("")
+    options = TrainParams(architecture="EfficientNetLite0", weights=weights)
+    with pytest.raises(InputError, match=r"train\.weights: .* an \.npz file"):
+        architectures.build(options, 64, 2)
 
 
 @pytest.mark.skipif("EFFICIENTNET_LITE0_WEIGHTS" not in os.environ, reason="no variable says where the weights are")

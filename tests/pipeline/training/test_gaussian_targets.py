@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.training.gaussian_targets import focal_loss, gaussian_map
+from pipeline.training.gaussian_targets import GaussianTargets, focal_loss, gaussian_map, share_of_cells
 
 BOX = np.array([[0.25, 0.5, 0.5, 0.75]])
 
@@ -39,12 +39,26 @@ def test_the_loss_is_the_formula() -> None:
     target, logits = np.array([[[1.0, 0.25]]], np.float32), np.array([[[0.5, -1.0]]], np.float32)
     p = 1 / (1 + np.exp(-logits))
     entropy = -(target * np.log(p) + (1 - target) * np.log(1 - p))
-    wanted = (np.abs(target - p) ** 2 * entropy).sum() / 2
-    known = keras.ops.ones(1)
-    found = focal_loss(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits), known)
-    assert float(found) == pytest.approx(wanted, rel=1e-5)
+    found = focal_loss(keras.ops.convert_to_tensor(target), keras.ops.convert_to_tensor(logits))
+    assert np.asarray(found) == pytest.approx(np.abs(target - p) ** 2 * entropy, rel=1e-5)
 
 
-def test_an_image_without_known_places_costs_nothing() -> None:
-    some = keras.ops.full((1, 2, 2), 0.4)
-    assert float(focal_loss(some, some, keras.ops.zeros(1))) == 0
+def some_targets() -> GaussianTargets:
+    boxes = [BOX, np.zeros((0, 4)), np.zeros((0, 4))]
+    return GaussianTargets(boxes, np.array([True, False, True]), 8, share=0.05)
+
+
+def test_an_image_without_known_places_counts_nothing() -> None:
+    _, weights = some_targets().batch(np.array([0, 1, 2]), np.tile(np.eye(3), (3, 1, 1)), 64, 64)
+    assert weights[:, 0, 0].tolist() == pytest.approx([20, 20, 0])
+
+
+def test_each_image_has_the_map_of_its_boxes() -> None:
+    maps, _ = some_targets().batch(np.array([1, 0]), np.tile(np.eye(3), (2, 1, 1)), 64, 64)
+    assert not maps[0].any()
+    assert np.array_equal(maps[1], gaussian_map(BOX, np.eye(3), 64, 64, 8))
+
+
+def test_the_share_is_that_of_cells_above_a_half() -> None:
+    above = (gaussian_map(BOX, np.eye(3), 64, 64, 8) > 0.5).sum()
+    assert share_of_cells([BOX, np.zeros((0, 4))], 64, 64, 8) == pytest.approx(above / 128)
