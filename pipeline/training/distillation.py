@@ -25,6 +25,7 @@ from pipeline.training.soft_targets import SoftTargets
 
 _ASKED_AT_ONCE = 8
 _NEWTON_STEPS = 50
+_LEAST_SPREAD = 1e-6
 _KEY = "params.yaml: train.distil"
 
 
@@ -172,7 +173,8 @@ def calibrated(
     The two are added in units of their spread, and the sum is calibrated by logistic regression (Platt 1999) on the
     labels: nobody's own training images are among these scores.
     """
-    summed = logits / logits.std() + cells.astype(np.float32) / cells.astype(np.float32).std()
+    scores = [logits, cells.astype(np.float32)]
+    summed = np.sum([score / max(float(score.std()), _LEAST_SPREAD) for score in scores], axis=0)
     columns = np.stack([summed, np.ones_like(summed)], axis=1).astype(np.float64)
     fitted = np.zeros(2)
     for _ in range(_NEWTON_STEPS):

@@ -25,10 +25,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def options(folder: str, **change: object) -> TrainParams:
+def options(folder: str, seed: int = 7, weights: str = "none") -> TrainParams:
     return TrainParams(
-        architecture="MobileNet", architecture_options={"alpha": 0.25}, head="location", distil=folder, **change
-    )  # type: ignore[arg-type]
+        architecture="MobileNet",
+        architecture_options={"alpha": 0.25},
+        head="location",
+        distil=folder,
+        seed=seed,
+        weights=weights,
+    )
 
 
 def dealt(data: Prepared) -> Prepared:

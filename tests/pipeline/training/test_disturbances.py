@@ -42,7 +42,7 @@ def test_each_change_is_wanted_and_happens(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_each_change_leaves_some_images_as_they_were(name: str) -> None:
-    share = 0.5 if name in {"bars", "respread", "frames"} else CHANGES[name]
+    share: Any = 0.5 if name in {"bars", "respread", "frames"} else CHANGES[name]
     assert any(np.array_equal(found, picture()) for found in some_results(Augmentation(**{name: share})))
 
 
