@@ -61,7 +61,8 @@ class Header:
 class Decoded:
     """Grey, upright pixels, uint8 (height, width), with the header; decoded at a reduced scale when asked.
 
-    `values` are the pixels of a picture of more than eight bits before they were stretched.
+    `values` (height, width), of any number type, stand behind the pixels where the file has more than eight bits and
+    does not say how they are shown: bright bone, not yet spread from the darkest to the brightest pixel. Else None.
     """
 
     pixels: Pixels
@@ -133,7 +134,8 @@ def decode(
     """
     header = header or inspect(content, max_pixels)
     if header.format == "DICOM":
-        return Decoded(dicom.decode(content), header, truncated=False)
+        shown = dicom.decode(content)
+        return Decoded(shown.pixels, header, shown.truncated, shown.values)
     truncated = is_truncated(content, header)
     if not truncated and _suits_opencv(content, header):
         # libpng's own grey cuts fractions off; the colours of a JPEG leave its decoder as Y, as they are stored.

@@ -5,23 +5,23 @@ is never decoded or encoded; DICOM is rebuilt from a list of elements that say h
 orientation is kept, since it is part of the picture. Text burned into the pixels stays: nothing here sees it.
 """
 
-from pipeline.data.deidentify.dicom import DICOM_BROKEN, DicomRefusedError, dicom_identity, rebuild_dicom
+from pipeline.data.deidentify.dicom import DicomRefusedError, dicom_identity, rebuild_dicom
 from pipeline.data.deidentify.exif import ORIENTATION
-from pipeline.data.deidentify.kind import sniff
+from pipeline.data.deidentify.kind import HEAD, sniff
 from pipeline.data.deidentify.pictures import rewrite_bmp, rewrite_jpeg, rewrite_png
 from pipeline.data.deidentify.tiff import rewrite_tiff
 from pipeline.errors import InputError
 
-__all__ = ["DICOM_BROKEN", "ORIENTATION", "deidentify", "dicom_identity", "sniff"]
+__all__ = ["HEAD", "ORIENTATION", "deidentify", "dicom_identity", "sniff"]
 
 
 def deidentify(content: bytes, suffix: str) -> bytes:
     """The image without identifying metadata, its pixels unchanged.
 
-    `suffix` says what the file calls itself; the bytes decide, and the suffix only for a DICOM file without
-    preamble. A file cut short comes back as far as it goes. Raises InputError when the format is none of
-    JPEG, PNG, BMP, TIFF and DICOM, or the file is too broken to tell pixels from text, or it is declared to
-    have text burned into its pixels.
+    `suffix` says what the file calls itself; the bytes decide, and the suffix only for what looks like no image.
+    A file cut short comes back as far as it goes. Raises InputError when the format is none of JPEG, PNG, BMP, TIFF
+    and DICOM, or the file is too broken to tell pixels from text, or it is declared to have text burned into its
+    pixels.
     """
     kind = sniff(content) or (".dcm" if suffix.lower() in (".dcm", ".dicom") else None)
     rewrite = {

@@ -10,6 +10,10 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, generate_uid
 
+from pipeline.data.deidentify.kind import HEAD
+from serving.errors import ImageError
+from serving.imaging import dicom
+
 _DICOM_KEPT = (
     "SOPClassUID",
     "Modality",
@@ -51,13 +55,12 @@ _DICOM_KEPT = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
     "PresentationLUTShape",
-    "PixelData",
 )
 _DICOM_TABLES = ("ModalityLUTSequence", "VOILUTSequence")
 _DICOM_TABLE_KEPT = ("LUTDescriptor", "ModalityLUTType", "LUTData")
 
 
-DICOM_BROKEN = (
+_BROKEN = (
     InvalidDicomError,
     BytesLengthException,
     OSError,
@@ -71,6 +74,7 @@ DICOM_BROKEN = (
 )
 """What pydicom is known to raise for files that are cut short or were never DICOM."""
 _ITEM = b"\xfe\xff\x00\xe0"
+_MAX_PIXEL_BYTES = 512 << 20
 
 
 class DicomRefusedError(Exception):
@@ -83,27 +87,29 @@ def rebuild_dicom(content: bytes) -> bytes:
     Raises DicomRefusedError for a broken file, one without pixels, and one that declares text burned into them.
     """
     try:
-        source = pydicom.dcmread(io.BytesIO(content), force=True)
-        if "PixelData" not in source:
+        source, element = dicom.read_whole(content, _MAX_PIXEL_BYTES)
+        if element is None:
             raise DicomRefusedError("is a DICOM file without pixels")
         if str(source.get("BurnedInAnnotation", "")).strip().upper() == "YES":
             raise DicomRefusedError(
                 "is a DICOM file that declares text burned into its pixels (Burned In Annotation YES)"
             )
-        target = _rebuilt(source)
+        target = _rebuilt(source, element)
         written = _written(target)
         readable = pydicom.dcmread(io.BytesIO(written)).PixelData == target.PixelData
-    except DICOM_BROKEN as error:
+    except ImageError as error:
+        raise DicomRefusedError(f"is a broken DICOM file ({error.message})") from None
+    except _BROKEN as error:
         raise DicomRefusedError(f"is a broken DICOM file ({type(error).__name__})") from None
     if not readable:
         raise DicomRefusedError("is a broken DICOM file (its pixels cannot be written again)")
     return written
 
 
-def _rebuilt(source: Dataset) -> FileDataset:
+def _rebuilt(source: Dataset, element: dicom.PixelElement) -> FileDataset:
     meta = FileMetaDataset()
-    syntax = UID(getattr(source, "file_meta", Dataset()).get("TransferSyntaxUID", "1.2.840.10008.1.2"))
-    pixels = _even_fragments(source.PixelData) if syntax.is_encapsulated else bytes(source.PixelData)
+    syntax = dicom.syntax_of(source, element)
+    pixels = _even_fragments(element.value) if syntax.is_encapsulated else _whole_rows(source, element)
     meta.TransferSyntaxUID = syntax
     meta.MediaStorageSOPClassUID = source.get("SOPClassUID", UID("1.2.840.10008.5.1.4.1.1.1"))
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[hashlib.sha256(pixels).hexdigest()])
@@ -120,28 +126,35 @@ def _rebuilt(source: Dataset) -> FileDataset:
             setattr(target, keyword, items)
     target.SOPClassUID = meta.MediaStorageSOPClassUID
     target.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    target["PixelData"].value = pixels
+    target.add_new("PixelData", "OB" if syntax.is_encapsulated else element.vr or "OW", pixels)
     target["PixelData"].is_undefined_length = syntax.is_encapsulated
     return target
+
+
+def _whole_rows(source: Dataset, element: dicom.PixelElement) -> bytes:
+    """Native pixels; without a row that the end of the file cuts in two, which would look like another width."""
+    if not element.cut_short:
+        return element.value
+    row = int(source.Columns) * int(source.get("SamplesPerPixel") or 1) * int(source.BitsAllocated) // 8
+    return element.value[: len(element.value) // row * row]
 
 
 def _even_fragments(pixels: bytes) -> bytes:
     """Encapsulated pixel data whose fragments all have even length, as the standard asks.
 
     Some devices write an odd last one; pydicom would add its padding outside that fragment, and the file could
-    not be read any more. Unchanged when nothing is odd; offsets that padding moves are left out.
+    not be read any more. Unchanged when nothing is odd; offsets that padding moves are left out. What follows the
+    last fragment is left out, and a fragment that is cut short ends where the file does.
     """
     fragments = []
     at = 0
-    while at + 8 <= len(pixels):
+    while at + 8 <= len(pixels) and pixels.startswith(_ITEM, at):
         length = int.from_bytes(pixels[at + 4 : at + 8], "little")
-        if pixels[at : at + 4] != _ITEM or at + 8 + length > len(pixels):
-            raise ValueError("broken fragment")
         fragments.append(pixels[at + 8 : at + 8 + length])
         at += 8 + length
     odd = [len(fragment) % 2 for fragment in fragments]
-    if not any(odd):
-        return pixels
+    if at <= len(pixels) and not any(odd):
+        return pixels[:at]
     if any(odd[:-1]):
         fragments[0] = b""
     return b"".join(
@@ -166,11 +179,10 @@ def dicom_identity(path: Path) -> dict[str, str]:
     """Patient and study of a DICOM file as it names them, to be replaced by pseudonyms; empty where unknown."""
     tags = {"patient_id": "PatientID", "study_id": "StudyInstanceUID"}
     with path.open("rb") as file:
-        start = file.read(132)
-    if start[128:] != b"DICM" and path.suffix.lower() not in (".dcm", ".dicom"):
-        return dict.fromkeys(tags, "")
+        if not dicom.is_dicom(file.read(HEAD)):
+            return dict.fromkeys(tags, "")
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags.values()), force=True)
+        header = dicom.read(path.read_bytes())
         return {column: str(header.get(keyword) or "").strip() for column, keyword in tags.items()}
-    except DICOM_BROKEN:
+    except (ImageError, *_BROKEN):
         return dict.fromkeys(tags, "")

@@ -1,12 +1,14 @@
 """What sort of image a file is, from its first bytes."""
 
+from serving.imaging import dicom
+
+HEAD = 2048
+"""Bytes of a file that are enough for `sniff`."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def sniff(content: bytes) -> str | None:
     """The suffix that goes with an image's bytes (`.jpg`, `.png`, `.bmp`, `.tif`, `.dcm`), None when unknown."""
-    if content[128:132] == b"DICM":
-        return ".dcm"
     signatures = {
         b"\xff\xd8\xff": ".jpg",
         PNG_SIGNATURE: ".png",
@@ -14,4 +16,5 @@ def sniff(content: bytes) -> str | None:
         b"II*\0": ".tif",
         b"MM\0*": ".tif",
     }
-    return next((suffix for signature, suffix in signatures.items() if content.startswith(signature)), None)
+    found = next((suffix for signature, suffix in signatures.items() if content.startswith(signature)), None)
+    return found or (".dcm" if dicom.is_dicom(content) else None)

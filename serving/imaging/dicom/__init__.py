@@ -1,8 +1,10 @@
 """DICOM objects to grey pixels.
 
+bare.py         data sets without preamble or meta information are recognised
 dataset.py      bytes to a data set, bounded in time and memory
 syntaxes.py     which decoder reads which transfer syntax
 codestreams.py  headers of JPEG, JPEG-LS and JPEG 2000 streams, checked before a decoder sees them
+fragments.py    encapsulated pixel data to a frame, and its codec where the object does not name it
 rle.py lossless.py extended.py  decoders of this package
 stored.py       a data set to stored values
 display.py      stored values to grey levels: modality and VOI transformations, photometric interpretation
@@ -15,12 +17,25 @@ from typing import TYPE_CHECKING, Any
 from serving.imaging.dicom.prefix import is_dicom
 
 if TYPE_CHECKING:
-    from serving.imaging.dicom.objects import decode, inspect
+    from serving.imaging.dicom.dataset import PixelElement, read, read_whole
+    from serving.imaging.dicom.fragments import syntax_of
+    from serving.imaging.dicom.objects import Shown, decode, inspect
     from serving.imaging.dicom.syntaxes import DECODERS
 
-__all__ = ["DECODERS", "decode", "inspect", "is_dicom", "load"]
+__all__ = [
+    "DECODERS", "PixelElement", "Shown", "decode", "inspect", "is_dicom", "load", "read", "read_whole", "syntax_of",
+]  # fmt: skip
 
-_HOMES = {"DECODERS": "syntaxes", "decode": "objects", "inspect": "objects"}
+_HOMES = {
+    "DECODERS": "syntaxes",
+    "PixelElement": "dataset",
+    "Shown": "objects",
+    "decode": "objects",
+    "inspect": "objects",
+    "read": "dataset",
+    "read_whole": "dataset",
+    "syntax_of": "fragments",
+}
 
 
 def __getattr__(name: str) -> Any:

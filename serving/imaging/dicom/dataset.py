@@ -5,17 +5,21 @@ import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pydicom
 from pydicom import uid
+from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial
 
 from serving.errors import ImageError, one_line
+from serving.imaging.dicom.prefix import PREAMBLE, start_of
 
 _FIRST_PIXEL_DATA, _PIXEL_DATA = 0x7FE00008, 0x7FE00010  # float, double and integer pixel data
 _MAX_HEADER = 4 << 20  # bytes inflated for everything but the pixels; a radiograph needs a few kB
 _MAX_READS = 50_000  # by the parser, a few per element; it makes as many in less than a second
+_UNDEFINED = 0xFFFFFFFF
 
 # pydicom logs a traceback for each frame that it cannot decode, and its warnings repeat invalid values, which may name
 # a patient. Our error says what is wrong.
@@ -70,40 +74,99 @@ class _Source(io.BytesIO):
         return super().read(size)
 
 
+@dataclass(frozen=True)
+class PixelElement:
+    """The value of Pixel Data as it lies in the file; `length` is what the element states, or None where undefined.
+
+    Of undefined length, `value` is all that follows. `vr` is empty where the object states none.
+    """
+
+    value: bytes
+    length: int | None
+    vr: str = ""
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the file ends within the value."""
+        return self.length is not None and len(self.value) < self.length
+
+
 class _End:
-    """Tells pydicom's parser to stop before the pixel data, or after it: some writers append kilobytes of zeros."""
+    """Tells pydicom's parser to stop before the pixel data, whose value is not for it to read."""
 
-    def __init__(self, with_pixels: bool) -> None:
-        self.reached = False
-        self._with_pixels = with_pixels
-        self._passed = False
+    def __init__(self, source: _Source) -> None:
+        self.reached = self.found = False
+        self.length = self.position = 0
+        self._vr = ""
+        self._source = source
 
-    def __call__(self, tag: int, _vr: str | None, _length: int) -> bool:
-        self.reached = self._passed or (not self._with_pixels and tag >= _FIRST_PIXEL_DATA)
-        self._passed = tag == _PIXEL_DATA
+    def __call__(self, tag: int, vr: str | None, length: int) -> bool:
+        self.reached = tag >= _FIRST_PIXEL_DATA
+        self.found = tag == _PIXEL_DATA
+        self.length, self.position, self._vr = length, self._source.tell(), vr or ""
         return self.reached
 
+    def pixels(self, content: bytes) -> PixelElement | None:
+        if not self.found:
+            return None
+        if self.length == _UNDEFINED:
+            return PixelElement(content[self.position :], None, self._vr)
+        return PixelElement(content[self.position : self.position + self.length], self.length, self._vr)
 
-def read(content: bytes, pixel_bytes: int = 0) -> pydicom.Dataset:
-    """The data set up to its pixel data, or the whole of it where `pixel_bytes`, the size of the pixels, is given."""
+
+def read(content: bytes) -> pydicom.Dataset:
+    """The data set up to its pixel data.
+
+    Where the transfer syntax is missing or no UID, `file_meta` holds that of an uncompressed object in the encoding
+    that was found.
+    """
+    return _read(content, None)[0]
+
+
+def read_whole(content: bytes, pixel_bytes: int) -> tuple[pydicom.Dataset, PixelElement | None]:
+    """The data set up to its pixel data, and these; `pixel_bytes`, their expected size, bounds what is inflated."""
+    return _read(content, pixel_bytes)
+
+
+def _read(content: bytes, pixel_bytes: int | None) -> tuple[pydicom.Dataset, PixelElement | None]:
+    start = start_of(content)
+    if start not in {None, 0, PREAMBLE + 4}:
+        content = content[start:]
+    source = _Source(content)
+    end = _End(source)
     try:
-        dataset: pydicom.Dataset = read_partial(_Source(content), _End(with_pixels=bool(pixel_bytes)))
+        dataset: pydicom.Dataset = read_partial(source, end, force=True)
     except _Deflated as found:
-        dataset = _inflated(content, found.position, pixel_bytes)
+        dataset, pixels = _inflated(content, found.position, pixel_bytes)
+    else:
+        pixels = None if pixel_bytes is None else end.pixels(content)
+    if not uid.UID(str(dataset.file_meta.get("TransferSyntaxUID", ""))).is_valid:
+        dataset.file_meta.TransferSyntaxUID = _syntax_of(dataset)
     if dataset.get("PhotometricInterpretation") is not None:
         dataset.PhotometricInterpretation = str(dataset.PhotometricInterpretation).strip().upper()
-    return dataset
+    return dataset, pixels
 
 
-def _inflated(content: bytes, position: int, pixel_bytes: int) -> pydicom.Dataset:
+def _syntax_of(dataset: pydicom.Dataset) -> uid.UID:
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return uid.ImplicitVRLittleEndian
+    return uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+
+
+def _inflated(content: bytes, position: int, pixel_bytes: int | None) -> tuple[pydicom.Dataset, PixelElement | None]:
     """The data set of a deflated object (PS3.5, A.5); at most 4 MiB and `pixel_bytes` are inflated."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    limit = _MAX_HEADER + pixel_bytes
+    limit = _MAX_HEADER + (pixel_bytes or 0)
     plain = inflater.decompress(content[position:], limit)
-    end = _End(with_pixels=bool(pixel_bytes))
-    dataset = read_dataset(_Source(plain), is_implicit_VR=False, is_little_endian=True, stop_when=end)
-    if not end.reached and not inflater.eof:
-        fault = "it ends early" if len(plain) < limit else "it inflates to more than a header and its image"
-        raise ImageError("undecodable", f"the DICOM object is broken ({fault})")
-    dataset.file_meta = pydicom.dcmread(io.BytesIO(content[:position])).file_meta
-    return dataset
+    source = _Source(plain)
+    end = _End(source)
+    dataset = read_dataset(source, is_implicit_VR=False, is_little_endian=True, stop_when=end)
+    pixels = None if pixel_bytes is None else end.pixels(plain)
+    too_long = not inflater.eof and len(plain) >= limit
+    if too_long and (not end.reached or (pixels is not None and (pixels.length is None or pixels.cut_short))):
+        raise ImageError("undecodable", "the DICOM object is broken (it inflates to more than a header and its image)")
+    if not inflater.eof and not end.reached:
+        raise ImageError("undecodable", "the DICOM object is broken (it ends early)")
+    dataset.file_meta = FileMetaDataset(read_partial(io.BytesIO(content[:position]), force=True).file_meta)
+    return dataset, pixels

@@ -32,8 +32,48 @@ def grey_levels(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> np
 
 
 def _levels(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> npt.NDArray[np.uint8]:
-    levels = np.asarray(np.rint(_display(_modality(stored, dataset), dataset) * 255.0), np.uint8)
-    return 255 - levels if dataset.PhotometricInterpretation == "MONOCHROME1" else levels
+    padding = _padding(stored, dataset)
+    levels = np.asarray(np.rint(_display(_modality(stored, dataset), dataset, ~padding) * 255.0), np.uint8)
+    return np.where(padding, 0, 255 - levels if _is_inverted(dataset) else levels).astype(np.uint8)
+
+
+def unmapped(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> npt.NDArray[np.integer] | None:
+    """Values whose brightness the object leaves open: more than eight bits, and neither window nor table to show them.
+
+    Bright bone, in the order and mostly in the type of the stored values; padding has the darkest of the other values.
+    None where the object says how it is shown.
+    """
+    if stored.dtype.itemsize < 2 or _table(dataset, "ModalityLUTSequence") or _has_voi(dataset):
+        return None
+    values = ~stored if _is_inverted(dataset) != ((_number(dataset, "RescaleSlope") or 1.0) < 0) else stored
+    if _pixel_value(dataset, "PixelPaddingValue") is None:
+        return values
+    padding = _padding(stored, dataset)
+    return np.where(padding, values[~padding].min(), values)
+
+
+def _is_inverted(dataset: pydicom.Dataset) -> bool:
+    return str(dataset.PhotometricInterpretation) == "MONOCHROME1"
+
+
+def _padding(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> npt.NDArray[np.bool_]:
+    """Where pixels only fill the rectangle (PS3.3, C.7.5.1.1.2); nowhere, where that would be everywhere."""
+    ends = [_pixel_value(dataset, keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    given = [end for end in ends if end is not None]
+    if ends[0] is None:
+        return np.zeros(stored.shape, np.bool_)
+    found = (stored >= min(given)) & (stored <= max(given))
+    return found if not found.all() else np.zeros(stored.shape, np.bool_)
+
+
+def _pixel_value(dataset: pydicom.Dataset, keyword: str) -> int | None:
+    """A value in the pixels' own type, whatever the VR says of its sign; None where there is none to be used."""
+    bits = int(dataset.BitsAllocated)
+    try:
+        value = int(np.atleast_1d(dataset[keyword].value)[0]) % (1 << bits)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+    return value - (1 << bits) if dataset.get("PixelRepresentation") and value >= 1 << (bits - 1) else value
 
 
 def _modality(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> tuple[npt.NDArray[np.float64], bool]:
@@ -49,16 +89,29 @@ def _modality(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> tuple[
     return np.asarray(stored * slope + intercept, np.float64), lowest < 0
 
 
-def _display(modality: tuple[npt.NDArray[np.float64], bool], dataset: pydicom.Dataset) -> npt.NDArray[np.float64]:
-    """Modality values to display values in [0, 1]."""
+def _has_voi(dataset: pydicom.Dataset) -> bool:
+    return _table(dataset, "VOILUTSequence") is not None or _window(dataset) is not None
+
+
+def _window(dataset: pydicom.Dataset) -> tuple[float, float] | None:
+    """Center and width of the first window; None where there is none that can be used."""
+    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    return None if center is None or width is None or width <= 0 else (center, width)
+
+
+def _display(
+    modality: tuple[npt.NDArray[np.float64], bool], dataset: pydicom.Dataset, counts: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Modality values to display values in [0, 1]; `counts` tells which of them are no padding."""
     values, signed = modality
     table = _table(dataset, "VOILUTSequence")
     if table is not None:
         return np.asarray(np.clip(table.look_up(values, signed) / table.white, 0, 1), np.float64)
-    center, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
-    if center is None or width is None or width <= 0:
-        low, high = float(values.min()), float(values.max())
-        return np.asarray((values - low) / max(high - low, 1e-9), np.float64)
+    window = _window(dataset)
+    if window is None:
+        low, high = float(values[counts].min()), float(values[counts].max())
+        return np.asarray(np.clip((values - low) / max(high - low, 1e-9), 0, 1), np.float64)
+    center, width = window
     function = str(dataset.get("VOILUTFunction") or "").strip().upper()
     if function == "SIGMOID":
         exponent = np.clip(-4.0 * (values - center) / width, -700, 700)  # beyond it a float64 overflows

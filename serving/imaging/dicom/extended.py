@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from serving.imaging.dicom.codestreams import check_frame, segments
+from serving.imaging.dicom.codestreams import EOI, check_frame, ends, segments
 
 PRECISION = 12
 """Bits of a pixel that this module reads; 8 are left to pydicom."""
@@ -29,8 +29,9 @@ def precision(frame: bytes) -> int:
 def decode(frame: bytes, rows: int, columns: int, size: int) -> npt.NDArray[np.uint16]:
     """The pixels of a JPEG Extended stream of one component and 12 bits, (rows, columns), 0 to 4095.
 
-    Raises ValueError where `size`, the bytes of a stored value, is less than 2 or the stream is broken or ends before
-    its end marker, ImageError where the stream is of another size than `rows` x `columns`, and what Pillow raises.
+    What is missing of a stream cut short is of one shade. Raises ValueError where `size`, the bytes of a stored value,
+    is less than 2 or the stream is broken, ImageError where the stream is of another size than `rows` x `columns`, and
+    what Pillow raises.
     """
     if size < 2:
         raise ValueError(f"{PRECISION} bits do not fit in {size} byte")
@@ -50,10 +51,9 @@ def _widened(frame: bytes, rows: int, columns: int, width: int) -> bytes:
             continue
         if check_frame(payload, rows, columns) != PRECISION:
             raise ValueError(f"not {PRECISION} bits")
-        if frame.find(b"\xff\xd9", end) < 0:  # libtiff would fill the rest of the image with grey
-            raise ValueError("the stream ends before its end marker")
         at = end - len(payload) + 3  # after the precision and the number of lines (B.2.2)
-        return frame[:at] + struct.pack(">H", width) + frame[at + 2 :]
+        tail = b"" if ends(frame) else EOI
+        return frame[:at] + struct.pack(">H", width) + frame[at + 2 :] + tail
     raise ValueError("the stream has no frame header")
 
 

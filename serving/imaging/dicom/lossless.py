@@ -44,7 +44,7 @@ class _Scan:
 
 
 def decode(frame: bytes, rows: int, columns: int, size: int) -> npt.NDArray[np.uint16]:
-    """The pixels of a JPEG Lossless stream of one component, (rows, columns).
+    """The pixels of a JPEG Lossless stream of one component, (rows, columns); fewer rows of a stream cut short.
 
     `size` is the bytes of a stored value, 1 or 2. Raises ValueError for a broken stream or one of more bits than fit,
     and ImageError for one of another size than `rows` x `columns`.
@@ -54,16 +54,22 @@ def decode(frame: bytes, rows: int, columns: int, size: int) -> npt.NDArray[np.u
         raise ValueError(f"precision {scan.precision}, predictor {scan.predictor}, table {scan.table}")
     end = _END.search(frame, scan.start)
     parts = _RESTART.split(frame[scan.start : end.start() if end else len(frame)])
-    if len(parts) != -(-rows // scan.lines):
+    count = -(-rows // scan.lines)
+    if len(parts) > count or (end and len(parts) < count):
         raise ValueError(f"{len(parts)} restart intervals")
     table = scan.codes[scan.table]
     lengths = table & 255
     lengths[lengths == 16] = 0  # only 32768 has this length, so no bits follow (H.1.2.2)
     steps = np.where(table == 0, 255, (table >> 8) + lengths).astype(np.uint8)
     bands = np.zeros((len(parts), scan.lines, columns), np.uint16)  # the last may be only partly filled
+    rows = min(rows, len(parts) * scan.lines)
     for number, (band, part) in enumerate(zip(bands, parts, strict=True)):
         size = min(scan.lines, rows - number * scan.lines) * columns
-        _read_differences(part.replace(b"\xff\x00", b"\xff"), table, steps, band.reshape(-1)[:size])
+        done = _read_differences(part.replace(b"\xff\x00", b"\xff"), table, steps, band.reshape(-1)[:size])
+        if done < size:
+            if end or number < len(parts) - 1:
+                raise ValueError("the stream ends before its last pixel")
+            rows = number * scan.lines + max(0, done - 1) // columns  # the bits of the last one are not all there
     _undo_prediction(bands, 1 << (scan.precision - scan.shift - 1), scan.predictor)
     bands <<= scan.shift
     return bands.reshape(-1, columns)[:rows]
@@ -116,8 +122,8 @@ def _huffman_codes(payload: bytes) -> dict[int, npt.NDArray[np.uint16]]:
 
 def _read_differences(
     coded: bytes, table: npt.NDArray[np.uint16], steps: npt.NDArray[np.uint8], differences: npt.NDArray[np.uint16]
-) -> None:
-    """Fill `differences` with the decoded values, modulo 2^16 (H.1.2.2).
+) -> int:
+    """Fill `differences` with the decoded values, modulo 2^16 (H.1.2.2), as far as they go; how many there are.
 
     `table` comes from `_huffman_codes`; `steps` holds the bits to the next code, per 16-bit window. The steps from all
     bit positions are looked up at once, so that the interpreter only has to hop from code to code, once per pixel.
@@ -144,8 +150,8 @@ def _read_differences(
         differences[done : done + len(at)] = np.where(length == 16, 1 << 15, value).astype(np.uint16)
         done += len(at)
         if done == len(differences):
-            return
-    raise ValueError("the stream ends before its last pixel")
+            break
+    return done
 
 
 def _sixteen_bits(words: npt.NDArray[np.uint32], position: npt.NDArray[np.integer]) -> npt.NDArray[np.uint32]:

@@ -16,23 +16,55 @@ from serving.imaging.dicom.codestreams import misfit
 
 
 def decode(frame: bytes, rows: int, columns: int, size: int) -> npt.NDArray[np.uint16]:
-    """The pixels of a frame, flat, row by row; `size` is the bytes of a stored value, 1 or 2.
+    """The pixels of a frame, (rows, columns); `size` is the bytes of a stored value, 1 or 2.
 
-    A frame holds one segment for each byte of a value, the most significant first. Raises ValueError for a broken
-    frame, and ImageError for one of more than `rows` x `columns` pixels.
+    A frame holds one segment for each byte of a value, the most significant first. Where the last one ends early, only
+    the rows that are there are given. Raises ValueError for a broken frame, and ImageError for one of more than `rows`
+    x `columns` pixels.
     """
+    *segments, last = _segments(frame, rows, columns, size)
+    pixels = np.zeros(rows * columns, np.uint16)
+    for segment in segments:
+        pixels |= _unpacked(segment, rows * columns)
+        pixels <<= 8
+    there = rows * columns
+    try:
+        pixels |= _unpacked(last, there)
+    except ValueError:
+        completed, there = _completed(last, there)
+        pixels |= _unpacked(completed, rows * columns)
+    return pixels.reshape(rows, columns)[: there // columns]
+
+
+def decode_colours(frame: bytes, rows: int, columns: int) -> npt.NDArray[np.uint8]:
+    """The pixels of a frame of three samples of 8 bits, (rows, columns, 3); raises as `decode` does."""
+    planes = [_unpacked(segment, rows * columns) for segment in _segments(frame, rows, columns, 3)]
+    return np.stack(planes, axis=-1).reshape(rows, columns, 3)
+
+
+def _segments(frame: bytes, rows: int, columns: int, expected: int) -> list[bytes]:
     count, *offsets = struct.unpack_from("<16L", frame)
-    if count != size:
-        raise ValueError(f"{count} segments for {size} bytes a pixel")
+    if count != expected:
+        raise ValueError(f"{count} segments for {expected} bytes a pixel")
     segments = [frame[start:end] for start, end in pairwise([*offsets[:count], len(frame)])]
     with suppress(ValueError):  # raised where the segment ends, which it should; one byte may be padding
         _unpacked(segments[0], rows * columns + 2)
         raise misfit(rows, columns)
-    pixels = np.zeros(rows * columns, np.uint16)
-    for segment in segments:
-        pixels <<= 8
-        pixels |= _unpacked(segment, rows * columns)
-    return pixels
+    return segments
+
+
+def _completed(segment: bytes, length: int) -> tuple[bytes, int]:
+    """A segment cut short, with zeros up to `length` bytes behind its last whole run, and the bytes before them."""
+    at = there = 0
+    while at + 1 < len(segment):
+        head = segment[at]
+        size, count = (head + 2, head + 1) if head < 128 else (2, 257 - head) if head > 128 else (1, 0)
+        if at + size > len(segment) or there + count > length:
+            break
+        at, there = at + size, there + count
+    runs, rest = divmod(length - there, 128)
+    last = bytes([257 - rest, 0]) if rest > 1 else bytes(2 * rest)
+    return segment[:at] + b"\x81\0" * runs + last, there
 
 
 def _unpacked(segment: bytes, length: int) -> npt.NDArray[np.uint8]:

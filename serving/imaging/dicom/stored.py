@@ -1,70 +1,139 @@
-"""A data set to its stored values, in any transfer syntax that is read."""
+"""A data set and its pixel data to stored values, in any transfer syntax that is read."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom import uid
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
 from serving.imaging.dicom import extended, lossless, rle
-from serving.imaging.dicom.codestreams import codestream, misfit
-from serving.imaging.dicom.dataset import image_size
-from serving.imaging.dicom.syntaxes import DECODERS
+from serving.imaging.dicom.codestreams import codestream, ends, misfit, segments
+from serving.imaging.dicom.dataset import PixelElement, image_size
+from serving.imaging.dicom.fragments import frame_of, syntax_of
+from serving.imaging.dicom.syntaxes import DECODERS, unsupported
 
-_MAX_FRAGMENTS = 10_000  # of the pixel data: there are radiographs with one for each line
+GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+PALETTE = "PALETTE COLOR"
+COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", PALETTE})
+"""Photometric interpretations (PS3.3, C.7.6.3.1.2) in which a grey radiograph may be stored."""
+
 _OWN: dict[str, Callable[[bytes, int, int, int], npt.NDArray[np.uint16]]] = {
     "rle": rle.decode,
     "lossless": lossless.decode,
     "extended": extended.decode,
 }
+_JPEG = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit})
 
 
-def stored_values(dataset: pydicom.Dataset) -> npt.NDArray[np.integer]:
-    """The stored values, (rows, columns), of the type that Bits Allocated and Pixel Representation name.
+@dataclass(frozen=True)
+class Stored:
+    """Stored values, (rows, columns), or (rows, columns, 3) where a pixel has three samples, RGB.
 
-    Changes `dataset`. Raises ImageError `undecodable` for pixels of another size than Rows x Columns, and whatever a
-    decoder raises for a broken frame.
+    An object cut short has fewer rows than it states, or all of them, and `truncated` is set.
     """
-    syntax = dataset.file_meta.TransferSyntaxUID
+
+    values: npt.NDArray[np.integer]
+    truncated: bool
+
+
+def stored_values(dataset: pydicom.Dataset, element: PixelElement) -> Stored:
+    """The stored values, of the type that Bits Allocated and Pixel Representation name.
+
+    Changes `dataset`. Raises ImageError `undecodable` for pixels of another size than Rows x Columns or
+    `unsupported_dicom` for a codec that is not read, and whatever a decoder raises for a broken frame.
+    """
+    dataset.file_meta.TransferSyntaxUID = syntax = syntax_of(dataset, element)
+    return _coded(dataset, *frame_of(element)) if syntax.is_encapsulated else _native(dataset, element)
+
+
+def _native(dataset: pydicom.Dataset, element: PixelElement) -> Stored:
     rows, columns = image_size(dataset)
-    shifts = DECODERS[syntax] in {"pydicom", "rle"}  # other codecs code values, not cells
-    if not syntax.is_encapsulated:
-        row = columns * int(dataset.BitsAllocated) // 8
-        excess = dataset.PixelData[rows * row :]
-        if len(excess) >= max(row, 2):
-            if excess.strip(excess[:1]):  # no padding, which is of one byte value: the image is of another size
-                raise misfit(rows, columns)
-            dataset.PixelData = dataset.PixelData[: rows * row + rows * row % 2]
-        plugin: str = ""
+    samples = samples_of(dataset)
+    bits = 16 if dataset.PhotometricInterpretation == "YBR_FULL_422" else samples * int(dataset.BitsAllocated)
+    row = columns * bits // 8
+    pixels = element.value
+    excess = pixels[rows * row :]
+    if len(excess) >= max(row, 2) and excess.strip(excess[:1]):
+        raise misfit(rows, columns)  # padding would be of one byte value: the image is of another size
+    there = min(rows, len(pixels) // max(row, 1))
+    # Rows that are missing are no sign of wrong Columns, a row in part is one, unless the file ends within it.
+    if not there or (there < rows and not element.cut_short and len(pixels) % row):
+        raise misfit(rows, columns)
+    if there < rows and samples > 1 and dataset.get("PlanarConfiguration") == 1:
+        raise ValueError("the object is cut short; send it again whole")
+    whole = rows * row
+    dataset.PixelData = pixels[: whole + whole % 2].ljust(whole + whole % 2, b"\0")
+    return Stored(_decoded(dataset, "")[:there], there < rows)
+
+
+def _coded(dataset: pydicom.Dataset, frame: bytes, cut_short: bool) -> Stored:
+    rows, columns = image_size(dataset)
+    syntax, samples = dataset.file_meta.TransferSyntaxUID, samples_of(dataset)
+    plugin: str = DECODERS[syntax]
+    if syntax == uid.JPEGExtended12Bit and extended.precision(frame) == extended.PRECISION:
+        plugin = "extended"
+    if plugin in _OWN:
+        values, truncated = _by_own_decoder(dataset, plugin, frame)
     else:
-        plugin = DECODERS[syntax]
-        if dataset.PixelData.count(b"\xfe\xff\x00\xe0") > _MAX_FRAGMENTS:
-            raise ValueError("too many fragments")
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        if syntax == uid.JPEGExtended12Bit and extended.precision(frame) == extended.PRECISION:
-            plugin = "extended"
-        if plugin in _OWN:
-            size = int(dataset.BitsAllocated) // 8
-            pixels = _OWN[plugin](frame, rows, columns, size)
-            dataset.PixelData = pixels.astype(f"<u{size}").tobytes()
-            dataset.file_meta.TransferSyntaxUID = syntax = uid.ExplicitVRLittleEndian
-            plugin = ""
-        else:
-            dataset.PixelData = encapsulate([codestream(frame, syntax, rows, columns)])
-            for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):  # of the fragments as they were
-                dataset.pop(keyword, None)
-            if syntax in {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}:
-                dataset.BitsAllocated = 8  # of what is decoded, whatever was allocated
+        whole = DECODERS[syntax] == "pyjpegls" or ends(frame)
+        dataset.PixelData = encapsulate([codestream(frame, syntax, rows, columns, samples)])
+        for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):  # of the fragments as they were
+            dataset.pop(keyword, None)
+        if syntax in _JPEG:
+            dataset.BitsStored = min(8, dataset.BitsStored)
+            dataset.BitsAllocated = 8  # of what is decoded, whatever was allocated
+            if samples > 1 and any(payload.startswith(b"JFIF\0") for _, payload, _ in segments(frame)):
+                dataset.PhotometricInterpretation = "YBR_FULL"  # as JFIF is, whatever the object says
+        values, truncated = _decoded(dataset, plugin), not whole
+    if truncated and syntax in _JPEG:
+        values = values[: _rows_decoded(values)]
+    if not len(values):
+        raise ValueError("the object is cut short; send it again whole")
+    return Stored(values, truncated or cut_short or len(values) < rows)
+
+
+def _by_own_decoder(dataset: pydicom.Dataset, plugin: str, frame: bytes) -> tuple[npt.NDArray[np.integer], bool]:
+    rows, columns = image_size(dataset)
+    size = int(dataset.BitsAllocated) // 8
+    if samples_of(dataset) > 1:
+        if plugin != "rle":
+            raise unsupported(dataset.file_meta.TransferSyntaxUID, "is supported for grey pixels only")
+        pixels: npt.NDArray[np.integer] = rle.decode_colours(frame, rows, columns)
+    else:
+        pixels = _OWN[plugin](frame, rows, columns, size)
+    there = len(pixels)
+    missing = np.zeros((rows - there, *pixels.shape[1:]), pixels.dtype)
+    dataset.PixelData = np.concatenate([pixels, missing]).astype(f"<u{size}").tobytes()
+    shifts = plugin == "rle"  # the other codecs code values, not cells
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dataset.PlanarConfiguration = 0
+    return _decoded(dataset, "", shifts)[:there], plugin != "rle" and not ends(frame)
+
+
+def _decoded(dataset: pydicom.Dataset, plugin: str, shifts: bool = True) -> npt.NDArray[np.integer]:
     options: dict[str, Any] = {"decoding_plugin": plugin, "view_only": True}
-    unused = _low_bits_unused(dataset) if shifts else 0
+    unused = _low_bits_unused(dataset) if shifts and not plugin else 0
     dataset.BitsStored += unused
-    values = get_decoder(syntax).as_array(dataset, **options)[0]
+    values = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, **options)[0]
     dataset.BitsStored -= unused
-    return np.asarray(values >> unused) if unused else values
+    return np.asarray(values >> unused) if unused else np.asarray(values)
+
+
+def _rows_decoded(values: npt.NDArray[np.integer]) -> int:
+    """The rows of a decoded JPEG before those that its decoder filled with the last shade it had."""
+    last = values[-1, -1]
+    flat = (values == last).reshape(len(values), -1).all(axis=1)
+    return int(np.flatnonzero(~flat)[-1]) + 1 if not flat.all() else len(values)
+
+
+def samples_of(dataset: pydicom.Dataset) -> int:
+    """Samples of a pixel, by its photometric interpretation: 1 or 3."""
+    return 3 if dataset.PhotometricInterpretation in COLOURS - {PALETTE} else 1
 
 
 def _low_bits_unused(dataset: pydicom.Dataset) -> int:

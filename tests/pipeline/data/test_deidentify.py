@@ -16,6 +16,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPE
 
 from pipeline.data.deidentify import ORIENTATION, deidentify, dicom_identity, sniff
 from pipeline.errors import InputError
+from serving.imaging import decode
 
 NAME = b"Doe^Jane"
 SAMPLES = os.environ.get("DICOM_SAMPLES", "")
@@ -337,3 +338,35 @@ def test_a_chunk_after_the_end_of_a_png_is_removed() -> None:
     plain = saved(picture(), "PNG")
     chunk = struct.pack(">I", len(NAME)) + b"tEXt" + NAME + struct.pack(">I", zlib.crc32(b"tEXt" + NAME))
     assert deidentify(plain + chunk, ".png") == plain
+
+
+def cut_short() -> dict[str, bytes]:
+    """Objects that lack something, each of which the service reads."""
+    whole = radiograph()
+    start = whole.index(b"\2\0\x10\0UI")
+    length = int.from_bytes(whole[start + 6 : start + 8], "little")
+    total = int.from_bytes(whole[140:144], "little") - 8 - length
+    pixels = whole.index(b"\xe0\x7f\x10\0OW")
+    coloured = radiograph(Rows=1, Columns=2, PhotometricInterpretation="RGB", SamplesPerPixel=3, PlanarConfiguration=0,
+                          BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=bytes([9, 9, 9, 50, 50, 50]))  # fmt: skip
+    return {
+        "bare": whole[144 + int.from_bytes(whole[140:144], "little") :],
+        "without preamble": whole[132:],
+        "without transfer syntax": whole[:140]
+        + struct.pack("<L", total)
+        + whole[144:start]
+        + whole[start + 8 + length :],
+        "cut in a row": whole[:pixels] + radiograph(Rows=3, PixelData=bytes(range(18)))[pixels:-3],
+        "grey as colour": coloured,
+    }
+
+
+@pytest.mark.parametrize("kind", cut_short())
+def test_an_object_that_lacks_something_shows_the_same_afterwards(kind: str) -> None:
+    content = cut_short()[kind]
+    np.testing.assert_array_equal(decode.decode(deidentify(content, "")).pixels, decode.decode(content).pixels)
+
+
+@pytest.mark.parametrize("kind", cut_short())
+def test_an_object_that_lacks_something_loses_every_name(kind: str) -> None:
+    assert NAME not in deidentify(cut_short()[kind], "")

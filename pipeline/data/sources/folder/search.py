@@ -67,7 +67,7 @@ def _is_image(path: Path) -> bool:
     if path.name.upper() == "DICOMDIR" or (suffix and not suffix[1:].isdigit()):
         return False
     with path.open("rb") as file:
-        return deidentify.sniff(file.read(132)) == ".dcm"
+        return deidentify.sniff(file.read(deidentify.HEAD)) == ".dcm"
 
 
 def order_classes(labels: Iterable[str], normal: str | None, source_dir: Path) -> tuple[str, ...]:

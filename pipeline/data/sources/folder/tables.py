@@ -1,19 +1,17 @@
 """What the user's tables say of each image: columns and boxes."""
 
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
-import pydicom
-from PIL import Image, UnidentifiedImageError
 
-from pipeline.data import deidentify
 from pipeline.data.layout import read_table
 from pipeline.data.sources.folder.records import Corners
 from pipeline.errors import InputError
+from serving.errors import ImageError
+from serving.imaging import decode
 
 SYNONYMS = {
     "file": ("file", "filename", "file_name", "path", "file_path", "image", "image_file"),
@@ -137,16 +135,8 @@ def read_boxes(path: Path, images: Mapping[str, Path]) -> dict[str, list[tuple[C
 
 def upright_size(path: Path) -> tuple[int, int] | None:
     """Width and height in pixels with the EXIF orientation applied; None when they cannot be read."""
-    content = path.read_bytes()
-    if deidentify.sniff(content) not in (None, ".dcm"):
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                turned = image.getexif().get(deidentify.ORIENTATION, 1) in (5, 6, 7, 8)
-                return (image.height, image.width) if turned else (image.width, image.height)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-            return None
     try:
-        header = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, force=True)
-        return int(header.Columns), int(header.Rows)
-    except deidentify.DICOM_BROKEN:
+        header = decode.inspect(path.read_bytes())
+    except ImageError:
         return None
+    return header.width, header.height

@@ -131,7 +131,7 @@ def by_pydicom(syntax: UID, plugin: str, array: npt.NDArray[Any], bits: int, **o
         "number_of_frames": 1,
         "photometric_interpretation": "MONOCHROME2",
     }
-    return bytes(get_encoder(syntax).encode(array, encoding_plugin=plugin, **described, **options))
+    return bytes(get_encoder(syntax).encode(array, encoding_plugin=plugin, **{**described, **options}))
 
 
 def jpeg(array: npt.NDArray[Any], bits: int) -> bytes:

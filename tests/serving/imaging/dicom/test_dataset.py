@@ -19,11 +19,12 @@ from serving.imaging import decode, dicom
 from tests.serving.imaging.dicom.builders import coded, fault, peak, picture, radiograph, refusal, shown
 
 
-def test_what_is_no_uid_is_repeated_neither_in_the_answer_nor_in_a_warning() -> None:
-    content = radiograph().replace(b"1.2.840.10008.1.2.1\0", b"Doe^Jane            ")
+def test_a_transfer_syntax_that_is_no_uid_is_repeated_neither_in_the_answer_nor_in_a_warning() -> None:
+    content = coded(picture(8), JPEG2000Lossless, 8, lambda frame: encapsulate([b"nothing"]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert "transfer syntax missing" in refusal(content).message
+        message = refusal(content.replace(b"1.2.840.10008.1.2.4.90", b"Doe^Jane              ")).message
+    assert "transfer syntax missing" in message
 
 
 def test_a_frame_that_cannot_be_decoded_leaves_no_traceback_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -32,8 +33,8 @@ def test_a_frame_that_cannot_be_decoded_leaves_no_traceback_in_the_log(caplog: p
     assert not caplog.text
 
 
-def test_an_object_cut_short_is_undecodable() -> None:
-    assert fault(radiograph()[:-3]) == "undecodable"
+def test_an_object_cut_short_in_its_first_row_is_undecodable() -> None:
+    assert fault(radiograph()[:-5]) == "undecodable"
 
 
 def test_nothing_but_the_prefix_has_no_pixels() -> None:
@@ -116,9 +117,17 @@ def test_deflated_pixels_of_another_size_than_the_object_says_are_undecodable() 
     assert "do not fit Rows x Columns, 1 x 2" in refusal(content).message
 
 
-def test_a_deflated_object_cut_short_is_undecodable() -> None:
+def test_a_deflated_object_cut_short_is_read_as_far_as_it_goes() -> None:
+    pixels = np.random.default_rng(0).integers(0, 9, (99, 99))
+    decoded = decode.decode(radiograph(pixels, DeflatedExplicitVRLittleEndian)[:-100])
+    assert decoded.truncated
+    assert decoded.pixels[:90].tolist() == decode.decode(radiograph(pixels)).pixels[:90].tolist()
+
+
+def test_a_deflated_object_cut_short_before_its_pixels_is_undecodable() -> None:
     content = radiograph(np.random.default_rng(0).integers(0, 9, (99, 99)), DeflatedExplicitVRLittleEndian)
-    assert "it ends early" in refusal(content[:-100]).message
+    start = 144 + int.from_bytes(content[140:144], "little")
+    assert "it ends early" in refusal(content[: start + 50]).message
 
 
 def test_the_header_of_a_deflated_object_cut_short_can_be_read() -> None:

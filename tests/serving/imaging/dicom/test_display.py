@@ -225,3 +225,72 @@ def test_a_table_with_more_bits_than_it_states_is_scaled_by_its_largest_entry() 
 
 def test_a_table_of_zeros_is_black() -> None:
     assert shown([[0, 1]], VOILUTSequence=[table(0, 16, [0, 0])]) == [[0, 0]]
+
+
+def test_padding_does_not_widen_the_range_and_is_black() -> None:
+    assert shown([[0, 1000], [3000, 5000]], PixelPaddingValue=0) == [[0, 0], [128, 255]]
+
+
+def test_padding_of_an_inverted_object_is_black() -> None:
+    padded = {"PixelPaddingValue": 0, "PhotometricInterpretation": "MONOCHROME1"}
+    assert shown([[0, 1000], [3000, 5000]], **padded) == [[0, 255], [127, 0]]
+
+
+@pytest.mark.parametrize(("first", "last"), [(60_000, 65_535), (65_535, 60_000)])
+def test_padding_may_be_a_range_of_values(first: int, last: int) -> None:
+    padded = {"PixelPaddingValue": first, "PixelPaddingRangeLimit": last}
+    assert shown([[60_001, 1000], [3000, 5000]], **padded) == [[0, 0], [128, 255]]
+
+
+def test_padding_is_black_in_a_window_too() -> None:
+    window = {"WindowCenter": 1500, "WindowWidth": 3000}
+    assert shown([[5000, 3000]], PixelPaddingValue=5000, **window) == [[0, 255]]
+
+
+def test_signed_padding_is_read_with_the_sign_of_the_pixels() -> None:
+    assert shown([[65_036, 0, 100]], PixelRepresentation=1, PixelPaddingValue=-500) == [[0, 0, 255]]
+
+
+def test_an_image_of_nothing_but_padding_is_shown_as_it_is() -> None:
+    assert shown([[7, 7]], PixelPaddingValue=7) == [[0, 0]]
+
+
+def behind(pixels: Any, **elements: Any) -> Any:
+    """The values behind the pixels that are shown, None where there are none."""
+    values = decode.decode(radiograph(pixels, **elements)).values
+    return None if values is None else values.astype(np.int64).tolist()
+
+
+def test_the_values_of_an_object_without_a_window_are_handed_over() -> None:
+    assert behind([[1000, 65_000]]) == [[1000, 65_000]]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [{"WindowCenter": 500, "WindowWidth": 900}, {"VOILUTSequence": [table(0, 8, [0, 1])]}],
+    ids=["window", "table"],
+)
+def test_an_object_that_says_how_it_is_shown_hands_over_no_values(elements: dict[str, Any]) -> None:
+    assert behind([[0, 1]], **elements) is None
+
+
+@pytest.mark.parametrize(
+    ("elements", "inverted"),
+    [
+        ({"PhotometricInterpretation": "MONOCHROME1"}, True),
+        ({"RescaleSlope": -1, "RescaleIntercept": 0}, True),
+        ({"PhotometricInterpretation": "MONOCHROME1", "RescaleSlope": -1, "RescaleIntercept": 0}, False),
+    ],
+    ids=["inverted", "negative slope", "both"],
+)
+def test_the_values_behind_the_pixels_have_bright_bone(elements: dict[str, Any], inverted: bool) -> None:
+    first, second = behind([[1, 2]], **elements)[0]
+    assert (first > second) == inverted
+
+
+def test_padding_has_the_darkest_of_the_values_behind_the_pixels() -> None:
+    assert behind([[0, 1000, 3000]], PixelPaddingValue=0) == [[1000, 1000, 3000]]
+
+
+def test_eight_bits_hand_over_no_values() -> None:
+    assert decode.decode(coded(picture(8), ExplicitVRLittleEndian, 8)).values is None

@@ -108,7 +108,7 @@ def test_the_jpeg_lossless_of_others_is_decoded(stream: str) -> None:
         ({"sos": segment(0xDA, bytes([1, 1, 0x30, 1, 0, 0]))}, "table 3"),
         ({"sos": b""}, "broken marker"),
         ({"data": b""}, "ends before its last pixel"),
-        ({"data": b"", "eoi": b""}, "ends before its last pixel"),
+        ({"data": b"", "eoi": b""}, "cut short"),
     ],
     ids=str,
 )

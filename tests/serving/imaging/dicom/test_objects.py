@@ -3,7 +3,6 @@
 import io
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,11 +32,6 @@ def test_the_frames_count_as_pixels() -> None:
     with pytest.raises(ImageError, match="2 x 2 x 30000000") as caught:
         decode.inspect(radiograph(NumberOfFrames=30_000_000))
     assert caught.value.code == "too_many_pixels"
-
-
-def test_colours_are_refused() -> None:
-    colours: dict[str, Any] = {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3, "PlanarConfiguration": 0}
-    assert fault(radiograph(np.zeros((1, 6)), Columns=2, **colours)) == "unsupported_dicom"
 
 
 @pytest.mark.parametrize("bits", [1, 12, 32, 64])
