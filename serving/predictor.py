@@ -18,6 +18,7 @@ from serving.imaging.decode import Decoded
 from serving.imaging.model_input import ModelInput
 from serving.network import MAP, SCORES, Network
 from serving.saliency import Map
+from serving.scope import check_scope
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
 
 RESPONSE_SCHEMA = 1
@@ -30,6 +31,7 @@ class Limits:
 
     max_pixels: int = decode.MAX_PIXELS
     max_frames: int = 1
+    warn_of_scope: bool = False  # instead of refusing what the header says the model is not for
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class PreparedImage:
     distance: float
     inputs: npt.NDArray[np.float64]
     sha256: str
+    out_of_scope: str = ""
 
     @property
     def pixels(self) -> Pixels:
@@ -152,7 +155,7 @@ class Predictor:
     def predict(self, content: bytes) -> Prediction:
         """The answer for one image file's bytes.
 
-        Raises ImageError: whatever `decode.decode` raises, and `too_small`, `too_many_frames`,
+        Raises ImageError: whatever `decode.decode` raises, and `out_of_scope`, `too_small`, `too_many_frames`,
         `colour_photograph`, `blank` or `not_a_radiograph` for other pictures.
         """
         return self.infer(self.prepare(content))
@@ -164,6 +167,7 @@ class Predictor:
         weights drive the decoder's code and tables out of the processor's caches.
         """
         header = decode.inspect(content, self._limits.max_pixels)
+        out_of_scope = check_scope(header, self.bundle.manifest.intended.regions, self._limits.warn_of_scope)
         guard.check_header(header, self._limits.max_frames)
         guard.check_colours(content, header)
         given = model_input.prepare(content, self.bundle.preprocessing, self.bundle.heads, header=header)
@@ -171,7 +175,8 @@ class Predictor:
         guard.check_contrast(given.picture)
         distance = float(self.bundle.reference.distance(texture(given.pixels)[np.newaxis])[0])
         guard.check_distance(distance, self.bundle.manifest.guard.limit, given.decoded.truncated)
-        return PreparedImage(given, distance, input_statistics(given.pixels), hashlib.sha256(content).hexdigest())
+        sha256 = hashlib.sha256(content).hexdigest()
+        return PreparedImage(given, distance, input_statistics(given.pixels), sha256, out_of_scope)
 
     def infer(self, prepared: PreparedImage) -> Prediction:
         """Run the network on a prepared image and turn its scores into an answer."""
@@ -214,6 +219,16 @@ class Predictor:
                 Note(
                     "synthetic_model",
                     "The model was trained on synthetic pictures; its answer says nothing about a patient.",
+                )
+            )
+        if prepared.out_of_scope:
+            reason = prepared.out_of_scope
+            notes.append(Note("out_of_scope", f"{reason[0].upper()}{reason[1:]}. Its answer is for research only."))
+        if header.for_processing:
+            notes.append(
+                Note(
+                    "for_processing",
+                    "The pixels are meant for processing, not for presentation; export the image as it is shown.",
                 )
             )
         if decoded.truncated:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -51,6 +51,10 @@ def predict(
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="One JSON object a line and file, instead of a table.")
     ] = False,
+    scope: Annotated[
+        Literal["refuse", "warn"],
+        typer.Option("--scope", help="What to do with images whose header says that the model is not meant for them."),
+    ] = "refuse",
     heatmaps: Annotated[
         Path | None,
         typer.Option("--heatmaps", metavar="DIR", help="Folder for a PNG of each answered image with its heatmap."),
@@ -65,7 +69,7 @@ def predict(
     opened = open_bundle(bundle)
     files = _find(paths, heatmaps)
     targets = heatmap_targets(files, heatmaps) if heatmaps else {}
-    predictor = predictors.Predictor(opened)
+    predictor = predictors.Predictor(opened, predictors.Limits(warn_of_scope=scope == "warn"))
     with quiet_import():  # LiteRT announces its first interpreter
         predictor.warm_up()
     facts = predictor.facts()

@@ -30,7 +30,7 @@ class Engine:
         """`registry` is Prometheus' own; by default the one that BentoML shows at /metrics."""
         cv2.setNumThreads(1)  # requests are spread over the cores, not each image's rows
         self.settings = settings
-        self.predictor = Predictor(bundle, Limits(settings.max_pixels, settings.max_frames))
+        self.predictor = Predictor(bundle, Limits(settings.max_pixels, settings.max_frames, settings.scope == "warn"))
         self.facts = Facts(**self.predictor.facts())
         self.telemetry = Telemetry(bundle.reference, self.predictor.facts(), registry)
         self._pool = ThreadPoolExecutor(settings.threads, "predict", self.predictor.warm_up)

@@ -33,6 +33,7 @@ _IMAGE_CODES = (
     "undecodable",
     "no_pixels",
     "unsupported_dicom",
+    "out_of_scope",
     "too_small",
     "too_many_frames",
     "colour_photograph",

@@ -22,6 +22,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "undecodable": (422, "The image cannot be decoded"),
     "no_pixels": (422, "The DICOM object holds no image"),
     "unsupported_dicom": (422, "This kind of DICOM object is not supported"),
+    "out_of_scope": (422, "The model is not meant for this image"),
     "too_small": (422, "The image is too small"),
     "too_many_frames": (422, "The file holds several frames"),
     "colour_photograph": (422, "The image is a colour photograph"),

@@ -20,12 +20,13 @@ class Settings:
     max_files: int = 32  # FRACTURE_MAX_FILES: of a batch
     timeout: float = 30.0  # FRACTURE_TIMEOUT_S: to receive a request, and again to answer it
     concurrency: int = 32  # FRACTURE_CONCURRENCY: requests at once; further ones are answered 503
+    scope: str = "refuse"  # FRACTURE_SCOPE: `warn` answers what the model is not for
     threads: int = 1  # FRACTURE_THREADS: predictions at once
     api_keys: tuple[str, ...] = ()  # API_KEYS: separated by commas; empty switches authentication off
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Read the variables; SettingsError names one that is no positive number."""
+        """Read the variables; SettingsError names one with a value that is none of its own."""
         values = os.environ if environment is None else environment
         default = cls()
         number = _Reader(values)
@@ -37,9 +38,17 @@ class Settings:
             max_files=int(number("FRACTURE_MAX_FILES", default.max_files, whole=True)),
             timeout=number("FRACTURE_TIMEOUT_S", default.timeout),
             concurrency=int(number("FRACTURE_CONCURRENCY", default.concurrency, whole=True)),
+            scope=_scope(values),
             threads=int(number("FRACTURE_THREADS", default.threads, whole=True)),
             api_keys=tuple(key for key in (part.strip() for part in values.get("API_KEYS", "").split(",")) if key),
         )
+
+
+def _scope(values: Mapping[str, str]) -> str:
+    text = values.get("FRACTURE_SCOPE", "").strip().lower() or "refuse"
+    if text not in {"refuse", "warn"}:
+        raise SettingsError(f"FRACTURE_SCOPE: {text!r} is neither refuse nor warn")
+    return text
 
 
 @dataclass(frozen=True)

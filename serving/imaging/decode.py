@@ -15,6 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from serving.errors import ImageError, one_line
 from serving.imaging import dicom
 from serving.imaging.canvas import Pixels
+from serving.scope import region_of
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, beyond which it warns of a decompression bomb: a quarter GiB of RGB."""
@@ -40,6 +41,8 @@ class Header:
     """What a file says about itself before a pixel is decoded; `width` and `height` are those of the upright image.
 
     `frames` is 2 for any TIFF of several pages: counting them means following a chain of offsets in an untrusted file.
+    What follows it is a DICOM object's own: `body_part` joins the words of Body Part Examined and of the coded anatomic
+    regions, `for_processing` tells that the pixels are not yet as they are meant to be shown.
     """
 
     format: str
@@ -50,6 +53,15 @@ class Header:
     orientation: int
     frames: int = 1
     sop_instance_uid: str = ""
+    sop_class_uid: str = ""
+    modality: str = ""
+    body_part: str = ""
+    for_processing: bool = False
+
+    @property
+    def region(self) -> str:
+        """The region that `body_part` names, one of `scope.REGIONS`; empty where it names none or several."""
+        return region_of(self.body_part)
 
     @property
     def pixels(self) -> int:

@@ -57,6 +57,10 @@ export const PROBLEMS = {
     title: "This kind of DICOM file is not supported",
     advice: "Export the radiograph as an uncompressed or JPEG-compressed DICOM image, or as PNG.",
   },
+  out_of_scope: {
+    title: "The model is not meant for this image",
+    advice: "Its header names another kind of examination or body part. If that is wrong, correct the header or export the image as PNG.",
+  },
   too_small: { title: "The image is too small", advice: "Bones cannot be seen at this size. Open the full-size image." },
   too_many_frames: {
     title: "The file holds several images",

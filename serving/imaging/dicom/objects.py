@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom import uid
+from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut
 
+from serving.anatomy import MEANINGS
 from serving.errors import ImageError
 from serving.imaging.colour import COLOURFUL, colourfulness
 from serving.imaging.dicom.dataset import faults, identifier, image_size, read, read_whole
@@ -17,6 +19,7 @@ from serving.imaging.dicom.display import grey_levels, unmapped
 from serving.imaging.dicom.stored import COLOURS, GREY, samples_of, stored_values
 from serving.imaging.dicom.syntaxes import DECODERS, unsupported
 
+_MAX_CODES = 8  # anatomic regions of one image
 _ENOUGH = 512
 """Pixels of the longer side from which colours are judged."""
 
@@ -40,7 +43,37 @@ def inspect(content: bytes) -> dict[str, Any]:
             "orientation": 1,
             "frames": int(dataset.get("NumberOfFrames") or 1),
             "sop_instance_uid": identifier(dataset.get("SOPInstanceUID")),
+            "sop_class_uid": identifier(dataset.get("SOPClassUID")),
+            "modality": _text(dataset, "Modality"),
+            "body_part": _body_part(dataset),
+            "for_processing": _text(dataset, "PresentationIntentType") == "FOR PROCESSING",
         }
+
+
+def _body_part(dataset: pydicom.Dataset) -> str:
+    """The words of Body Part Examined and of the coded anatomic regions, these by their codes or else their meaning."""
+    words = [_text(dataset, "BodyPartExamined")]
+    for region in _items(dataset, "AnatomicRegionSequence"):
+        code = _text(region, "CodeValue")
+        words.append(MEANINGS.get(code, "").upper() or _text(region, "CodeMeaning"))
+    return "; ".join(filter(None, words))
+
+
+def _items(dataset: pydicom.Dataset, keyword: str) -> list[pydicom.Dataset]:
+    try:
+        return list(dataset[keyword].value or [])[:_MAX_CODES]
+    except (KeyError, TypeError, ValueError, NotImplementedError):
+        return []
+
+
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    """An element's text in upper case, empty where it is absent or cannot be read; several values are joined."""
+    try:
+        value = dataset.get(keyword)
+    except (TypeError, ValueError, NotImplementedError):
+        return ""
+    text = " ".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
+    return text.strip(" \0").upper()
 
 
 @dataclass(frozen=True)

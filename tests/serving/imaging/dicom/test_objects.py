@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage
 
 from serving.errors import ImageError
 from serving.imaging import canvas, decode
@@ -21,7 +23,9 @@ real_data = pytest.mark.skipif(not SAMPLES, reason="DICOM_SAMPLES does not say w
 
 def test_the_header_tells_size_depth_and_photometric_interpretation() -> None:
     header = decode.inspect(radiograph([[1, 2, 3]], BitsStored=12, HighBit=11))
-    assert header == decode.Header("DICOM", "MONOCHROME2", 12, 3, 1, 1, sop_instance_uid="1.2.3")
+    assert header == decode.Header(
+        "DICOM", "MONOCHROME2", 12, 3, 1, 1, sop_instance_uid="1.2.3", sop_class_uid=ComputedRadiographyImageStorage
+    )
 
 
 def test_several_frames_are_refused() -> None:
@@ -76,3 +80,38 @@ def test_a_real_radiograph_becomes_the_models_input(name: str) -> None:
     pixels = prepare((Path(SAMPLES) / name).read_bytes(), canvas.Preprocessing(224)).pixels
     assert pixels.shape == (224, 224)
     assert pixels.std() > 20
+
+
+def coded_region(value: str | None, meaning: str) -> Dataset:
+    item = Dataset()
+    if value is not None:
+        item.CodeValue, item.CodingSchemeDesignator = value, "SCT"
+    item.CodeMeaning = meaning
+    return item
+
+
+def test_the_header_tells_kind_and_body_part() -> None:
+    header = decode.inspect(radiograph(Modality="DX", BodyPartExamined="hand"))
+    assert (header.modality, header.body_part, header.region) == ("DX", "HAND", "hand")
+    assert header.sop_class_uid == ComputedRadiographyImageStorage
+
+
+@pytest.mark.parametrize("value", ["72696002", "T-D9200"])
+def test_a_coded_region_is_read_by_its_code(value: str) -> None:
+    header = decode.inspect(radiograph(AnatomicRegionSequence=[coded_region(value, "Genou")]))
+    assert (header.body_part, header.region) == ("KNEE", "leg")
+
+
+def test_a_coded_region_of_another_scheme_is_read_by_its_meaning() -> None:
+    header = decode.inspect(radiograph(AnatomicRegionSequence=[coded_region("K1", "Left knee")]))
+    assert header.region == "leg"
+
+
+def test_an_object_that_says_nothing_of_its_kind_has_an_empty_header() -> None:
+    header = decode.inspect(radiograph(Modality="", AnatomicRegionSequence=[]))
+    assert (header.modality, header.body_part, header.region) == ("", "", "")
+
+
+@pytest.mark.parametrize(("intent", "expected"), [("FOR PROCESSING", True), ("FOR PRESENTATION", False), (None, False)])
+def test_the_header_tells_pixels_that_are_still_to_be_processed(intent: str | None, expected: bool) -> None:
+    assert decode.inspect(radiograph(PresentationIntentType=intent)).for_processing is expected
