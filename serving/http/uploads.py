@@ -1,7 +1,9 @@
 """The files and parameters of a request."""
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -13,6 +15,9 @@ from serving.http.problems import ProblemError
 _RAW_TYPES = ("image/", "application/dicom", "application/octet-stream")
 _MULTIPART = "multipart/form-data"
 _MOST_PARTS = 256
+_FILE_NAME = re.compile(rb";\s*filename\s*=", re.IGNORECASE)
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?([\w!#$%&+^`{}~-]*)'[^']*'([^;\"\s]*)", re.IGNORECASE)
+_UNQUOTABLE = {ord(character): None for character in '"\\\r\n\0'}
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,32 @@ class Upload:
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's parser, but an upload is never written to disk."""
+    """Starlette's parser, but an upload is never written to disk, and a part with an image's type is one.
+
+    Starlette takes a part for text unless it has a `filename`, and looks at no `filename*` (RFC 5987).
+    """
 
     spool_max_size = 2**62
+
+    def on_headers_finished(self) -> None:
+        """Give a part that is a file by its other headers the name that the parser looks for."""
+        part = self._current_part
+        named = part.content_disposition or b""
+        kinds = [value.decode("latin-1").strip().lower() for key, value in part.item_headers if key == b"content-type"]
+        if not _FILE_NAME.search(named):
+            extended = _EXTENDED_NAME.search(named)
+            if extended or any(kind.startswith(_RAW_TYPES) for kind in kinds):
+                part.content_disposition = named + b'; filename="' + (_name_of(extended) if extended else b"") + b'"'
+        super().on_headers_finished()
+
+
+def _name_of(extended: re.Match[bytes]) -> bytes:
+    """The name of a `filename*` in UTF-8, without what would end the header's quotes; empty for an unknown charset."""
+    try:
+        name = unquote_to_bytes(extended[2]).decode(extended[1].decode("latin-1"))
+    except (LookupError, ValueError):
+        return b""
+    return name.translate(_UNQUOTABLE).encode()
 
 
 async def read_uploads(

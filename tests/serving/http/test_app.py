@@ -323,17 +323,70 @@ def _dicom(**changes: Any) -> bytes:
     [
         ({"PixelData": None}, "no_pixels"),
         ({"NumberOfFrames": 3}, "too_many_frames"),
-        ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "unsupported_dicom"),
+        ({"PhotometricInterpretation": "HSV", "SamplesPerPixel": 3}, "unsupported_dicom"),
+        ({"Modality": "CT"}, "out_of_scope"),
+        ({"Modality": "XA", "NumberOfFrames": 3}, "out_of_scope"),
+        ({"BodyPartExamined": "CHEST"}, "out_of_scope"),
         ({"Rows": 4000}, "undecodable"),
         ({"Rows": 60_000, "Columns": 60_000}, "too_many_pixels"),
         ({"syntax": JPEGBaseline8Bit}, "undecodable"),
     ],
-    ids=["no pixels", "multi-frame", "rgb", "wrong rows", "huge", "wrong syntax"],
+    ids=["no pixels", "multi-frame", "colours", "slice", "run", "chest", "wrong rows", "huge", "wrong syntax"],
 )
 def test_a_bad_dicom_object_is_named_by_its_code(client: TestClient, changes: dict[str, Any], code: str) -> None:
     content = _dicom(**changes) if "syntax" not in changes else _broken_jpeg_dicom()
     response = client.post("/predict", content=content, headers={"content-type": "application/dicom"})
     assert _code(response) == code
+
+
+def _as_dicom(radiograph: bytes, **changes: Any) -> bytes:
+    pixels = np.asarray(Image.open(io.BytesIO(radiograph)).convert("L"), np.uint16)
+    return _dicom(Rows=pixels.shape[0], Columns=pixels.shape[1], PixelData=(pixels * 16).tobytes(), **changes)
+
+
+def test_what_the_model_is_not_meant_for_may_be_answered_with_a_warning(start: Start, radiograph: bytes) -> None:
+    content = _as_dicom(radiograph, Modality="CR", BodyPartExamined="CHEST")
+    answer = start(scope="warn").post("/predict", content=content, headers={"content-type": "application/dicom"}).json()
+    (note,) = [note for note in answer["warnings"] if note["code"] == "out_of_scope"]
+    assert note["message"].startswith("The header says chest; this model is for radiographs of: ")
+
+
+def test_pixels_that_are_still_to_be_processed_are_warned_of(client: TestClient, radiograph: bytes) -> None:
+    content = _as_dicom(radiograph, Modality="DX", PresentationIntentType="FOR PROCESSING")
+    answer = client.post("/predict", content=content, headers={"content-type": "application/dicom"}).json()
+    assert "for_processing" in {note["code"] for note in answer["warnings"]}
+
+
+def _part(content: bytes, *headers: str) -> dict[str, Any]:
+    """A request whose form has one part with the given headers."""
+    head = "\r\n".join(headers).encode()
+    body = b"--b\r\n" + head + b"\r\n\r\n" + content + b"\r\n--b--\r\n"
+    return {"content": body, "headers": {"content-type": "multipart/form-data; boundary=b"}}
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "IMAGE/PNG; q=1", "application/dicom"])
+def test_a_part_with_the_type_of_an_image_needs_no_file_name(client: TestClient, radiograph: bytes, kind: str) -> None:
+    request = _part(radiograph, 'Content-Disposition: form-data; name="image"', f"Content-Type: {kind}")
+    assert client.post("/predict", **request).status_code == 200
+
+
+def test_an_extended_file_name_is_one_too(client: TestClient, radiograph: bytes) -> None:
+    named = "Content-Disposition: form-data; name=\"images\"; filename*=UTF-8''r%C3%B6ntgen%22.png"
+    (entry,) = client.post("/predict/batch", **_part(radiograph, named)).json()["results"]
+    assert entry["file"] == "röntgen.png"
+
+
+@pytest.mark.parametrize("name", ["KLINGON''x.png", "UTF-8''%ff.png"])
+def test_an_extended_file_name_that_cannot_be_read_is_left_out(
+    client: TestClient, radiograph: bytes, name: str
+) -> None:
+    named = f'Content-Disposition: form-data; name="image"; filename*={name}'
+    assert client.post("/predict", **_part(radiograph, named)).status_code == 200
+
+
+def test_a_part_of_text_is_no_file_without_a_name(client: TestClient) -> None:
+    named = 'Content-Disposition: form-data; name="image"'
+    assert _code(client.post("/predict", **_part(b"x.png", named, "Content-Type: text/plain"))) == "missing_image"
 
 
 def _broken_jpeg_dicom() -> bytes:
@@ -352,8 +405,7 @@ def _broken_jpeg_dicom() -> bytes:
 
 
 def test_a_dicom_answer_names_the_instance(client: TestClient, radiograph: bytes) -> None:
-    pixels = np.asarray(Image.open(io.BytesIO(radiograph)).convert("L"), np.uint16)
-    content = _dicom(Rows=pixels.shape[0], Columns=pixels.shape[1], PixelData=(pixels * 16).tobytes())
+    content = _as_dicom(radiograph)
     answer = client.post("/predict", content=content, headers={"content-type": "application/dicom"}).json()
     assert answer["input"]["sop_instance_uid"] == "1.2.3.4"
 
@@ -569,5 +621,8 @@ def test_a_wrong_setting_is_named() -> None:
         Settings.from_environment({"FRACTURE_MAX_BODY_MB": "lots"})
     with pytest.raises(SettingsError, match=r"FRACTURE_THREADS: '1\.5' is not a whole number above 0"):
         Settings.from_environment({"FRACTURE_THREADS": "1.5"})
+    with pytest.raises(SettingsError, match="FRACTURE_SCOPE: 'never' is neither refuse nor warn"):
+        Settings.from_environment({"FRACTURE_SCOPE": "never"})
+    assert Settings.from_environment({"FRACTURE_SCOPE": "Warn"}).scope == "warn"
     settings = Settings.from_environment({"FRACTURE_MAX_BODY_MB": "2", "API_KEYS": "a, b,"})
     assert (settings.max_body, settings.api_keys) == (2 * MIB, ("a", "b"))
