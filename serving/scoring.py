@@ -16,7 +16,7 @@ from serving.predictor import Prediction, Predictor, PreparedImage
 
 # Names in a paragraph, which the formatter would write one a line.
 SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom", ".dic",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom", ".dic",
 })  # fmt: skip
 """What the names of images end with, lower case."""
 MAX_BYTES = 512 << 20

@@ -114,7 +114,9 @@ def _find(paths: Sequence[str], heatmaps: Path | None) -> "Sequence[File]":
     if found.passed_over:
         _remark(f"passed over: {found.passed_over} files that have no image's name")
     if not found.files:
-        raise InputError(f"{', '.join(paths)}: holds no image (JPEG, PNG, BMP, TIFF or DICOM); name another folder")
+        raise InputError(
+            f"{', '.join(paths)}: holds no image (JPEG, PNG, WebP, BMP, TIFF or DICOM); name another folder"
+        )
     return found.files
 
 

@@ -25,7 +25,7 @@ from serving.errors import one_line
 LABEL_COLUMNS = ("image_id", "file", "label", "patient_id", "region", "view", "hardware", "source")
 """Columns every labels.csv has; a source may add more, which become slices of the evaluation."""
 BOX_COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "label", "polygon")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".dcm")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".dcm")
 
 _IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 

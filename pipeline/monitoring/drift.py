@@ -163,7 +163,7 @@ def read_folder(folder: Path, opened: Bundle) -> Seen:
     """Pass a folder's images through the guard and the network, with progress; InputError when it holds none."""
     files = scoring.find([folder]).files
     if not files:
-        raise InputError(f"{folder}: holds no image (JPEG, PNG, BMP, TIFF or DICOM); name another folder")
+        raise InputError(f"{folder}: holds no image (JPEG, PNG, WebP, BMP, TIFF or DICOM); name another folder")
     predictor = Predictor(opened)
     with quiet_import():  # LiteRT announces its first interpreter
         predictor.warm_up()

@@ -191,7 +191,7 @@ def _body(field: str, most: int) -> JsonSchema:
     raw = {"schema": {"type": "string", "format": "binary"}}
     return {
         "required": True,
-        "description": "JPEG, PNG, BMP, TIFF or DICOM, as a form or as the body itself.",
+        "description": "JPEG, PNG, WebP, BMP, TIFF or DICOM, as a form or as the body itself.",
         "content": {
             "multipart/form-data": {"schema": form},
             **dict.fromkeys(("image/jpeg", "image/png", "application/dicom", "application/octet-stream"), raw),

@@ -5,6 +5,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,14 +14,15 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from serving.errors import ImageError, one_line
-from serving.imaging import dicom
+from serving.imaging import dicom, formats
 from serving.imaging.canvas import Pixels
 from serving.scope import region_of
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, beyond which it warns of a decompression bomb: a quarter GiB of RGB."""
 
-_PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
+_PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_SEVERAL_PICTURES = "MPO"  # CIPA DC-007: a JPEG, and behind it further ones, as phones write for depth or brightness
 _PILLOW_SWITCH = threading.Lock()  # Pillow's tolerance of truncated files is one switch for the whole process
 _ORIENTATION_TAG = 0x0112
 _SWAPS_SIDES = (5, 6, 7, 8)
@@ -34,6 +36,9 @@ _REDUCTIONS = (
     (2, cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
 )
 _BIT_DEPTHS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
+
+
+Number = TypeVar("Number", bound=np.number)
 
 
 @dataclass(frozen=True)
@@ -110,20 +115,21 @@ def _inspect_picture(content: bytes, max_pixels: int) -> Header:
     except Image.DecompressionBombError:
         raise ImageError("too_many_pixels", f"the image has more than {max_pixels} pixels") from None
     except UnidentifiedImageError:
-        raise ImageError("unsupported_format", "the file is no JPEG, PNG, BMP, TIFF or DICOM image") from None
+        raise ImageError("unsupported_format", formats.refusal(content)) from None
     except Exception as error:  # noqa: BLE001  Pillow's parsers raise whatever broken bytes lead them to
         raise ImageError("undecodable", f"the image's header is broken ({one_line(error, 120)})") from None
     # Pillow turns a TIFF upright by itself and gives its upright size already.
     turned = orientation in _SWAPS_SIDES and image.format != "TIFF"
     width, height = image.size[::-1] if turned else image.size
     depth = _BIT_DEPTHS.get(image.mode, 8)
-    return Header(image.format or "", image.mode, depth, width, height, orientation, _frames(image))
+    kind = "JPEG" if image.format == _SEVERAL_PICTURES else image.format or ""
+    return Header(kind, image.mode, depth, width, height, orientation, _frames(image))
 
 
 def _frames(image: Image.Image) -> int:
-    if not getattr(image, "is_animated", False):
+    if image.format == _SEVERAL_PICTURES or not getattr(image, "is_animated", False):
         return 1
-    return int(getattr(image, "n_frames", 2)) if image.format == "PNG" else 2
+    return int(getattr(image, "n_frames", 2)) if image.format in {"PNG", "WEBP"} else 2
 
 
 def _orientation(image: Image.Image) -> int:
@@ -155,6 +161,9 @@ def decode(
         found = _decode_with_opencv(content, header, at_least, colour)
         if found is not None:
             return _grey_of(found, header)
+    if header.bit_depth > 8:
+        values, cut_short = _decode_with_pillow(content, header, _to_values)
+        return Decoded(stretch(values), header, truncated or cut_short, values)
     pixels, cut_short = _decode_with_pillow(content, header, _to_grey)
     return Decoded(pixels, header, truncated or cut_short)
 
@@ -209,8 +218,8 @@ def is_truncated(content: bytes, header: Header) -> bool:
 
 
 def _decode_with_pillow(
-    content: bytes, header: Header, convert: Callable[[Image.Image], Pixels]
-) -> tuple[Pixels, bool]:
+    content: bytes, header: Header, convert: Callable[[Image.Image], npt.NDArray[Number]]
+) -> tuple[npt.NDArray[Number], bool]:
     try:
         return _upright(convert(_load(content, tolerant=False)), header), False
     except Exception as first:  # noqa: BLE001  Pillow's decoders raise whatever broken bytes lead them to
@@ -232,7 +241,7 @@ def _load(content: bytes, tolerant: bool) -> Image.Image:
     return image
 
 
-def _upright(pixels: Pixels, header: Header) -> Pixels:
+def _upright(pixels: npt.NDArray[Number], header: Header) -> npt.NDArray[Number]:
     """Undo the orientation in which pixels are stored (Exif 2.3, tag 274); Pillow has done so for a TIFF."""
     orientation = 1 if header.format == "TIFF" else header.orientation
     if orientation in _SWAPS_SIDES:
@@ -254,12 +263,16 @@ def _as_stored(pixels: Pixels, header: Header) -> Pixels:
     return pixels.swapaxes(0, 1) if orientation in _SWAPS_SIDES else pixels
 
 
+def _to_values(image: Image.Image) -> npt.NDArray[np.number]:
+    """The pixels of a picture of more than eight bits, in its own number type, with white as their largest value."""
+    values = np.asarray(image)
+    # Pillow inverts a TIFF in which white is zero only up to eight bits.
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(_WHITE_IS_ZERO_TAG) == _WHITE_IS_ZERO:
+        return np.asarray(-values if values.dtype.kind == "f" else ~values)
+    return values
+
+
 def _to_grey(image: Image.Image) -> Pixels:
-    if _BIT_DEPTHS.get(image.mode, 8) > 8:
-        grey = stretch(np.asarray(image, np.float32))
-        # Pillow inverts such a TIFF only up to eight bits.
-        inverted = isinstance(image, TiffImageFile) and image.tag_v2.get(_WHITE_IS_ZERO_TAG) == _WHITE_IS_ZERO
-        return np.asarray(255 - grey, np.uint8) if inverted else grey
     return np.asarray(_on_black(image).convert("L"), np.uint8)
 
 
@@ -275,11 +288,12 @@ def _on_black(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
 
 
-def stretch(values: npt.NDArray[np.floating]) -> Pixels:
+def stretch(values: npt.NDArray[np.number]) -> Pixels:
     """Map finite values linearly to 0..255, the smallest to 0 and the largest to 255; a flat image to 0.
 
     NaN becomes the smallest value, an infinity the nearest finite value.
     """
+    values = values.astype(np.float32, copy=False)
     usable = values[np.isfinite(values)]
     if usable.size == 0 or usable.max() <= usable.min():
         return np.zeros(values.shape, np.uint8)

@@ -20,7 +20,7 @@ export function drawAbout(body, model) {
     quality(model),
     element("h3", {}, "Accepted files"),
     facts([
-      ["Files", "JPEG, PNG, BMP, TIFF, DICOM"],
+      ["Files", "JPEG, PNG, WebP, BMP, TIFF, DICOM"],
       ["Size", `at most ${megabytes(model.limits.max_body_bytes)} and ${megapixels(model.limits.max_pixels)}`],
     ]),
     element("details", {}, element("summary", {}, "Origin"), facts([

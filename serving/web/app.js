@@ -182,7 +182,7 @@ async function loadModel() {
   name.textContent = `Model ${model.name}, version ${model.version}`;
   name.hidden = false;
   byId("synthetic").hidden = !model.trained_on.synthetic;
-  byId("accepted").textContent = `JPEG, PNG, BMP, TIFF or DICOM, up to ${megabytes(model.limits.max_body_bytes)} and `
+  byId("accepted").textContent = `JPEG, PNG, WebP, BMP, TIFF or DICOM, up to ${megabytes(model.limits.max_body_bytes)} and `
     + `${megapixels(model.limits.max_pixels)}`;
   drawAbout(byId("about-body"), model);
   drawSamples(model.samples);

@@ -39,11 +39,11 @@ export const PROBLEMS = {
   too_many_files: { title: "Too many files at once", advice: "Open fewer images at a time." },
   unsupported_media_type: {
     title: "This kind of file is not accepted",
-    advice: "Use JPEG, PNG, BMP, TIFF or DICOM.",
+    advice: "Use JPEG, PNG, WebP, BMP, TIFF or DICOM.",
   },
   unsupported_format: {
     title: "The service cannot read this file",
-    advice: "Use JPEG, PNG, BMP, TIFF or DICOM. Convert HEIC photographs and PDF pages first.",
+    advice: "Use JPEG, PNG, WebP, BMP, TIFF or DICOM. Convert HEIC photographs, GIFs and PDF pages first.",
   },
   undecodable: {
     title: "The image is damaged",

@@ -8,9 +8,10 @@ orientation is kept, since it is part of the picture. Text burned into the pixel
 from pipeline.data.deidentify.dicom import DicomRefusedError, dicom_identity, rebuild_dicom
 from pipeline.data.deidentify.exif import ORIENTATION
 from pipeline.data.deidentify.kind import HEAD, sniff
-from pipeline.data.deidentify.pictures import rewrite_bmp, rewrite_jpeg, rewrite_png
+from pipeline.data.deidentify.pictures import rewrite_bmp, rewrite_jpeg, rewrite_png, rewrite_webp
 from pipeline.data.deidentify.tiff import rewrite_tiff
 from pipeline.errors import InputError
+from serving.imaging import formats
 
 __all__ = ["HEAD", "ORIENTATION", "deidentify", "dicom_identity", "sniff"]
 
@@ -19,8 +20,8 @@ def deidentify(content: bytes, suffix: str) -> bytes:
     """The image without identifying metadata, its pixels unchanged.
 
     `suffix` says what the file calls itself; the bytes decide, and the suffix only for what looks like no image.
-    A file cut short comes back as far as it goes. Raises InputError when the format is none of JPEG, PNG, BMP, TIFF
-    and DICOM, or the file is too broken to tell pixels from text, or it is declared to have text burned into its
+    A file cut short comes back as far as it goes. Raises InputError when the format is none of JPEG, PNG, WebP, BMP,
+    TIFF and DICOM, or the file is too broken to tell pixels from text, or it is declared to have text burned into its
     pixels.
     """
     kind = sniff(content) or (".dcm" if suffix.lower() in (".dcm", ".dicom") else None)
@@ -29,10 +30,11 @@ def deidentify(content: bytes, suffix: str) -> bytes:
         ".png": rewrite_png,
         ".tif": rewrite_tiff,
         ".bmp": rewrite_bmp,
+        ".webp": rewrite_webp,
         ".dcm": rebuild_dicom,
     }.get(kind or "")
     if rewrite is None:
-        raise InputError("is neither JPEG, PNG, BMP, TIFF nor DICOM")
+        raise InputError(formats.refusal(content).replace("the file is", "is", 1))
     try:
         return rewrite(content)
     except DicomRefusedError as error:

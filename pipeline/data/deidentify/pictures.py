@@ -1,4 +1,4 @@
-"""JPEG, PNG and BMP without what identifies a person: taken apart and put together from what a decoder needs."""
+"""JPEG, PNG, WebP and BMP without what identifies a person: taken apart and put together from what a decoder needs."""
 
 import struct
 import zlib
@@ -7,7 +7,39 @@ from collections.abc import Iterator
 from pipeline.data.deidentify.exif import XMP_ORIENTATION, exif_orientation, minimal_exif
 from pipeline.data.deidentify.kind import PNG_SIGNATURE
 
+_WEBP_KEPT = {b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"}
+_WEBP_EXIF, _WEBP_METADATA = 0x08, 0x2C  # flags of VP8X: Exif; colour profile, Exif or XMP
 _PNG_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"sBIT", b"sRGB", b"cHRM"}
+
+
+def rewrite_webp(content: bytes) -> bytes:
+    """Keep the chunks that make the pixels (RFC 9649); of the rest the orientation, in an Exif chunk of its own."""
+    kept: list[tuple[bytes, bytes]] = []
+    orientation = xmp_orientation = 1
+    for kind, data in _webp_chunks(content):
+        if kind == b"EXIF":
+            orientation = exif_orientation(data.removeprefix(b"Exif\0\0"))
+        elif kind == b"XMP " and (found := XMP_ORIENTATION.search(data)):
+            xmp_orientation = int(found[1])
+        elif kind in _WEBP_KEPT:
+            kept.append((kind, data))
+        elif kind == b"VP8X" and len(data) >= 10:
+            kept.insert(0, (kind, bytes([data[0] & ~_WEBP_METADATA]) + data[1:10]))
+    orientation = orientation if orientation != 1 else xmp_orientation
+    if orientation != 1 and kept and kept[0][0] == b"VP8X":
+        kept[0] = (b"VP8X", bytes([kept[0][1][0] | _WEBP_EXIF]) + kept[0][1][1:])
+        kept.append((b"EXIF", minimal_exif(orientation)))
+    body = b"WEBP" + b"".join(kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for kind, data in kept)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _webp_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, data) of each chunk; that of a file cut short ends where the file does."""
+    at = 12
+    while at + 8 <= len(content):
+        length = int.from_bytes(content[at + 4 : at + 8], "little")
+        yield content[at : at + 4], content[at + 8 : at + 8 + length]
+        at += 8 + length + length % 2
 
 
 def rewrite_bmp(content: bytes) -> bytes:

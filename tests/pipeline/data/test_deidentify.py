@@ -324,7 +324,7 @@ def test_the_format_is_recognised_by_content_not_by_name() -> None:
 
 @pytest.mark.parametrize("content", [b"hello", b"GIF89a", b"RIFF", b"\x00" * 200])
 def test_an_unknown_format_is_refused(content: bytes) -> None:
-    with pytest.raises(InputError, match="is neither JPEG, PNG, BMP, TIFF nor DICOM"):
+    with pytest.raises(InputError, match=r"is no JPEG, PNG, WebP, BMP, TIFF or DICOM image|which is not read; "):
         deidentify(content, ".jpg")
 
 
@@ -370,3 +370,29 @@ def test_an_object_that_lacks_something_shows_the_same_afterwards(kind: str) -> 
 @pytest.mark.parametrize("kind", cut_short())
 def test_an_object_that_lacks_something_loses_every_name(kind: str) -> None:
     assert NAME not in deidentify(cut_short()[kind], "")
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_webp_file_loses_its_metadata_and_keeps_pixels_and_orientation(orientation: int, lossless: bool) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[0x010E] = orientation, NAME.decode()
+    buffer = io.BytesIO()
+    xmp = b"<x:xmpmeta>" + NAME + b"</x:xmpmeta>"
+    picture("RGB").save(buffer, "WEBP", lossless=lossless, exif=exif, xmp=xmp, icc_profile=NAME * 20)
+    content = buffer.getvalue()
+    result = deidentify(content + b"tail" + NAME, ".webp")
+    assert NAME not in result
+    assert decode.inspect(result) == decode.inspect(content)
+    np.testing.assert_array_equal(decode.decode(result).pixels, decode.decode(content).pixels)
+
+
+def test_a_webp_file_without_metadata_is_kept_as_it_is() -> None:
+    buffer = io.BytesIO()
+    picture("L").save(buffer, "WEBP")
+    assert deidentify(buffer.getvalue(), ".webp") == buffer.getvalue()
+
+
+def test_a_file_that_is_no_image_is_named() -> None:
+    with pytest.raises(InputError, match=r"^is a GIF picture, which is not read; save it as PNG$"):
+        deidentify(b"GIF89a" + bytes(50), ".jpg")
