@@ -102,6 +102,9 @@ def folder(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the data set; by default the folder's, so no patient's.")
     ] = None,
+    keep_split: Annotated[
+        bool, typer.Option("--keep-split", help="Keep the split of a folder laid out as train/, val/ and test/.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Read your own images: neutral ids, identifying metadata removed, names kept in private/ only."""
@@ -115,6 +118,7 @@ def folder(
             table=table,
             boxes=boxes,
             name=name,
+            keep_split=keep_split,
             force=force,
             private_dir=private,
         )

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from serving.errors import one_line
 LABEL_COLUMNS = ("image_id", "file", "label", "patient_id", "region", "view", "hardware", "source")
 """Columns every labels.csv has; a source may add more, which become slices of the evaluation."""
 BOX_COLUMNS = ("image_id", "x0", "y0", "x1", "y1", "label", "polygon")
+GIVEN_PART = "given_part"
+"""Column of labels.csv in which a source hands on a split that is to be kept: train, validation or test."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".dcm")
 
 _IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -66,14 +69,15 @@ class Dataset:
         return sorted(path for path in images.rglob("*") if path.is_file()) if images.is_dir() else []
 
 
-def read_table(path: Path, required: Iterable[str]) -> pd.DataFrame:
+def read_table(path: Path, required: Iterable[str], separator: str = ",") -> pd.DataFrame:
     """Read a UTF-8 CSV (a byte-order mark is allowed) as a table of text without missing values.
 
     Raises InputError naming the file when it is absent, not UTF-8, not a table, or lacks a column.
     """
     try:
-        table: pd.DataFrame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-        header = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", header=None, nrows=1)
+        read = partial(pd.read_csv, path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table: pd.DataFrame = read(index_col=False)
+        header = read(header=None, nrows=1)
     except FileNotFoundError:
         raise InputError(f"{path}: not found; fill the folder with `fracture data ...`") from None
     except UnicodeDecodeError as error:

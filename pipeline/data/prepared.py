@@ -21,7 +21,7 @@ from serving.imaging.canvas import Letterbox, Preprocessing
 NOT_SLICES = frozenset({
     "index", "image_id", "label", "class", "part", "fold", "group", "patient_id", "study_id", "note", "left", "top",
     "width", "height", "truncated", "laterality", "shown_x0", "shown_y0", "shown_x1", "shown_y1", "quarters",
-    "inverted",
+    "inverted", "given_part",
 })  # fmt: skip
 """Columns of split.csv that describe the file or the split; every other one is a slice of the evaluation."""
 _NUMBERS = ("index", "class", "left", "top", "width", "height")

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.data import cells
+from pipeline.data.layout import GIVEN_PART
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
 
@@ -71,13 +72,20 @@ def _even_out(parts: npt.NDArray[np.int64], brings: npt.NDArray[np.float64], sha
 def split(table: pd.DataFrame, options: PreprocessParams) -> pd.Series:
     """Part (train, validation or test) of each image of `table` (columns label, region, group, ...).
 
-    The test set is a share of `test_fraction`, or every image whose `holdout_column` holds `holdout_value`
+    A split that came with the data (column `given_part`) is kept; without a validation set that is drawn. Else
+    the test set is a share of `test_fraction`, or every image whose `holdout_column` holds `holdout_value`
     together with its groups. It depends neither on `folds` nor on `fold`. Raises InputError for an unknown
     column or value and for a part that lacks a class.
     """
     strata = (table["label"] + "|" + table["region"]).to_numpy(str)
     groups = table["group"].to_numpy(str)
-    if options.holdout_column:
+    given = _given(table)
+    if given is not None and (given == "validation").any():
+        check_split(table, given)
+        return given
+    if given is not None:
+        test = (given == "test").to_numpy()
+    elif options.holdout_column:
         test = _held_out(table, options)
     else:
         shares = (1 - options.test_fraction, options.test_fraction)
@@ -111,6 +119,21 @@ def _deal_folds(
     strata: npt.NDArray[np.str_], groups: npt.NDArray[np.str_], options: PreprocessParams
 ) -> npt.NDArray[np.int64]:
     return assign_groups(strata, groups, [1 / options.folds] * options.folds, options.seed + 1)
+
+
+def _given(table: pd.DataFrame) -> pd.Series | None:
+    """The split that came with the data; None where none did.
+
+    All of a group that lies in several parts goes to the last of train, validation and test, so that nothing of it is
+    trained on. An image without a part is for training.
+    """
+    if GIVEN_PART not in table.columns or not (table[GIVEN_PART] != "").any():
+        return None
+    ranks = table[GIVEN_PART].map({"": 0, **{part: rank for rank, part in enumerate(PARTS)}})
+    if ranks.isna().any():
+        raise InputError(f"data/labels.csv: {GIVEN_PART} may hold {', '.join(PARTS)} or nothing; mend the column")
+    latest = ranks.groupby(table["group"]).transform("max").astype(int)
+    return pd.Series([PARTS[rank] for rank in latest], index=table.index, name="part", dtype=str)
 
 
 def _held_out(table: pd.DataFrame, options: PreprocessParams) -> npt.NDArray[np.bool_]:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import predict as command
 from pipeline.errors import InputError
 from serving.scoring import File
+from tests.serving.imaging.dicom.builders import radiograph
 
 ROOT = Path(__file__).parents[3]
 Run = Callable[..., Result]
@@ -74,12 +77,21 @@ def test_a_bad_file_is_an_error_line_and_the_exit_code_is_one(run: Run) -> None:
 
 
 def test_a_refusal_of_the_guard_is_an_error_line(run: Run, images: Path, encode: Callable[..., bytes]) -> None:
-    import numpy as np
-
     (images / "blank.png").write_bytes(encode(np.full((64, 64), 7, np.uint8)))
     result = run("images/blank.png", "--jsonl")
     assert _lines(result)[0]["error"]["code"] == "blank"
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(("options", "code"), [([], "out_of_scope"), (["--scope", "warn"], None)])
+def test_what_the_model_is_not_meant_for_is_refused_unless_asked(
+    run: Run, images: Path, options: list[str], code: str | None
+) -> None:
+    picture = np.asarray(Image.open(images / "b.png").convert("L"), np.uint16) * 16
+    (images / "chest.dcm").write_bytes(radiograph(picture, BitsStored=12, HighBit=11, BodyPartExamined="CHEST"))
+    (line,) = _lines(run("images/chest.dcm", "--jsonl", *options))
+    assert line.get("error", {}).get("code") == code
+    assert code or "out_of_scope" in {note["code"] for note in line["warnings"]}
 
 
 def test_without_a_bad_file_the_exit_code_is_zero(run: Run) -> None:

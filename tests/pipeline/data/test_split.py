@@ -246,3 +246,46 @@ def test_a_share_of_the_fold_validates_and_the_rest_trains(table: pd.DataFrame) 
 def test_a_share_needs_folds() -> None:
     with pytest.raises(ValueError, match="fold_share is a share of a fold"):
         PreprocessParams(fold_share=0.5)
+
+
+# A split that came with the data
+
+
+def with_parts(*parts: str, **columns: Any) -> pd.DataFrame:
+    """Images in groups of one, every second fractured, whose given parts are repeated."""
+    table = singles(**columns)
+    return table.assign(given_part=[parts[number // 2 % len(parts)] for number in range(len(table))])
+
+
+def test_a_given_split_is_kept() -> None:
+    table = with_parts("test", "train", "validation", "train")
+    assert split(table, options()).tolist() == table["given_part"].tolist()
+
+
+def test_a_group_that_spans_given_parts_leaves_training() -> None:
+    table = with_parts("train", "validation", "test")
+    table.loc[[0, 4], "group"] = "train and test"
+    table.loc[[1, 3], "group"] = "train and validation"
+    parts = split(table, options())
+    assert parts[[0, 4]].tolist() == ["test", "test"]
+    assert parts[[1, 3]].tolist() == ["validation", "validation"]
+
+
+def test_an_image_without_a_given_part_is_for_training() -> None:
+    assert split(with_parts("", "test", "validation"), options())[0] == "train"
+
+
+def test_a_given_split_without_a_validation_set_gets_one() -> None:
+    table = with_parts("train", "train", "test")
+    parts = split(table, options())
+    assert (parts == "test").tolist() == (table["given_part"] == "test").tolist()
+    assert (parts == "validation").any()
+
+
+def test_data_without_a_given_split_are_split_as_ever() -> None:
+    assert split(with_parts(""), options()).equals(split(singles(), options()))
+
+
+def test_an_unknown_given_part_is_refused() -> None:
+    with pytest.raises(InputError, match="given_part may hold train, validation, test or nothing"):
+        split(with_parts("train", "exam"), options())

@@ -32,11 +32,14 @@ class Private:
 
     def refuse(self, reasons: Mapping[str, str]) -> InputError:
         """The error for files that cannot be used, which lists them in the private folder only."""
-        listed = pd.DataFrame(sorted(reasons.items()), columns=["file", "reason"])
-        target = self.write(self.refused, listed)
-        first = listed["reason"].iloc[0]
-        several = f"{len(listed)} files" if len(listed) > 1 else "a file"
+        target = self.write_refused(reasons)
+        first = min(reasons.items())[1]
+        several = f"{len(reasons)} files" if len(reasons) > 1 else "a file"
         return InputError(f"{several} cannot be used (the first {first}); move what {target} lists out of the folder")
+
+    def write_refused(self, reasons: Mapping[str, str]) -> Path:
+        """Write the table of files that cannot be used, sorted by name."""
+        return self.write(self.refused, pd.DataFrame(sorted(reasons.items()), columns=["file", "reason"]))
 
     def known(self) -> pd.DataFrame:
         """The table written before, so that a patient keeps the pseudonym; empty when there is none."""

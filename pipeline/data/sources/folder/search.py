@@ -85,19 +85,18 @@ def order_classes(labels: Iterable[str], normal: str | None, source_dir: Path) -
         )
     listed = ", ".join(names)
     if normal is None:
-        likely = [name for name in names if _plain(name) in NORMAL_NAMES]
+        likely = [name for name in names if plain(name) in NORMAL_NAMES]
         if len(likely) != 1:
             raise InputError(
                 f"{source_dir}: which of the classes {listed} is the normal one? Say it with --normal NAME"
             )
     else:
-        likely = [name for name in names if name == normal] or [
-            name for name in names if _plain(name) == _plain(normal)
-        ]
+        likely = [name for name in names if name == normal] or [name for name in names if plain(name) == plain(normal)]
         if len(likely) != 1:
             raise InputError(f"--normal {normal}: is not one of the class folders {listed}; give one of them")
     return (likely[0], *(name for name in names if name != likely[0]))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A folder's name in lower case and without separators."""
     return re.sub(r"[\W_]+", "", name.casefold())

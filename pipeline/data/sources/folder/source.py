@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.data import deidentify
-from pipeline.data.layout import IMAGE_SUFFIXES, DatasetInfo, rebuild
+from pipeline.data.layout import GIVEN_PART, IMAGE_SUFFIXES, DatasetInfo, rebuild
+from pipeline.data.sources.folder.parts import Placed, place
 from pipeline.data.sources.folder.private import Private
 from pipeline.data.sources.folder.records import Corners, Entry, Found
 from pipeline.data.sources.folder.search import find, order_classes
@@ -25,6 +26,8 @@ from pipeline.progress import track
 
 MAX_FILE_BYTES = 512 << 20
 ID_PREFIX = "x-"
+_FEW = 0.01
+"""Share of the files that may be left out because they cannot be used; more are a mistake of the whole folder."""
 
 
 def fill(
@@ -35,10 +38,14 @@ def fill(
     table: Path | None = None,
     boxes: Path | None = None,
     name: str | None = None,
+    keep_split: bool = False,
     force: bool = False,
     private_dir: Path | None = None,
 ) -> DatasetInfo:
     """Fill `folder` from `source_dir`, one folder a class, and write the names to `private_dir`.
+
+    The class folders may lie in folders named train, val and test; `keep_split` then writes the column `given_part`,
+    which the split follows. At most 1 % of the files may be none that can be used; they are left out.
 
     `normal` names the normal class where its name does not say so; `table` gives patient_id, study_id, region,
     view, hardware and further columns by file; `boxes` gives file, x0, y0, x1, y1 and optionally label, as
@@ -49,11 +56,21 @@ def fill(
     private = Private(private_dir or project_root() / "private", _slug(name or source_dir.resolve().name))
     _check_places(folder, source_dir, private.folder)
     found = find(source_dir, private)
-    classes = order_classes([file.split("/")[0] for file in found.images], normal, source_dir)
+    placed = place(found.images)
+    found = _with_class(found, placed)
+    if keep_split and "test" not in placed.parts.values():
+        raise InputError(f"{source_dir}: has no folders train and test that hold the classes; leave --keep-split out")
+    classes = order_classes(placed.labels.values(), normal, source_dir)
     rows = read_columns(table, found.images) if table else {}
     marks = read_boxes(boxes, found.images) if boxes else {}
     _announce(found, None if table is None else len(found.images) - len(rows))
-    entries = _prepare(found, rows, marks, private)
+    _announce_parts(placed, keep_split)
+    if keep_split:
+        rows = {file: {**rows.get(file, {}), GIVEN_PART: placed.parts[file]} for file in found.images}
+    entries, refused = _prepare(found, placed.labels, rows, marks)
+    if refused:
+        _leave_out(refused, len(found.images), private)
+    entries = _pseudonymised(_numbered(entries), private.known())
     info = DatasetInfo(
         name=private.name,
         version=hashlib.sha256(_summary(entries, classes).encode()).hexdigest()[:12],
@@ -73,7 +90,15 @@ def fill(
                 **{"source": "folder", **entry.columns},
             )
         private.write_names(entries)
+        if refused:
+            private.write_refused(refused)
     return info
+
+
+def _with_class(found: Found, placed: Placed) -> Found:
+    """What was found, where an image that lies in no class folder counts as outside."""
+    images = {file: path for file, path in found.images.items() if file in placed.labels}
+    return replace(found, images=images, outside=found.outside + len(found.images) - len(images))
 
 
 def _slug(name: str) -> str:
@@ -91,11 +116,11 @@ def _check_places(folder: Path, source_dir: Path, private_dir: Path) -> None:
 
 def _prepare(
     found: Found,
+    labels: Mapping[str, str],
     rows: Mapping[str, Mapping[str, str]],
     marks: Mapping[str, list[tuple[Corners, str]]],
-    private: Private,
-) -> list[Entry]:
-    """Give every image its id and every patient and study a pseudonym; nothing is written yet."""
+) -> tuple[list[Entry], dict[str, str]]:
+    """Give every image its id, and say of each file that cannot be used why; nothing is written yet."""
     drafts: list[Entry] = []
     refused: dict[str, str] = {}
     for original, path in track(found.images.items(), "read", len(found.images)):
@@ -105,7 +130,7 @@ def _prepare(
             refused[original] = str(error)
             continue
         columns = dict(rows.get(original, {}))
-        label = original.split("/")[0]
+        label = labels[original]
         drafts.append(
             Entry(
                 original=original,
@@ -118,9 +143,17 @@ def _prepare(
                 originals=_originals(columns, path),
             )
         )
-    if refused:
+    return drafts, refused
+
+
+def _leave_out(refused: Mapping[str, str], images: int, private: Private) -> None:
+    """Say of each file that cannot be used why it is left out; InputError where they are too many for a slip."""
+    if len(refused) > _FEW * images:
         raise private.refuse(refused)
-    return _pseudonymised(_numbered(drafts), private.known())
+    for row, (_, reason) in enumerate(sorted(refused.items()), start=2):
+        print(
+            f"left out: a file that {reason}; {private.folder / private.refused}, row {row}, names it", file=sys.stderr
+        )
 
 
 def _without_identity(path: Path) -> bytes:
@@ -188,3 +221,18 @@ def _announce(found: Found, without_row: int | None) -> None:
     for line, count in lines.items():
         if count:
             print(line.format(f"{count} file{'s' if count > 1 else ''}"), file=sys.stderr)
+
+
+def _announce_parts(placed: Placed, keep_split: bool) -> None:
+    """Say that the folder came with a split, and what becomes of it."""
+    if not placed.parts:
+        return
+    counts = ", ".join(f"{count} {part}" for part, count in sorted(Counter(placed.parts.values()).items()))
+    kept = (
+        "is kept"
+        if keep_split
+        else "is not kept, since copies of an image may lie in several parts (--keep-split keeps it)"
+    )
+    print(f"the classes lie in folders of a given split ({counts}), which {kept}", file=sys.stderr)
+    for names in placed.merged:
+        print(f"taken for one class, {names[0]}: {', '.join(names)}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """What the user's tables say of each image: columns and boxes."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ SYNONYMS = {
     "view": ("view", "projection", "view_position"),
     "hardware": ("hardware", "implant", "implants"),
 }
+_SEPARATORS = (",", ";", "\t")
+_UNNAMED = "Unnamed: "
+"""How pandas calls a column that the header leaves without a name."""
 _BOX_FILE = ("file", "x0", "y0", "x1", "y1")
 _IDENTIFYING = re.compile(
     r"name|birth|^dob$|accession|address|street|phone|e?mail$|^mrn$|medical_record|^ssn$|social_security|insurance|"
@@ -44,7 +48,7 @@ def read_columns(path: Path, images: Mapping[str, Path]) -> dict[str, dict[str, 
     Raises InputError for a column that may identify a patient or is written by the source itself, a row
     without a file in the folder, and a file in two rows. Rows are named by number, never by their content.
     """
-    table = read_table(path, ())
+    table = _read(path)
     table.columns = pd.Index(_column_names(path, table.columns))
     for column in table.columns:
         if column not in SYNONYMS and column != "file" and table[column].nunique() > _MOST_VALUES:
@@ -62,6 +66,31 @@ def read_columns(path: Path, images: Mapping[str, Path]) -> dict[str, dict[str, 
         numbers[file] = number
         cells[file] = {str(column): str(value) for column, value in row.items() if column != "file"}
     return cells
+
+
+def _read(path: Path, required: Iterable[str] = ()) -> pd.DataFrame:
+    """A table with commas, semicolons or tabs between its cells, without the number of the row that pandas writes."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            head = file.readline()
+    except (OSError, UnicodeDecodeError):
+        head = ""  # of which `read_table` says what is wrong
+    table = read_table(path, (), max(_SEPARATORS, key=head.count))
+    numbers = [str(number) for number in range(len(table))]
+    for column in table.columns:
+        unnamed = column.startswith(_UNNAMED) and not set(table[column]) - {""}
+        if unnamed or ((column.startswith(_UNNAMED) or column == "index") and list(table[column]) == numbers):
+            table = table.drop(columns=column)
+    missing = [column for column in required if column not in table.columns]
+    if missing:
+        found = ", ".join(table.columns)
+        raise InputError(f"{path}: column {', '.join(missing)} is missing (found: {found}); add it to the header")
+    return table
+
+
+def _composed(name: str) -> str:
+    """A name as most systems write it: macOS takes accents and letters apart."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _column_names(path: Path, columns: Iterable[str]) -> list[str]:
@@ -90,11 +119,12 @@ def _files(path: Path, table: pd.DataFrame, images: Mapping[str, Path]) -> list[
     """The image each row is about: by its path in the folder, or by a file name that stands there once."""
     by_name: dict[str, list[str]] = {}
     for file in images:
-        by_name.setdefault(file.rsplit("/", 1)[-1], []).append(file)
+        by_name.setdefault(_composed(file.rsplit("/", 1)[-1]), []).append(file)
+    by_path = {_composed(file): file for file in images}
     files = []
     for number, given in enumerate(table["file"], start=2):
-        asked = given.replace("\\", "/").removeprefix("./")
-        fitting = [asked] if asked in images else by_name.get(asked, [])
+        asked = _composed(given.replace("\\", "/").removeprefix("./"))
+        fitting = [by_path[asked]] if asked in by_path else by_name.get(asked, [])
         if not fitting:
             raise InputError(f"{path}: row {number}: no class folder holds this image; mend or remove the row")
         if len(fitting) > 1:
@@ -111,7 +141,7 @@ def read_boxes(path: Path, images: Mapping[str, Path]) -> dict[str, list[tuple[C
     A row with a corner above 1 is in pixels of the upright image. Raises InputError naming the row of a box
     that is no box or lies outside its image.
     """
-    table = read_table(path, _BOX_FILE)
+    table = _read(path, _BOX_FILE)
     if "label" not in table.columns:
         table["label"] = ""
     boxes: dict[str, list[tuple[Corners, str]]] = {}
@@ -119,7 +149,7 @@ def read_boxes(path: Path, images: Mapping[str, Path]) -> dict[str, list[tuple[C
     for number, (file, row) in enumerate(zip(_files(path, table, images), table.to_dict("records"), strict=True), 2):
         place = f"{path}: row {number}"
         try:
-            x0, y0, x1, y1 = (float(row[corner]) for corner in _BOX_FILE[1:])
+            x0, y0, x1, y1 = (float(str(row[corner]).replace(",", ".")) for corner in _BOX_FILE[1:])
         except ValueError:
             raise InputError(f"{place}: x0, y0, x1 and y1 must be numbers") from None
         if max(x0, y0, x1, y1) > 1:

@@ -3,7 +3,9 @@
 import io
 import os
 import stat
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 from pipeline.data import layout
 from pipeline.data.sources import folder
 from pipeline.errors import InputError
+from tests.serving.imaging.dicom.builders import radiograph
 
 PATIENT = "Doe_Jane"
 
@@ -36,9 +39,11 @@ def source(tmp_path: Path) -> Path:
 
 def fill(
     source: Path,
+    *,
     normal: str | None = None,
     table: str | None = None,
     boxes: str | None = None,
+    keep_split: bool = False,
     force: bool = False,
 ) -> layout.Dataset:
     """Run the source beside its folder; `table` and `boxes` are the text of the files."""
@@ -52,6 +57,7 @@ def fill(
         normal=normal,
         table=root / "table.csv" if table is not None else None,
         boxes=root / "boxes.csv" if boxes is not None else None,
+        keep_split=keep_split,
         force=force,
         private_dir=root / "private",
     )
@@ -357,3 +363,131 @@ def test_dicom_headers_group_images_by_patient(source: Path) -> None:
     assert b"CompressedSamples" not in b"".join(
         path.read_bytes() for path in layout.read(source.parent / "data").image_files()
     )
+
+
+# Folders of a given split
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    """Folders train and test, each with two classes, one in other words, and what file managers leave there."""
+    for number, name in enumerate(
+        ["train/fractured/a.jpg", "train/not fractured/b.jpg", "test/fractured/c.jpg", "test/not_fractured/d.jpg"]
+    ):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(jpeg(grey=60 * number))
+        (path.parent / "desktop.ini").write_text("[.ShellClassInfo]")
+    return tmp_path / "set"
+
+
+def test_the_classes_in_folders_of_a_split_are_the_classes(given: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = fill(given)
+    assert data.info.classes == ("not fractured", "fractured")
+    assert "given_part" not in data.labels
+    said = capsys.readouterr().err
+    assert "folders of a given split (2 test, 2 train), which is not kept" in said
+    assert "taken for one class, not fractured: not fractured, not_fractured" in said
+    assert "no images, so left out: 4 files" in said
+
+
+def test_a_given_split_is_kept_when_asked(given: Path) -> None:
+    labels = fill(given, keep_split=True).labels
+    assert sorted(labels["given_part"]) == ["test", "test", "train", "train"]
+
+
+def test_a_split_that_is_not_there_cannot_be_kept(source: Path) -> None:
+    with pytest.raises(InputError, match="has no folders train and test that hold the classes; leave --keep-split out"):
+        fill(source, keep_split=True)
+
+
+# Files that cannot be used
+
+
+Form = Literal["NFC", "NFD"]
+
+
+def many(source: Path, count: int = 100) -> None:
+    for number in range(count):
+        (source / "normal" / f"{number}.jpg").write_bytes(jpeg(size=(20 + number, 10)))
+
+
+def test_a_bad_file_among_many_is_left_out_with_a_line(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many(source)
+    (source / "fractured" / f"{PATIENT}.jpg").write_bytes(b"GIF89a" + bytes(99))
+    data = fill(source)
+    assert len(data.labels) == 102
+    said = capsys.readouterr().err
+    assert "left out: a file that is a GIF picture, which is not read; save it as PNG; " in said
+    assert PATIENT not in said
+    assert PATIENT in (source.parent / "private" / "set-refused.csv").read_text()
+
+
+def test_many_bad_files_are_a_mistake_of_the_folder(source: Path) -> None:
+    many(source)
+    for number in range(2):
+        (source / "fractured" / f"bad{number}.jpg").write_bytes(b"GIF89a" + bytes(99))
+    with pytest.raises(InputError, match="2 files cannot be used"):
+        fill(source)
+
+
+# Tables as spreadsheets and scripts write them
+
+
+def rows(separator: str) -> str:
+    cells = [
+        ["file", "patient_id", "view"],
+        [f"fractured/{PATIENT}_0.jpg", "P1", "AP"],
+        [f"{PATIENT}_1.jpg", "P2", "lateral"],
+    ]
+    return "\n".join(separator.join(row) for row in cells)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+def test_a_table_may_have_any_usual_separator(source: Path, separator: str) -> None:
+    assert sorted(fill(source, table=rows(separator)).labels["view"]) == ["AP", "lateral"]
+
+
+def test_a_table_may_begin_with_a_byte_order_mark(source: Path) -> None:
+    assert sorted(fill(source, table="\ufeff" + rows(";")).labels["view"]) == ["AP", "lateral"]
+
+
+@pytest.mark.parametrize("header", ["", "Unnamed: 0", "index"])
+def test_the_row_numbers_of_pandas_are_no_column(source: Path, header: str) -> None:
+    head, *lines = rows(",").splitlines()
+    table = "\n".join([f"{header},{head}", *(f"{number},{line}" for number, line in enumerate(lines))])
+    assert sorted(fill(source, table=table).labels["view"]) == ["AP", "lateral"]
+
+
+def test_a_column_without_a_name_that_holds_something_else_is_refused(source: Path) -> None:
+    head, *lines = rows(",").splitlines()
+    table = "\n".join([f",{head}", *(f"{number + 7},{line}" for number, line in enumerate(lines))])
+    with pytest.raises(InputError, match="column"):
+        fill(source, table=table)
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_are_the_same_however_their_accents_are_written(source: Path, on_disk: Form, in_table: Form) -> None:
+    (source / "fractured" / unicodedata.normalize(on_disk, "M\u00fcller.jpg")).write_bytes(jpeg(grey=7))
+    table = "file,view\nfractured/" + unicodedata.normalize(in_table, "M\u00fcller.jpg") + ",oblique\n"
+    assert sorted(fill(source, table=table).labels["view"]) == ["", "", "oblique"]
+
+
+def test_a_table_of_boxes_may_have_semicolons_and_decimal_commas(source: Path) -> None:
+    boxes = f"file;x0;y0;x1;y1\nfractured/{PATIENT}_0.jpg;0,25;0,5;0,75;1\n"
+    found = fill(source, boxes=boxes).boxes
+    assert found[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[0.25, 0.5, 0.75, 1.0]]
+
+
+# The same files as the service
+
+
+def test_a_bare_data_set_without_a_suffix_is_an_image(source: Path) -> None:
+    whole = radiograph()
+    (source / "fractured" / "IM0001").write_bytes(whole[144 + int.from_bytes(whole[140:144], "little") :])
+    assert len(fill(source).labels) == 3
+
+
+def test_webp_is_an_image(source: Path) -> None:
+    Image.new("L", (20, 10), 7).save(source / "fractured" / "c.webp")
+    assert sorted(fill(source).labels["file"].str.rsplit(".").str[-1]) == ["jpg", "jpg", "webp"]
