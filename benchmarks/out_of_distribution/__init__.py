@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.out_of_distribution.drawings import KINDS, Pixels, Rng, draw
+from pipeline.evaluation.drawings import KINDS, Pixels, Rng, draw
 
 __all__ = [
     "CHOICE",

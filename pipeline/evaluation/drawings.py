@@ -1,4 +1,4 @@
-"""Drawn pictures that are no radiographs, by kind, each from a seed."""
+"""Drawn pictures that are no radiographs, by kind, each from a seed: what a guard is trained and measured on."""
 
 import math
 import zlib
