@@ -47,7 +47,7 @@ def _noisy(pixels: Pixels, rng: Rng) -> Pixels:
     """Gaussian noise of 2 to 28 grey levels, at times with a grain of more than a pixel."""
     noise = rng.normal(0, math.exp(rng.uniform(math.log(2), math.log(28))), pixels.shape)
     if rng.random() < 0.3:
-        noise = 1.5 * cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.4, 1.2))
+        noise = np.asarray(1.5 * cv2.GaussianBlur(noise, (0, 0), rng.uniform(0.4, 1.2)), np.float64)
     return _grey(pixels + noise)
 
 
@@ -122,9 +122,9 @@ def _coarse(pixels: Pixels, rng: Rng) -> Pixels:
 def _lined(pixels: Pixels, rng: Rng) -> Pixels:
     """The lines of an anti-scatter grid: upright or lying waves of 2 to 9 pixels and up to 8 grey levels."""
     period, strength = rng.uniform(2, 9), rng.uniform(1, 8)
-    side = pixels.shape[int(rng.integers(2))]
-    wave = strength * np.sin(2 * math.pi * np.arange(side) / period + rng.uniform(0, 6))
-    return _grey(pixels + (wave[:, np.newaxis] if side == pixels.shape[0] else wave))
+    axis = int(rng.integers(2))
+    wave = strength * np.sin(2 * math.pi * np.arange(pixels.shape[axis]) / period + rng.uniform(0, 6))
+    return _grey(pixels + (wave if axis else wave[:, np.newaxis]))
 
 
 def _uneven(pixels: Pixels, rng: Rng) -> Pixels:
