@@ -18,15 +18,15 @@ from serving.input_heads import GuardHead, RegionHead
 Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating[Any]]
 
-PENALTY = 1e-4
+PENALTY = 1e-5
 """Of squared weights, on features divided by their standard deviation and the square root of their number."""
 UNLIKELY_SHARE = 0.01
 """Of the validation set, which is all of the known regions: images whose region counts as unknown."""
-REFUSED_SHARE = 0.002
+REFUSED_SHARE = 0.01
 """Of the radiographs that the guard's limit is chosen on: the most that may be refused."""
-UNUSUAL_SHARE = 0.03
+UNUSUAL_SHARE = 0.04
 """Of the same: those whose answer carries a warning, or that get none."""
-PASSED_SHARE = 0.01
+PASSED_SHARE = 0.005
 """Of the pictures that are none: those that may pass. Where both shares cannot be kept, more pass."""
 _FEWEST = 20
 """Training images with a region, and without, below which nothing is learned of it."""
