@@ -91,6 +91,11 @@ class Artifacts:
         return self.root / "build/reference.npz"
 
     @property
+    def image_heads(self) -> Path:
+        """Evaluate: region head and guard (`serving.image_heads.ImageHeads`)."""
+        return self.root / "build/image_heads.npz"
+
+    @property
     def metrics(self) -> Path:
         """Evaluate: `Metrics`."""
         return self.reports / "metrics.json"
@@ -333,6 +338,18 @@ class Hashes(BaseModel):
     test: str
 
 
+class InputMetrics(BaseModel):
+    """What region head and guard make of the test set; None where there is no such head."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    region_right: Estimate | None = None
+    """Images whose likeliest region is one of theirs."""
+    region_unknown: Estimate | None = None
+    refused: Estimate | None = None
+    """Images that the guard refuses; likewise `unusual`, those that get a warning or no answer."""
+    unusual: Estimate | None = None
+
+
 class Metrics(Record):
     """reports/metrics.json: metrics of the test set, and those of the validation set that models may be chosen by."""
 
@@ -341,6 +358,7 @@ class Metrics(Record):
     validation: MetricSet = MetricSet({})
     images: ImageCounts
     always_normal_accuracy: float | None
+    inputs: InputMetrics | None = None
     hashes: Hashes
     architecture: str
     weights_sha256: str

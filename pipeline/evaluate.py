@@ -4,6 +4,7 @@ import cv2
 
 from pipeline import params
 from pipeline.artifacts import Artifacts
+from pipeline.data import input_heads as canonical_heads
 from pipeline.data import prepared
 from pipeline.errors import InputError, exit_with_line
 from pipeline.evaluation.report import evaluate
@@ -11,15 +12,16 @@ from pipeline.training import architectures
 
 
 def main() -> None:
-    """Read prepared/ and build/model/; write reports/, build/decision.json and build/reference.npz."""
+    """Read prepared/ and build/model/; write reports/, and build/ but for build/model."""
     cv2.setNumThreads(0)
     paths = Artifacts()
     options = params.load(paths.params).evaluate
     data = prepared.load(paths.prepared)
+    heads = canonical_heads.of_training(data.preprocessing, paths.input_heads)
     model, training = architectures.load_trained(paths.model)
     if training.split_hash != data.split_hash:
         raise InputError(f"{paths.model}: was trained on another split than {paths.prepared} holds; run `dvc repro`")
-    report = evaluate(data, model, training, options)
+    report = evaluate(data, model, training, options, heads)
     report.write(paths)
     print(f"{report.summary}; see {paths.metrics} and {paths.gallery}/index.html")
 

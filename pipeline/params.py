@@ -289,6 +289,13 @@ class EvaluateParams(_Section):
     """Specificity that the high-specificity operating point reaches on the validation set."""
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """Resamples of the test set, by group, for the 95 % intervals."""
+    guard_images: Annotated[int, Field(ge=0, le=20_000)] = 0
+    """Radiographs under changes, and about as many drawings, that the guard is trained on; 0 for the one of distances.
+
+    Without it, what is far in texture from every training image gets no answer; with it, what is no radiograph.
+    """
+    guard_pictures: str = ""
+    """Folder with `train` and `choose`, further pictures that are no radiographs; empty for drawings alone."""
     gallery: Annotated[int, Field(ge=0, le=200)] = 16
     """Images; the worst errors that are shown with their saliency."""
     seed: Seed = 7

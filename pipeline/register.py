@@ -31,7 +31,7 @@ tensorflow = late("tensorflow")
 
 def packaged(paths: Artifacts) -> list[Path]:
     """Files that packaging needs, kept under `package_folder`: one run may be evaluated, and registered, repeatedly."""
-    return [paths.decision, paths.reference, paths.training, paths.metrics, paths.slices]
+    return [paths.decision, paths.reference, paths.image_heads, paths.training, paths.metrics, paths.slices]
 
 
 def _kept(paths: Artifacts) -> list[Path]:

@@ -3,6 +3,7 @@
 model.json       what the model is, how its scores become an answer, where it comes from; hashes of the other files
 model.tflite     uint8 pixels (1, size, size, 1) -> scores, features, map
 reference.npz    statistics of the training images (`statistics.Reference`)
+image_heads.npz  region head and guard (`image_heads.ImageHeads`), where the model has them
 polarity.json, orientation.npz   what recognises inverted and turned pictures, where the preprocessing asks for it
 samples/*.png    synthetic radiographs to try the service with
 """
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.decision import Decision
 from serving.errors import BundleError, one_line
+from serving.image_heads import NO_IMAGE_HEADS, ImageHeads
 from serving.imaging.canonical.form import NO_HEADS, Heads, head_files, read_heads
 from serving.imaging.canvas import Preprocessing
 from serving.statistics import Reference
@@ -26,6 +28,7 @@ SCHEMA_VERSION = 2
 """Schema 2 adds canonical steps to the preprocessing; bundles of schema 1 have none, and answer as they always did."""
 READABLE = (1, 2)
 MANIFEST, MODEL, REFERENCE, SAMPLES = "model.json", "model.tflite", "reference.npz", "samples"
+IMAGE_HEADS = "image_heads.npz"
 _RELEASES, _INNER, _CARD = "models", "bundle", "MODEL_CARD.md"
 """Where a checkout keeps its releases, and what each of them holds."""
 
@@ -61,7 +64,10 @@ class TrainedOn(_Facts):
 
 
 class Guard(_Facts):
-    """Distances of textures from those of training (`statistics.Reference.distance`)."""
+    """Distances of textures from those of training (`statistics.Reference.distance`).
+
+    They are what is refused and warned of where the bundle has no guard among its image heads.
+    """
 
     unusual: float = Field(gt=0)  # above it the answer carries a warning
     limit: float = Field(gt=0)  # above it there is no answer
@@ -74,6 +80,7 @@ class Intended(_Facts):
     not_for: str
     regions: tuple[str, ...]
     views: tuple[str, ...]
+    weak_regions: dict[str, str] = {}  # those that the test set does not show it to be good for, with their figures
 
 
 class Recalibrated(_Facts):
@@ -130,6 +137,7 @@ class Bundle:
     decision: Decision
     reference: Reference
     heads: Heads = NO_HEADS
+    image_heads: ImageHeads = NO_IMAGE_HEADS
 
     @property
     def model(self) -> Path:
@@ -180,7 +188,8 @@ def read(folder: Path) -> Bundle:
         if digest != preprocessing.canonical.heads:
             raise ValueError("its heads are not those that the model was trained with")
         reference = Reference.load(folder / REFERENCE)
-        return Bundle(folder, manifest, preprocessing, manifest.decision(), reference, heads)
+        image_heads = ImageHeads.load(folder / IMAGE_HEADS) if IMAGE_HEADS in manifest.files else NO_IMAGE_HEADS
+        return Bundle(folder, manifest, preprocessing, manifest.decision(), reference, heads, image_heads)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise BundleError(f"{folder}: is not usable ({one_line(error, 200)}); {_remedy(folder)}") from None
 

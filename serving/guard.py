@@ -48,3 +48,13 @@ def check_distance(distance: float, limit: float, truncated: bool = False) -> No
             f"the image is unlike the radiographs this model was trained on (distance {distance:.2f}, at most "
             f"{limit:.2f}); no answer is given" + ("; the file is cut short" if truncated else ""),
         )
+
+
+def check_radiograph(log_odds: float, limit: float, truncated: bool = False) -> None:
+    """Refuse what the guard's head takes for no radiograph; ImageError `not_a_radiograph`."""
+    if not log_odds >= limit:
+        raise ImageError(
+            "not_a_radiograph",
+            "the image does not look like a radiograph; no answer is given. Send a radiograph as the device stored it, "
+            "without anything around it" + ("; the file is cut short" if truncated else ""),
+        )

@@ -12,6 +12,8 @@ from serving.imaging.canvas import Pixels
 
 INPUT, SCORES, FEATURES, MAP = "pixels", "scores", "features", "map"
 """Names of the network's input and outputs."""
+EMBEDDING = "embedding"
+"""A further output, which networks packaged earlier lack: what the heads of `serving.image_heads` read."""
 
 Outputs = dict[str, npt.NDArray[np.float32]]
 
@@ -24,7 +26,10 @@ class Network:
         self._local = threading.local()
 
     def __call__(self, pixels: Pixels) -> Outputs:
-        """Scores (1, columns), features (1, k) and signed map (1, h, w) of one image, uint8 (size, size)."""
+        """Scores (1, columns), features (1, k) and signed map (1, h, w) of one image, uint8 (size, size).
+
+        Networks that have one give an embedding (1, m) as well.
+        """
         found = self._runner()(**{INPUT: pixels[np.newaxis, ..., np.newaxis]})
         return {name: np.asarray(value, np.float32) for name, value in found.items()}
 

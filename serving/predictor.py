@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from serving import guard, saliency
-from serving.bundle import Bundle
+from serving.bundle import Bundle, Intended
 from serving.decision import NONE_IN_PART, STATEMENTS, Suspicion
 from serving.imaging import decode, model_input
 from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Pixels, Placement
 from serving.imaging.decode import Decoded
 from serving.imaging.model_input import ModelInput
-from serving.network import MAP, SCORES, Network
+from serving.network import EMBEDDING, MAP, SCORES, Network, Outputs
 from serving.saliency import Map
 from serving.scope import check_scope
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
@@ -43,6 +43,15 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Region:
+    """The region that an image seems to show, and how probable that is; `known` says whether it may be relied on."""
+
+    name: str
+    probability: float
+    known: bool
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer for one image; probabilities are calibrated."""
 
@@ -58,6 +67,7 @@ class Prediction:
     sop_instance_uid: str
     distance: float
     inputs: npt.NDArray[np.float64]
+    region: Region | None
     signed: Map
     placement: Placement
     inverted: bool
@@ -89,6 +99,7 @@ class Prediction:
             "suspicion": self.suspicion,
             "statement": self.statement,
             "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
+            "region": self.region and {"name": self.region.name, "probability": round(self.region.probability, 6)},
             "warnings": [{"code": note.code, "message": note.message} for note in self.warnings],
             "input": {
                 "sha256": self.sha256,
@@ -115,6 +126,7 @@ class PreparedImage:
     """An image that may be answered: how it became the network's input, and what was measured on the way."""
 
     given: ModelInput
+    texture: npt.NDArray[np.float64]
     distance: float
     inputs: npt.NDArray[np.float64]
     sha256: str
@@ -173,14 +185,21 @@ class Predictor:
         given = model_input.prepare(content, self.bundle.preprocessing, self.bundle.heads, header=header)
         decode.check_complete(given.decoded)
         guard.check_contrast(given.picture)
-        distance = float(self.bundle.reference.distance(texture(given.pixels)[np.newaxis])[0])
-        guard.check_distance(distance, self.bundle.manifest.guard.limit, given.decoded.truncated)
+        steepness = texture(given.pixels)
+        distance = float(self.bundle.reference.distance(steepness[np.newaxis])[0])
+        if self.bundle.image_heads.guard is None:
+            guard.check_distance(distance, self.bundle.manifest.guard.limit, given.decoded.truncated)
         sha256 = hashlib.sha256(content).hexdigest()
-        return PreparedImage(given, distance, input_statistics(given.pixels), sha256, out_of_scope)
+        return PreparedImage(given, steepness, distance, input_statistics(given.pixels), sha256, out_of_scope)
 
     def infer(self, prepared: PreparedImage) -> Prediction:
-        """Run the network on a prepared image and turn its scores into an answer."""
+        """Run the network on a prepared image and turn its scores into an answer.
+
+        Raises ImageError `not_a_radiograph` where the network's embedding says so.
+        """
         outputs = self._network(prepared.pixels)
+        unusual = self._is_unusual(prepared, outputs)
+        region = self._region(outputs)
         manifest, decision = self.bundle.manifest, self.bundle.decision
         probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]
         fracture = float(1 - probabilities[0])
@@ -191,13 +210,14 @@ class Predictor:
             threshold=decision.threshold,
             suspicion=decision.suspicion(fracture),
             probabilities=dict(zip(manifest.classes, map(float, probabilities), strict=True)),
-            warnings=tuple(self._notes(prepared)),
+            warnings=tuple([*self._notes(prepared, unusual), *_region_notes(region, manifest.intended)]),
             sha256=prepared.sha256,
             width=header.width,
             height=header.height,
             sop_instance_uid=header.sop_instance_uid,
             distance=prepared.distance,
             inputs=prepared.inputs,
+            region=region,
             signed=outputs[MAP][0],
             placement=prepared.given.placement,
             inverted=prepared.inverted,
@@ -210,7 +230,23 @@ class Predictor:
         size = self.bundle.preprocessing.image_size
         self._network(np.zeros((size, size), np.uint8))
 
-    def _notes(self, prepared: PreparedImage) -> list[Note]:
+    def _is_unusual(self, prepared: PreparedImage, outputs: Outputs) -> bool:
+        """Whether the answer needs a warning; ImageError where there may be none."""
+        head = self.bundle.image_heads.guard
+        if head is None:
+            return prepared.distance > self.bundle.manifest.guard.unusual
+        odds = float(head.log_odds(outputs[EMBEDDING][0], prepared.texture))
+        guard.check_radiograph(odds, head.refuse, prepared.decoded.truncated)
+        return odds < head.unusual
+
+    def _region(self, outputs: Outputs) -> Region | None:
+        head = self.bundle.image_heads.region
+        if head is None:
+            return None
+        name, probability = head.likeliest(outputs[EMBEDDING][0])
+        return Region(name, probability, known=probability >= head.likely)
+
+    def _notes(self, prepared: PreparedImage, unusual: bool) -> list[Note]:
         decoded, size = prepared.decoded, self.bundle.preprocessing.image_size
         header = decoded.header
         notes = []
@@ -238,7 +274,7 @@ class Predictor:
         notes += _canonical_notes(prepared)
         if max(header.width, header.height) < size:
             notes.append(Note("low_resolution", f"The image is smaller than the {size} pixels that the model sees."))
-        if prepared.distance > self.bundle.manifest.guard.unusual:
+        if unusual:
             notes.append(Note("unusual", "The image is unlike most of the radiographs that the model was trained on."))
         outside = self.bundle.reference.outside(prepared.inputs)
         if outside:
@@ -266,3 +302,17 @@ def _canonical_notes(prepared: PreparedImage) -> list[Note]:
         turn = {1: "90 degrees anticlockwise", 2: "180 degrees", 3: "90 degrees clockwise"}[quarters]
         notes.append(Note("turned", f"The image looks turned; it was read after turning it by {turn}."))
     return notes
+
+
+def _region_notes(region: Region | None, intended: Intended) -> list[Note]:
+    """That the region is none that the model knows, or one that it is not shown to be good for."""
+    if region is None:
+        return []
+    if not region.known:
+        known = ", ".join(intended.regions)
+        return [Note("unknown_region", f"The image seems to show none of the regions that the model knows ({known}).")]
+    figures = intended.weak_regions.get(region.name)
+    if figures is None:
+        return []
+    said = f"The model is not shown to be good for this region: {region.name}, test images {figures}."
+    return [Note("weak_region", said)]

@@ -24,3 +24,14 @@ def chosen(options: PreprocessParams, folder: Path) -> tuple[Preprocessing, Head
             f"(`git checkout -- {folder}`), or switch polarity and orientation off"
         ) from None
     return replace(preprocessing, canonical=replace(preprocessing.canonical, heads=digest)), heads
+
+
+def of_training(preprocessing: Preprocessing, folder: Path) -> Heads:
+    """The heads that images were prepared with; InputError when the folder holds others."""
+    try:
+        heads, digest = read_heads(folder, preprocessing.canonical)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: cannot be read ({one_line(error)}); `git checkout -- {folder}`") from None
+    if digest != preprocessing.canonical.heads:
+        raise InputError(f"{folder}: holds other heads than the images were prepared with; run `dvc repro preprocess`")
+    return heads

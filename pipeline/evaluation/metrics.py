@@ -278,3 +278,13 @@ def simulated_calibration_error(p: Array, resamples: int, seed: int) -> Array:
     ones = np.ones(len(p))
     draws = (rng.random((resamples, len(p))) < p).astype(np.int64)
     return np.array([expected_calibration_error(draw, p, ones) for draw in draws], np.float64)
+
+
+def wilson(hits: int, total: int) -> dict[str, float | None]:
+    """Share with Wilson's 95 % score interval."""
+    if not total:
+        return {"value": None, "low": None, "high": None}
+    z, share = 1.959964, hits / total
+    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return {"value": number(share), "low": number(centre - half), "high": number(centre + half)}

@@ -14,22 +14,30 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.artifacts import Artifacts, Hashes, ImageCounts, Metrics, MetricSet, TrainingRecord
+from pipeline.artifacts import (
+    Artifacts,
+    Hashes,
+    ImageCounts,
+    Metrics,
+    MetricSet,
+    TrainingRecord,
+)
 from pipeline.data import cells
 from pipeline.data.prepared import Prepared, slices_of
 from pipeline.evaluation import metrics, operating_points, plots
-from pipeline.evaluation.metrics import Array, Labels, number, with_interval
-from pipeline.evaluation.saliency import MAP, SCORES, explained
+from pipeline.evaluation.head_training import fit_heads, input_metrics
+from pipeline.evaluation.metrics import Array, Labels, number, wilson, with_interval
+from pipeline.evaluation.model_outputs import Outputs, run_model
+from pipeline.evaluation.saliency import explained
 from pipeline.files import atomic_file, atomic_folder, write_text
 from pipeline.params import EvaluateParams
-from pipeline.progress import progress_bar
-from pipeline.training import architectures
 from serving import saliency
 from serving.decision import Decision
+from serving.image_heads import ImageHeads
+from serving.imaging.canonical.form import NO_HEADS, Heads
 from serving.imaging.canvas import Letterbox, Pixels
-from serving.statistics import Reference, fingerprint, input_statistics, reference_of, texture
+from serving.statistics import Reference, fingerprint, input_statistics, reference_of
 
-_BATCH = 32
 _SMALLEST_SLICE = 10
 _OF_VALIDATION = (
     "auroc",
@@ -39,31 +47,6 @@ _OF_VALIDATION = (
     "peak_in_box",
 )
 """What models may be compared by: calibration and thresholds were fitted to the validation set."""
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What the model says of some images: raw scores (n, 1 or classes), features (n, k), signed maps (n, h, w)."""
-
-    rows: npt.NDArray[np.int64]
-    scores: Array
-    features: Array
-    maps: npt.NDArray[np.float32]
-
-
-def run_model(model: keras.Model, data: Prepared, part: str) -> Outputs:
-    """Pass one part through the explained model, with progress."""
-    rows = data.rows(part)
-    collected: dict[str, list[npt.NDArray[np.float32]]] = {SCORES: [], architectures.FEATURES: [], MAP: []}
-    with progress_bar(f"evaluate: {part} set", len(rows)) as advance:
-        for start in range(0, len(rows), _BATCH):
-            chosen = rows[start : start + _BATCH]
-            answer = model.predict_on_batch(data.images[chosen][..., np.newaxis])
-            for name, parts in collected.items():
-                parts.append(np.asarray(answer[name], np.float32))
-            advance(len(chosen))
-    scores, features, maps = (np.concatenate(collected[name]) for name in (SCORES, architectures.FEATURES, MAP))
-    return Outputs(rows, scores.astype(np.float64), features.astype(np.float64), maps)
 
 
 def measure(
@@ -170,16 +153,6 @@ def peak_hits(data: Prepared, outputs: Outputs, chosen: npt.NDArray[np.bool_]) -
     return hits, total
 
 
-def _wilson(hits: int, total: int) -> dict[str, float | None]:
-    """Share with Wilson's 95 % score interval."""
-    if not total:
-        return {"value": None, "low": None, "high": None}
-    z, share = 1.959964, hits / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    return {"value": number(share), "low": number(centre - half), "high": number(centre + half)}
-
-
 def worst_errors(
     data: Prepared, test: Outputs, y: Labels, p: Array, *, threshold: float, count: int
 ) -> list[tuple[str, Pixels, Any, Any, str]]:
@@ -221,7 +194,7 @@ def judge(
     p = decision.fracture_probability(outputs.scores)
     values = measure(y, p, data.table["group"].to_numpy()[outputs.rows], decision, options)
     hits, boxed = peak_hits(data, outputs, (y == 1) & (p >= decision.threshold))
-    values["peak_in_box"] = {**_wilson(hits, boxed), "images": boxed}
+    values["peak_in_box"] = {**wilson(hits, boxed), "images": boxed}
     return y, p, values
 
 
@@ -232,6 +205,7 @@ class Report:
     metrics: Metrics
     decision: Decision
     reference: Reference
+    image_heads: ImageHeads
     slices: pd.DataFrame
     """Metrics of the subgroups of the test set."""
     predictions: pd.DataFrame
@@ -270,10 +244,21 @@ class Report:
         operating_points.write(paths.decision, self.decision)
         with atomic_file(paths.reference) as partial:
             self.reference.save(partial)
+        with atomic_file(paths.image_heads) as partial:
+            self.image_heads.save(partial)
 
 
-def evaluate(data: Prepared, model: keras.Model, training: TrainingRecord, options: EvaluateParams) -> Report:
-    """Measure a model: choose calibration and operating points on the validation set, report on the test set."""
+def evaluate(
+    data: Prepared,
+    model: keras.Model,
+    training: TrainingRecord,
+    options: EvaluateParams,
+    canonical_heads: Heads = NO_HEADS,
+) -> Report:
+    """Measure a model: choose calibration and operating points on the validation set, report on the test set.
+
+    `canonical_heads` are those that the images were prepared with.
+    """
     reasons = explained(model)
     outputs = {name: run_model(reasons, data, name) for name in ("train", "validation", "test")}
     validation, test = outputs["validation"], outputs["test"]
@@ -283,18 +268,21 @@ def evaluate(data: Prepared, model: keras.Model, training: TrainingRecord, optio
     simulated = metrics.simulated_calibration_error(p, options.bootstrap, options.seed)
     values["expected_calibration_error"]["perfect_model_median"] = number(float(np.median(simulated)))
     values["expected_calibration_error"]["perfect_model_95th_percentile"] = number(float(np.quantile(simulated, 0.95)))
+    heads = fit_heads(data, reasons, outputs, options, canonical_heads)
     return Report(
         metrics=Metrics(
             test=MetricSet.model_validate(values),
             validation=MetricSet.model_validate({name: on_validation[name] for name in _OF_VALIDATION}),
             images=ImageCounts(test=len(y), fractured=int(y.sum()), validation=len(validation.rows)),
             always_normal_accuracy=number(1 - float(y.mean())),
+            inputs=input_metrics(data, heads, test),
             hashes=Hashes(data=data.data_hash, split=data.split_hash, test=data.test_hash),
             architecture=training.architecture,
             weights_sha256=training.weights_sha256,
         ),
         decision=decision,
         reference=reference(data, outputs["train"], validation, decision),
+        image_heads=heads,
         slices=slice_table(data.table.iloc[test.rows], y, p, decision, options),
         predictions=predictions_table(data, decision, validation, test),
         curves=plots.curve_tables(y, p),
@@ -327,7 +315,7 @@ def reference(data: Prepared, train: Outputs, validation: Outputs, decision: Dec
         inputs=np.stack([input_statistics(data.images[row]) for row in train.rows]),
         probabilities=decision.fracture_probability(validation.scores),
         features=train.features,
-        textures=np.stack([texture(data.images[row]) for row in both]),
+        textures=np.concatenate([train.textures, validation.textures]),
         groups=data.table["group"].to_numpy(str)[both],
         known=[fingerprint(data.images[row]) for row in both],
     )

@@ -37,6 +37,11 @@ def _shown(row: dict[str, str]) -> Shown:
     return Shown(row["slice"], row["value"], good, figures)
 
 
+def weak_regions(slices: Path) -> dict[str, str]:
+    """The regions that a model is not shown to be good for, with their figures."""
+    return {shown.value: shown.figures for shown in read(slices) if shown.column == "region" and not shown.good}
+
+
 def warning(slices: Path) -> str:
     """One sentence that lists what the model is not shown to be good for; empty when there is nothing."""
     found = [f"{shown.column} {shown.value} ({shown.figures})" for shown in read(slices) if not shown.good]

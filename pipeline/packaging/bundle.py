@@ -67,6 +67,8 @@ class Registered:
     decision: Decision
     metrics: Metrics
     reference: Path
+    image_heads: Path | None = None
+    """image_heads.npz; None for a model that was registered before there was one."""
     slices: Path | None = None
     """slices.csv; None for a model that was measured elsewhere, or registered before it was kept."""
 
@@ -105,6 +107,7 @@ def _fetch(registry: Registry, address: str, folder: Path) -> Registered:
         decision=decision,
         metrics=Metrics.read(run / "metrics.json"),
         reference=run / "reference.npz",
+        image_heads=heads if (heads := run / bundle.IMAGE_HEADS).is_file() else None,
         slices=slices if (slices := run / "slices.csv").is_file() else None,
     )
 
@@ -143,6 +146,8 @@ def write_bundle(found: Registered, data: Prepared, target: Path) -> Manifest:
         shutil.copyfile(path, folder / bundle.MODEL)
         shutil.copyfile(found.reference, folder / bundle.REFERENCE)
         _copy_heads(data.preprocessing.canonical, folder)
+        if found.image_heads:
+            shutil.copyfile(found.image_heads, folder / bundle.IMAGE_HEADS)
         facts = {
             **manifest_facts(found, reference),
             "number_format": chosen,
@@ -191,8 +196,9 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
             "not_for": NOT_FOR + (subgroups.warning(found.slices) if found.slices else ""),
             "regions": training.regions,
             "views": training.views,
+            "weak_regions": subgroups.weak_regions(found.slices) if found.slices else {},
         },
-        "quality": found.metrics.model_dump(mode="json", include={"test", "images", "always_normal_accuracy"}),
+        "quality": found.metrics.model_dump(mode="json", include={"test", "images", "inputs", "always_normal_accuracy"}),
         "trained_on": {
             **dataset.model_dump(include={"name", "version", "licence", "citation"}),
             "synthetic": dataset.source == "sample",

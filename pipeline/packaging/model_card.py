@@ -17,6 +17,7 @@ from pipeline.data.prepared import Prepared, slices_of
 from pipeline.evaluation import metrics, subgroups, tables
 from serving import bundle
 from serving.bundle import Bundle, Manifest
+from serving.network import EMBEDDING, Network
 from serving.statistics import texture
 
 _TEMPLATE = "model_card.md.jinja"
@@ -144,10 +145,17 @@ def shortcuts(table: pd.DataFrame) -> dict[str, float]:
 
 
 def refused(opened: Bundle, data: Prepared) -> list[str]:
-    """Ids of the test images that the bundle's guard gives no answer to, as they are unlike those of training."""
+    """Ids of the test images that the bundle's guard gives no answer to."""
     rows = data.rows("test")
-    distances = opened.reference.distance(np.array([texture(np.asarray(data.images[row])) for row in rows]))
-    return [str(data.table["image_id"].iloc[row]) for row in rows[distances > opened.manifest.guard.limit]]
+    images = [np.asarray(data.images[row]) for row in rows]
+    textures = np.array([texture(image) for image in images])
+    head = opened.image_heads.guard
+    if head is None:
+        chosen = opened.reference.distance(textures) > opened.manifest.guard.limit
+    else:
+        network = Network(opened.model)
+        chosen = head.log_odds(np.concatenate([network(image)[EMBEDDING] for image in images]), textures) < head.refuse
+    return [str(data.table["image_id"].iloc[row]) for row in rows[chosen]]
 
 
 def _counts(folder: Path) -> str:

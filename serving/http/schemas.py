@@ -121,11 +121,20 @@ class Answer(Schema):
     """none below the high-sensitivity point, high from the high-specificity point on"""
 
 
+class Region(Schema):
+    """The region that the image seems to show."""
+
+    name: str
+    probability: Fraction
+
+
 class Prediction(Answer):
     """The answer for one image."""
 
     statement: Annotated[str, WithJsonSchema({"enum": sorted({*STATEMENTS.values(), NONE_IN_PART})})]
     probabilities: dict[str, Fraction]
+    region: Region | None
+    """null where the model has no head for it"""
     warnings: list[Note]
     input: Input
     schema_version: Count

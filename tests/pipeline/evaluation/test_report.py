@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ Squares = Callable[..., Prepared]
 def _outputs(scores: np.ndarray, rows: np.ndarray | None = None) -> Outputs:
     count = len(scores)
     chosen = np.arange(count) if rows is None else rows
-    return Outputs(chosen, scores.reshape(count, -1), np.zeros((count, 3)), np.zeros((count, 8, 8), np.float32))
+    nothing = np.zeros((count, 4))
+    maps = np.zeros((count, 8, 8), np.float32)
+    return Outputs(chosen, scores.reshape(count, -1), nothing, nothing.astype(np.float32), maps, nothing)
 
 
 def _decision(**changes: float) -> Decision:
@@ -90,7 +93,7 @@ def test_a_peak_inside_its_box_is_a_hit_and_images_without_boxes_do_not_count(sq
     rows = data.rows("test")
     maps = np.zeros((len(rows), 32, 32), np.float32)
     maps[:, 12:15, 12:15] = 1.0  # inside the square of class 1
-    outputs = Outputs(rows, np.zeros((len(rows), 1)), np.zeros((len(rows), 2)), maps)
+    outputs = replace(_outputs(np.zeros(len(rows)), rows), maps=maps)
     fractured = int((data.labels(rows) == 1).sum())
     assert report.peak_hits(data, outputs, np.ones(len(rows), bool)) == (fractured, fractured)
     maps[:] = 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.input_heads import GuardHead, InputHeads, RegionHead
+from serving.image_heads import GuardHead, ImageHeads, RegionHead
 
 REGION = RegionHead(("hand", "leg"), np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([-1.0, -1.0]), 0.4)
 GUARD = GuardHead(np.array([1.0, 0.0, -1.0]), 0.5, -2.0, 0.0)
@@ -29,11 +29,13 @@ def test_the_guard_judges_several_pictures_at_once() -> None:
     assert GUARD.log_odds(np.zeros((4, 2)), np.ones((4, 1))) == pytest.approx(np.full(4, -0.5))
 
 
-@pytest.mark.parametrize("heads", [InputHeads(REGION, GUARD), InputHeads(REGION), InputHeads(None, GUARD), InputHeads()])
-def test_heads_are_read_as_they_were_written(tmp_path: Path, heads: InputHeads) -> None:
-    path = tmp_path / "input_heads.npz"
+@pytest.mark.parametrize(
+    "heads", [ImageHeads(REGION, GUARD), ImageHeads(REGION), ImageHeads(None, GUARD), ImageHeads()]
+)
+def test_heads_are_read_as_they_were_written(tmp_path: Path, heads: ImageHeads) -> None:
+    path = tmp_path / "image_heads.npz"
     heads.save(path)
-    found = InputHeads.load(path)
+    found = ImageHeads.load(path)
     assert (found.region is None) == (heads.region is None)
     assert (found.guard is None) == (heads.guard is None)
     if found.region:
@@ -44,14 +46,14 @@ def test_heads_are_read_as_they_were_written(tmp_path: Path, heads: InputHeads) 
 
 
 def test_weights_for_another_number_of_regions_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "input_heads.npz"
-    InputHeads(RegionHead(("hand", "leg", "hip"), REGION.weights, REGION.bias, 0.4)).save(path)
+    path = tmp_path / "image_heads.npz"
+    ImageHeads(RegionHead(("hand", "leg", "hip"), REGION.weights, REGION.bias, 0.4)).save(path)
     with pytest.raises(ValueError, match="regions"):
-        InputHeads.load(path)
+        ImageHeads.load(path)
 
 
 def test_a_missing_array_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "input_heads.npz"
+    path = tmp_path / "image_heads.npz"
     np.savez(path, guard_weights=np.ones(3))
     with pytest.raises(KeyError, match="guard_bias"):
-        InputHeads.load(path)
+        ImageHeads.load(path)

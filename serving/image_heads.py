@@ -44,8 +44,10 @@ class RegionHead:
 class GuardHead:
     """Radiograph against picture that is none.
 
-    `weights` (k + t,) and `bias` on an embedding (k,) followed by a texture (t,) (`statistics.texture`). Below the log
-    odds `refuse` a picture gets no answer, below `unusual` the answer carries a warning.
+    `weights` (k + t,) and `bias` on the first k numbers of an embedding, those of the network's finer maps, and on a
+    texture (t,) behind them (`statistics.texture`). The coarsest map sees which bones there are: a guard that reads it
+    refuses regions that it was not trained on. Below the log odds `refuse` a picture gets no answer, below `unusual`
+    the answer carries a warning.
     """
 
     weights: Array
@@ -54,19 +56,20 @@ class GuardHead:
     unusual: float
 
     def log_odds(self, embedding: npt.NDArray[np.floating], texture: npt.NDArray[np.floating]) -> Array:
-        """Log odds of a radiograph: (,) of one picture's embedding (k,) and texture (t,), or (n,) of (n, k), (n, t)."""
-        return np.asarray(np.concatenate([embedding, texture], axis=-1) @ self.weights + self.bias, np.float64)
+        """Log odds of a radiograph: () of an embedding (m,) and a texture (t,), or (n,) of n of both."""
+        read = embedding[..., : len(self.weights) - texture.shape[-1]]
+        return np.asarray(np.concatenate([read, texture], axis=-1) @ self.weights + self.bias, np.float64)
 
 
 @dataclass(frozen=True)
-class InputHeads:
-    """What input_heads.npz holds; a head that could not be fitted is None."""
+class ImageHeads:
+    """What image_heads.npz holds; a head that could not be fitted is None."""
 
     region: RegionHead | None = None
     guard: GuardHead | None = None
 
     def save(self, path: Path) -> None:
-        """Write input_heads.npz, the weights in single precision."""
+        """Write image_heads.npz, the weights in single precision."""
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         if self.region:
             arrays |= {
@@ -82,11 +85,14 @@ class InputHeads:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> "InputHeads":
-        """Read input_heads.npz; KeyError, ValueError or OSError for a broken file or one of another version."""
+    def load(cls, path: Path) -> "ImageHeads":
+        """Read image_heads.npz; KeyError, ValueError or OSError for a broken file or one of another version."""
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return cls(_region(arrays), _guard(arrays))
+
+
+NO_IMAGE_HEADS = ImageHeads()
 
 
 def _region(arrays: Mapping[str, npt.NDArray[np.generic]]) -> RegionHead | None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.input_heads import (
+from pipeline.evaluation.image_heads import (
     PASSED_SHARE,
     REFUSED_SHARE,
     Seen,

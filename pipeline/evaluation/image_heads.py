@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from pipeline.data import cells
-from serving.input_heads import GuardHead, RegionHead
+from serving.image_heads import GuardHead, RegionHead
 
 Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating[Any]]
@@ -84,7 +84,11 @@ def fit_region(
 
 
 def fit_guard(
-    radiographs: Seen, others: Seen, chosen_radiographs: Seen, chosen_others: Seen, penalty: float = PENALTY
+    radiographs: Seen,
+    others: Seen,
+    chosen_radiographs: Seen,
+    chosen_others: Seen,
+    penalty: float = PENALTY,
 ) -> GuardHead:
     """The guard's head from radiographs, as they come and changed, and pictures that are none.
 
