@@ -210,7 +210,7 @@ class Predictor:
             threshold=decision.threshold,
             suspicion=decision.suspicion(fracture),
             probabilities=dict(zip(manifest.classes, map(float, probabilities), strict=True)),
-            warnings=tuple([*self._notes(prepared, unusual), *_region_notes(region, manifest.intended)]),
+            warnings=(*self._notes(prepared, unusual), *_region_notes(region, manifest.intended)),
             sha256=prepared.sha256,
             width=header.width,
             height=header.height,

@@ -45,6 +45,7 @@ REJECTED_SHARE = 0.01
 """Of radiographs like those of training that get no answer, so that other pictures get none."""
 UNUSUAL_SHARE = 0.05
 """Of radiographs like those of training whose answer carries a warning, or that get none."""
+_OF_QUALITY = {"test", "images", "inputs", "always_normal_accuracy"}
 _SAMPLES = 4
 _SAMPLE_TRIES = 60
 INTENDED_USE = (
@@ -198,7 +199,7 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
             "views": training.views,
             "weak_regions": subgroups.weak_regions(found.slices) if found.slices else {},
         },
-        "quality": found.metrics.model_dump(mode="json", include={"test", "images", "inputs", "always_normal_accuracy"}),
+        "quality": found.metrics.model_dump(mode="json", include=_OF_QUALITY),
         "trained_on": {
             **dataset.model_dump(include={"name", "version", "licence", "citation"}),
             "synthetic": dataset.source == "sample",
