@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
@@ -28,10 +29,14 @@ _MOST_PIXELS = 1344
 """Pixels of the longer side of a picture from a folder; larger ones are shrunk."""
 
 
-def radiographs(data: Prepared, part: str, count: int, seed: int = 0) -> list[Make]:
-    """So many images of a part of prepared/, without their padding, each under random changes."""
-    rows = np.random.default_rng(seed).permutation(data.rows(part))
-    return [_changed_radiograph(data, int(rows[index % len(rows)]), index) for index in range(count)]
+def drawn_rows(data: Prepared, part: str, count: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    """So many rows of a part of prepared/ at random, each as often as any other, as far as that is possible."""
+    return np.resize(np.random.default_rng(seed).permutation(data.rows(part)), count)
+
+
+def radiographs(data: Prepared, rows: npt.NDArray[np.int64]) -> list[Make]:
+    """Images of prepared/, without their padding, each under random changes; a row that comes twice under others."""
+    return [_changed_radiograph(data, int(row), index) for index, row in enumerate(rows)]
 
 
 def _changed_radiograph(data: Prepared, row: int, seed: int) -> Make:

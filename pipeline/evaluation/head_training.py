@@ -14,14 +14,14 @@ from pipeline.artifacts import Estimate, InputMetrics
 from pipeline.data import cells
 from pipeline.data.prepared import Prepared
 from pipeline.evaluation.drawings import KINDS
-from pipeline.evaluation.guard_pictures import CHOOSE, TRAIN, Make, collected, drawings, radiographs
+from pipeline.evaluation.guard_pictures import CHOOSE, TRAIN, Make, collected, drawings, drawn_rows, radiographs
 from pipeline.evaluation.image_heads import Seen, fit_guard, fit_region
 from pipeline.evaluation.metrics import Array, wilson
 from pipeline.evaluation.model_outputs import Outputs
 from pipeline.evaluation.saliency import EMBEDDING, finer_part
 from pipeline.params import EvaluateParams
 from pipeline.progress import Advance, progress_bar
-from serving.image_heads import GuardHead, ImageHeads
+from serving.image_heads import ImageHeads, RegionHead
 from serving.imaging.canonical.form import NO_HEADS, Heads, canonical
 from serving.imaging.canvas import Pixels, Preprocessing, fit
 from serving.statistics import texture
@@ -74,48 +74,53 @@ def fit_heads(
 ) -> ImageHeads:
     """Region head and guard of a model, as far as the data and the options allow.
 
-    `reasons` is the explained model, `outputs` are those of each part.
+    `reasons` is the explained model, `outputs` are those of each part. Both are fitted to the training set as it is
+    and, with `guard_images`, under changes; what is chosen is chosen on the validation set.
     """
-    train, validation = outputs["train"], outputs["validation"]
-    region = None
-    if "region" in data.table.columns:
-        column = data.table["region"].to_numpy(str)[train.rows].tolist()
-        region = fit_region(train.embeddings, column, validation.embeddings)
+    seen = {part: Seen(found.embeddings, found.textures) for part, found in outputs.items()}
+    rows = outputs["train"].rows
     if not options.guard_images:
-        return ImageHeads(region)
-    finer = finer_part(reasons)
+        return ImageHeads(_region_head(data, seen["train"], rows, seen["validation"]))
 
     def embed(canvases: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        return np.asarray(reasons.predict_on_batch(canvases[..., np.newaxis])[EMBEDDING], np.float32)[:, :finer]
+        return np.asarray(reasons.predict_on_batch(canvases[..., np.newaxis])[EMBEDDING], np.float32)
 
-    unchanged = {name: Seen(outputs[name].embeddings[:, :finer], outputs[name].textures) for name in outputs}
-    return ImageHeads(region, train_guard(data, unchanged, Viewer(data.preprocessing, canonical_heads, embed), options))
+    changed = drawn_rows(data, "train", options.guard_images)
+    seen |= _see_all(data, changed, Viewer(data.preprocessing, canonical_heads, embed), options)
+    train = Seen.together([seen["train"], seen["changed"]])
+    finer = finer_part(reasons)
+    guard = fit_guard(
+        train.finer(finer),
+        seen["others"].finer(finer),
+        Seen.together([seen["validation"], seen["chosen"]]).finer(finer),
+        seen["chosen_others"].finer(finer),
+    )
+    return ImageHeads(_region_head(data, train, np.concatenate([rows, changed]), seen["validation"]), guard)
 
 
-def train_guard(data: Prepared, unchanged: Mapping[str, Seen], viewer: Viewer, options: EvaluateParams) -> GuardHead:
-    """A guard that is fitted to radiographs of the training set and to pictures that are none.
-
-    `unchanged` is what is known of the images of each part as they come. The limits are chosen on the validation set
-    and on other pictures.
-    """
-    count, per_kind = options.guard_images, max(_FEWER, options.guard_images // len(KINDS))
+def _see_all(
+    data: Prepared, changed: npt.NDArray[np.int64], viewer: Viewer, options: EvaluateParams
+) -> dict[str, Seen]:
+    """Radiographs under changes, and pictures that are none, for training and, fewer of them, for choosing limits."""
+    per_kind = max(_FEWER, len(changed) // len(KINDS))
     makes = {
-        "changed": radiographs(data, "train", count),
+        "changed": radiographs(data, changed),
         "others": drawings(TRAIN, per_kind),
-        "chosen": radiographs(data, "validation", max(1, count // _FEWER), seed=1),
+        "chosen": radiographs(data, drawn_rows(data, "validation", max(1, len(changed) // _FEWER), seed=1)),
         "chosen_others": drawings(CHOOSE, per_kind // _FEWER),
     }
     if options.guard_pictures:
         makes["others"] += collected(Path(options.guard_pictures) / TRAIN)
         makes["chosen_others"] += collected(Path(options.guard_pictures) / CHOOSE)
     with progress_bar("evaluate: pictures for the guard", sum(map(len, makes.values()))) as advance:
-        found = {name: viewer.see(ones, advance) for name, ones in makes.items()}
-    return fit_guard(
-        Seen.together([unchanged["train"], found["changed"]]),
-        found["others"],
-        Seen.together([unchanged["validation"], found["chosen"]]),
-        found["chosen_others"],
-    )
+        return {name: viewer.see(ones, advance) for name, ones in makes.items()}
+
+
+def _region_head(data: Prepared, seen: Seen, rows: npt.NDArray[np.int64], validation: Seen) -> RegionHead | None:
+    """The region head from what is known of rows of prepared/; None where the data name no regions."""
+    if "region" not in data.table.columns:
+        return None
+    return fit_region(seen.embeddings, data.table["region"].to_numpy(str)[rows].tolist(), validation.embeddings)
 
 
 def input_metrics(data: Prepared, heads: ImageHeads, test: Outputs) -> InputMetrics | None:

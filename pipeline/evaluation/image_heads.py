@@ -44,6 +44,10 @@ class Seen:
     def __len__(self) -> int:
         return len(self.embeddings)
 
+    def finer(self, count: int) -> "Seen":
+        """With the first numbers of the embeddings only: those of the network's finer maps."""
+        return Seen(self.embeddings[:, :count], self.textures)
+
     def rows(self) -> npt.NDArray[np.float32]:
         """Both beside each other, as the guard takes them; float32 (n, k + t)."""
         return np.concatenate([self.embeddings, self.textures], axis=1, dtype=np.float32)
