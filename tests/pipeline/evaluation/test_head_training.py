@@ -22,6 +22,10 @@ def _embed(canvases: np.ndarray) -> np.ndarray:
     return canvases.reshape(len(canvases), -1).astype(np.float32)
 
 
+def _nothing(steps: float = 1, /) -> None:
+    """No progress is shown."""
+
+
 def test_drawings_for_choosing_are_none_of_those_for_training() -> None:
     trained = {make().tobytes() for make in drawings(TRAIN, 2)}
     assert not trained & {make().tobytes() for make in drawings(CHOOSE, 2)}
@@ -62,7 +66,7 @@ def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
 def test_pictures_are_shown_to_the_network_in_the_order_they_were_given() -> None:
     viewer = Viewer(Preprocessing(16), NO_HEADS, _embed)
     makes = [lambda level=level: np.full((16, 16), level, np.uint8) for level in range(70)]
-    seen = viewer.see(makes, lambda _steps: None)
+    seen = viewer.see(makes, _nothing)
     assert seen.embeddings[:, 0].tolist() == list(range(70))
     assert seen.textures.shape == (70, TEXTURE)
 
