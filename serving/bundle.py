@@ -275,5 +275,6 @@ def _sha256(path: Path) -> str:
 
 
 def _digest(manifest: Manifest) -> str:
-    facts = manifest.model_dump(mode="json", exclude={"digest"})
+    newer = {"intended": {"weak_regions"}} if manifest.schema_version == 1 else {}
+    facts = manifest.model_dump(mode="json", exclude={"digest": True, **newer})
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

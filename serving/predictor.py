@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,21 @@ class Note:
 
 @dataclass(frozen=True)
 class Region:
-    """The region that an image seems to show, and how probable that is; `known` says whether it may be relied on."""
+    """The region of an image: as its sender or its header says, else what it seems to show.
+
+    `probability` is what the network says of that region, None where it knows none; `known` tells whether the region
+    may be relied on.
+    """
 
     name: str
-    probability: float
-    known: bool
+    source: Literal["caller", "header", "image"]
+    probability: float | None
+    known: bool = True
+
+    def answer(self) -> dict[str, Any]:
+        """For JSON."""
+        share = None if self.probability is None else round(self.probability, 6)
+        return {"name": self.name, "source": self.source, "probability": share}
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class Prediction:
             "suspicion": self.suspicion,
             "statement": self.statement,
             "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
-            "region": self.region and {"name": self.region.name, "probability": round(self.region.probability, 6)},
+            "region": self.region and self.region.answer(),
             "warnings": [{"code": note.code, "message": note.message} for note in self.warnings],
             "input": {
                 "sha256": self.sha256,
@@ -164,13 +174,13 @@ class Predictor:
             "sha256": self.bundle.sha256,
         }  # fmt: skip
 
-    def predict(self, content: bytes) -> Prediction:
-        """The answer for one image file's bytes.
+    def predict(self, content: bytes, region: str = "") -> Prediction:
+        """The answer for one image file's bytes; `region` is what its sender knows it to show.
 
         Raises ImageError: whatever `decode.decode` raises, and `out_of_scope`, `too_small`, `too_many_frames`,
         `colour_photograph`, `blank` or `not_a_radiograph` for other pictures.
         """
-        return self.infer(self.prepare(content))
+        return self.infer(self.prepare(content), region)
 
     def prepare(self, content: bytes) -> PreparedImage:
         """Everything before the network: decode an image file's bytes, and refuse what is not a radiograph.
@@ -192,14 +202,14 @@ class Predictor:
         sha256 = hashlib.sha256(content).hexdigest()
         return PreparedImage(given, steepness, distance, input_statistics(given.pixels), sha256, out_of_scope)
 
-    def infer(self, prepared: PreparedImage) -> Prediction:
-        """Run the network on a prepared image and turn its scores into an answer.
+    def infer(self, prepared: PreparedImage, given_region: str = "") -> Prediction:
+        """Run the network on a prepared image and turn its scores into an answer; `given_region` as in `predict`.
 
         Raises ImageError `not_a_radiograph` where the network's embedding says so.
         """
         outputs = self._network(prepared.pixels)
         unusual = self._is_unusual(prepared, outputs)
-        region = self._region(outputs)
+        region = self._region(outputs, given_region, prepared.decoded.header.region)
         manifest, decision = self.bundle.manifest, self.bundle.decision
         probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]
         fracture = float(1 - probabilities[0])
@@ -239,12 +249,20 @@ class Predictor:
         guard.check_radiograph(odds, head.refuse, prepared.decoded.truncated)
         return odds < head.unusual
 
-    def _region(self, outputs: Outputs) -> Region | None:
+    def _region(self, outputs: Outputs, given: str, in_header: str) -> Region | None:
+        """What the sender says of the region wins, then what the header says, if the model knows that region."""
         head = self.bundle.image_heads.region
+        shares = head.probabilities(outputs[EMBEDDING][0]).tolist() if head else []
+        seen: dict[str, float] = dict(zip(head.names if head else (), shares, strict=True))
+        known = {*self.bundle.manifest.intended.regions, *seen}
+        if given in known:
+            return Region(given, "caller", seen.get(given))
+        if in_header in known:
+            return Region(in_header, "header", seen.get(in_header))
         if head is None:
             return None
-        name, probability = head.likeliest(outputs[EMBEDDING][0])
-        return Region(name, probability, known=probability >= head.likely)
+        name, probability = max(seen.items(), key=lambda pair: pair[1])
+        return Region(name, "image", probability, known=probability >= head.likely)
 
     def _notes(self, prepared: PreparedImage, unusual: bool) -> list[Note]:
         decoded, size = prepared.decoded, self.bundle.preprocessing.image_size

@@ -78,10 +78,10 @@ class Engine:
             self._buffered -= held
         return b"".join(chunks)
 
-    async def predict(self, content: bytes) -> Prediction:
-        """Predict in one of the threads; ImageError, or Problem `timeout`."""
+    async def predict(self, content: bytes, region: str = "") -> Prediction:
+        """Predict in one of the threads (`Predictor.predict`); ImageError, or Problem `timeout`."""
         loop = asyncio.get_running_loop()
-        waiting = loop.run_in_executor(self._pool, self.predictor.predict, content)
+        waiting = loop.run_in_executor(self._pool, self.predictor.predict, content, region)
         try:
             return await asyncio.wait_for(waiting, self.settings.timeout)
         except TimeoutError:

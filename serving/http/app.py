@@ -33,8 +33,8 @@ Endpoint = Callable[[Engine, Request], Awaitable[Response]]
 async def predict(engine: Engine, request: Request) -> Response:
     """POST /predict."""
     uploads, parameters = await read_uploads(engine, request, ("image",))
-    wanted = _wanted(parameters)
-    prediction = await _answer(engine, request, only(uploads))
+    wanted, region = _wanted(parameters), _region(engine, parameters)
+    prediction = await _answer(engine, request, only(uploads), region)
     return _json(await _document(engine, request, prediction, wanted))
 
 
@@ -48,7 +48,7 @@ async def explain(engine: Engine, request: Request) -> Response:
 async def predict_batch(engine: Engine, request: Request) -> Response:
     """POST /predict/batch."""
     uploads, parameters = await read_uploads(engine, request, ("images", "image"))
-    wanted, one_answer = _wanted(parameters), flag(parameters, "study")
+    wanted, one_answer, region = _wanted(parameters), flag(parameters, "study"), _region(engine, parameters)
     most = engine.settings.max_files
     if len(uploads) > most:
         raise ProblemError("too_many_files", f"the request holds {len(uploads)} files; at most {most} are accepted")
@@ -57,7 +57,7 @@ async def predict_batch(engine: Engine, request: Request) -> Response:
     for index, upload in enumerate(uploads):
         name = upload.name or None
         try:
-            prediction = await _answer(engine, request, upload)
+            prediction = await _answer(engine, request, upload, region)
         except ImageError as error:
             status, _ = PROBLEMS[error.code]
             failed = schemas.EntryError(code=error.code, message=error.message, status=status)
@@ -86,10 +86,20 @@ def _wanted(parameters: Mapping[str, str]) -> Mapping[str, Callable[[Prediction]
     return {key: draw for key, (asked, draw) in drawn.items() if asked}
 
 
-async def _answer(engine: Engine, request: Request, upload: Upload) -> Prediction:
+def _region(engine: Engine, parameters: Mapping[str, str]) -> str:
+    """The region that the sender names; Problem `invalid_parameter` for one that the model does not know."""
+    region = parameters.get("region", "")
+    known = engine.predictor.bundle.manifest.intended.regions
+    if region and region not in known:
+        names = ", ".join(known) or "none"
+        raise ProblemError("invalid_parameter", f"region: {region[:40]!r} is not one that the model knows ({names})")
+    return region
+
+
+async def _answer(engine: Engine, request: Request, upload: Upload, region: str = "") -> Prediction:
     watch, route = Stopwatch(), request.state.route
     try:
-        prediction = await engine.predict(upload.content)
+        prediction = await engine.predict(upload.content, region)
     except ImageError as error:
         engine.telemetry.rejection(request.state.request_id, route, error.code)
         raise

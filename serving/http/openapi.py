@@ -43,6 +43,7 @@ _IMAGE_CODES = (
 _PARAMETERS: dict[str, tuple[str, str]] = {
     "explain": ("query", "Also give a heatmap and boxes round its peaks."),
     "preview": ("query", "Also give the upright image as a JPEG, for a browser that cannot show the file."),
+    "region": ("query", "The region that the image shows, one of `intended.regions` of GET /model, where it is known."),
     "study": ("query", "Also give one answer for all images: that of the most suspicious one."),
     "name": ("path", ""),
     "file": ("path", ""),
@@ -97,7 +98,7 @@ class Operation:
 OPERATIONS = (
     Operation(
         "predict", "/predict", "Answer for one image", "The answer.", schemas.Prediction,
-        (*_UPLOAD_CODES, *_IMAGE_CODES), "post", "image", ("explain", "preview"), protected=True,
+        (*_UPLOAD_CODES, *_IMAGE_CODES), "post", "image", ("explain", "preview", "region"), protected=True,
     ),
     Operation(
         "explain", "/explain", "The image with the evidence for a fracture drawn over it", "The overlay.", "image/png",
@@ -105,7 +106,8 @@ OPERATIONS = (
     ),
     Operation(
         "predict_batch", "/predict/batch", "An answer or an error for each of several images",
-        "In the order of the files.", schemas.Batch, _UPLOAD_CODES, "post", "images", ("explain", "preview", "study"),
+        "In the order of the files.", schemas.Batch, _UPLOAD_CODES, "post", "images",
+        ("explain", "preview", "region", "study"),
         protected=True,
     ),
     Operation(
@@ -181,7 +183,8 @@ def _parameter(name: str) -> JsonSchema:
     place, text = _PARAMETERS[name]
     if place == "path":
         return {"name": name, "in": place, "required": True, "schema": {"type": "string"}}
-    return {"name": name, "in": place, "description": text, "schema": {"type": "boolean", "default": False}}
+    schema = {"type": "string"} if name == "region" else {"type": "boolean", "default": False}
+    return {"name": name, "in": place, "description": text, "schema": schema}
 
 
 def _body(field: str, most: int) -> JsonSchema:

@@ -3,7 +3,7 @@
 A key that an answer may lack is left unset, and is not written (`written`); `None` is written as null.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
@@ -122,10 +122,12 @@ class Answer(Schema):
 
 
 class Region(Schema):
-    """The region that the image seems to show."""
+    """The region of the image: what its sender or its header says, else what it seems to show."""
 
     name: str
-    probability: Fraction
+    source: Literal["caller", "header", "image"]
+    probability: Fraction | None
+    """what the network says of this region; null where it knows none"""
 
 
 class Prediction(Answer):
@@ -134,7 +136,7 @@ class Prediction(Answer):
     statement: Annotated[str, WithJsonSchema({"enum": sorted({*STATEMENTS.values(), NONE_IN_PART})})]
     probabilities: dict[str, Fraction]
     region: Region | None
-    """null where the model has no head for it"""
+    """null where nothing tells it"""
     warnings: list[Note]
     input: Input
     schema_version: Count

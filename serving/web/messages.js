@@ -135,6 +135,13 @@ export function firmness(probability, threshold) {
     : "";
 }
 
+// The body part that an image shows, and how that is known.
+export function regionWords({ name, source, probability }) {
+  if (source === "caller") return `${name}, as the sender says`;
+  if (source === "header") return `${name}, as the file says`;
+  return `${name}, as the image looks (${percent(probability)})`;
+}
+
 export function isCropped({ x0, y0, x1, y1 }) {
   return (x1 - x0) * (y1 - y0) < 0.995;
 }

@@ -1,7 +1,7 @@
 // The result in words, with the probability on a bar and what it means.
 
 import { bars, button, element, facts, refill } from "./dom.js";
-import { explain, firmness, inHundred, percent, seenWords, SUSPICION } from "./messages.js";
+import { explain, firmness, inHundred, percent, regionWords, seenWords, SUSPICION } from "./messages.js";
 
 const POINTS = {
   high_sensitivity: { name: "High-sensitivity point", shape: "circle", figure: "sensitivity", found: "fractures scored at or above it" },
@@ -79,6 +79,7 @@ function answered(item, actions) {
       facts([
         ["Model", `${answer.model.name}, version ${answer.model.version}`],
         ["Image", `${answer.input.width} × ${answer.input.height} pixels`],
+        ["Body part", answer.region && regionWords(answer.region)],
         ["Seen by the model", seenWords(answer.input.seen)],
         ["SHA-256 of the file", answer.input.sha256],
         ["SOP instance UID", answer.input.sop_instance_uid],

@@ -86,6 +86,20 @@ def test_an_uploaded_radiograph_is_answered(client: TestClient, radiograph: byte
     assert answer["schema_version"] == 1
 
 
+def test_a_region_that_the_sender_names_wins(client: TestClient, radiograph: bytes, bundle_folder: Path) -> None:
+    for region in bundle.read(bundle_folder).manifest.intended.regions:
+        answer = client.post(f"/predict?region={region}", files={"image": ("x.png", radiograph)}).json()
+        assert (answer["region"]["name"], answer["region"]["source"]) == (region, "caller")
+
+
+def test_a_region_that_the_model_does_not_know_is_refused_with_those_it_knows(
+    client: TestClient, radiograph: bytes
+) -> None:
+    response = client.post("/predict?region=tail", files={"image": ("x.png", radiograph)})
+    assert _code(response) == "invalid_parameter"
+    assert "region: 'tail' is not one that the model knows" in response.json()["detail"]
+
+
 def test_the_image_as_the_body_gets_the_same_answer(client: TestClient, radiograph: bytes, bundle_folder: Path) -> None:
     form = client.post("/predict", files={"image": ("x.png", radiograph)}).json()
     raw = client.post("/predict", content=radiograph, headers={"content-type": "image/png"}).json()
