@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pipeline.files import project_root
 from pipeline.late import late
 from pipeline.lockfile import read_lock
 from pipeline.registry import champion as champions
-from pipeline.registry import promotion
+from pipeline.registry import moved, promotion
 from pipeline.registry.mlflow import connect, database_file, shown_uri
 from serving.errors import BundleError
 
@@ -128,6 +129,12 @@ def check_tracking(root: Path) -> Iterator[Finding]:
     if file is not None and not file.exists():
         yield Finding("ok", "mlflow", "no database yet; the first run makes mlflow.db")
         return
+    try:
+        former = moved.former_folder(file) if file == root / "mlflow.db" else None
+    except sqlite3.Error:
+        former = None  # said below
+    if former:
+        yield Finding("warning", "mlflow", f"made when the project was in {former}; artifacts are now looked for here")
     try:
         name = params.load(root / "params.yaml").register_.model_name
         champion = champions.observe_if_allowed(connect(), name)

@@ -6,6 +6,8 @@ the server to answer and raises TrackingError with one line when it does not.
 
 import os
 import re
+import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,12 +16,14 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, home_root
+from pipeline.registry import moved
+from pipeline.registry.moved import ARTIFACTS
 from pipeline.registry.records import ModelVersion, Run
 from serving import errors
 
 EXPERIMENT = "bone-fracture"
 _DATABASE = "mlflow.db"
-_ARTIFACTS = "mlartifacts"
+_BUSY = "its database is busy, as another process is writing to it; repeat when that is done"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -43,7 +47,8 @@ class TrackingError(InputError):
         """Whether the server knows who asks and does not let them."""
         self.missing = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
         """Whether there is nothing of that name or number."""
-        super().__init__(f"MLflow at {shown_uri()}: {self.lacking or f'{self.gist}; {_remedy()}'}")
+        what = self.lacking or (_BUSY if _is_busy(error) else f"{self.gist}; {_remedy()}")
+        super().__init__(f"MLflow at {shown_uri()}: {what}")
 
 
 @contextmanager
@@ -195,7 +200,7 @@ class Registry:
 
         Raises InputError with MLflow's own message.
         """
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_ENABLEARTIFACTS_PROGRESS_BAR", "false")
         fetch = self._mlflow.artifacts.download_artifacts
         model, run = target / "model", target / "run"
         for folder in (model, run):
@@ -218,7 +223,7 @@ class Registry:
         if found is not None:
             return str(found.experiment_id)
         local = tracking_uri().startswith("sqlite:")
-        location = (home_root() / _ARTIFACTS).as_uri() if local else None
+        location = (home_root() / ARTIFACTS).as_uri() if local else None
         return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
 
 
@@ -235,6 +240,7 @@ def _import_mlflow() -> Any:
     import mlflow  # noqa: PLC0415  takes seconds; importing this module must not
 
     _make_database()
+    _follow_the_project()
     mlflow.set_tracking_uri(tracking_uri())
     return mlflow
 
@@ -247,8 +253,23 @@ def _make_database() -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  as mlflow itself
 
     with atomic_file(file) as partial:
-        store = SqlAlchemyStore(f"sqlite:///{partial}", (file.parent / _ARTIFACTS).as_uri())
+        store = SqlAlchemyStore(f"sqlite:///{partial}", (file.parent / ARTIFACTS).as_uri())
         store.engine.dispose()
+
+
+def _follow_the_project() -> None:
+    """Let the project's own database name the artifacts beside it, after both were moved or copied."""
+    file = database_file()
+    if file is None or file != home_root() / _DATABASE:
+        return
+    try:
+        former = moved.bring_up_to_date(file)
+    except sqlite3.DatabaseError as error:
+        if _is_busy(error):
+            raise
+        return  # MLflow says better what is wrong with it
+    if former:
+        print(f"{file.name}: the project was in {former}; its artifacts are now looked for here", file=sys.stderr)
 
 
 def _version(entity: Any) -> ModelVersion:
@@ -309,7 +330,7 @@ def serve_ui(port: int) -> None:
     This is what `mlflow server --workers 1` does, in this process: that command takes all imports twice.
     Raises InputError when the database cannot be used.
     """
-    uri, artifacts = tracking_uri(), (home_root() / _ARTIFACTS).as_uri()
+    uri, artifacts = tracking_uri(), (home_root() / ARTIFACTS).as_uri()
     # Job workers would be a dozen more processes and two gigabytes.
     os.environ.update(_QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
     os.environ.update({BACKEND_STORE: uri, ARTIFACT_ROOT: artifacts})
@@ -322,7 +343,7 @@ def serve_ui(port: int) -> None:
     try:
         initialize_backend_stores(uri, uri, artifacts)
     except (mlflow.MlflowException, SQLAlchemyError) as error:
-        raise InputError(f"{shown_uri()}: {one_line(error)}") from None
+        raise InputError(f"{shown_uri()}: {_BUSY if _is_busy(error) else one_line(error)}") from None
     uvicorn.run("mlflow.server.fastapi_app:app", host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
@@ -334,6 +355,11 @@ def one_line(error: BaseException) -> str:
 def _is_denied(error: BaseException) -> bool:
     """Whether the server knows who asks and does not let them."""
     return getattr(error, "error_code", "") == "PERMISSION_DENIED" or _status(error) == 403
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Whether another process is writing to the SQLite database."""
+    return "database is locked" in str(error)
 
 
 def _status(error: BaseException) -> int:

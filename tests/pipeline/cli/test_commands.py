@@ -1,6 +1,7 @@
 """The `fracture` command as a shell sees it: exit codes, one line for bad input, doctor and the MLflow UI."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -100,6 +101,23 @@ def test_doctor_finds_a_tracking_server_that_is_away(project: Path) -> None:
     done = _run(project, "doctor", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 1
     assert "start the server" in done.stdout
+
+
+def test_doctor_tells_that_the_project_was_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, first)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(first)
+    mlflow.connect().start("cnn")
+    first.rename(second)
+    monkeypatch.chdir(second)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it
+    findings = list(doctor.check_tracking(second))
+    assert findings[0].state == "warning"
+    assert f"made when the project was in {first}" in findings[0].text
+    assert next(doctor.check_tracking(second)).state == "ok"
 
 
 def test_doctor_compares_installed_versions_with_the_lock(tmp_path: Path) -> None:

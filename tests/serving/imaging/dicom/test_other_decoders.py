@@ -118,7 +118,7 @@ def test_grey_levels_are_those_of_dcmtk(
 
 
 @pytest.mark.parametrize(
-    ("syntax", "photometric"), itertools.product([*NATIVE, *OF_DCMTK], ["MONOCHROME1", "MONOCHROME2"]), ids=name
+    ("syntax", "photometric"), list(itertools.product([*NATIVE, *OF_DCMTK], ["MONOCHROME1", "MONOCHROME2"])), ids=name
 )
 def test_transfer_syntaxes_show_what_they_show_in_dcmtk(syntax: UID, photometric: str, tmp_path: Path) -> None:
     bits = 8 if syntax == JPEGBaseline8Bit else 12
