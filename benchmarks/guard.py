@@ -21,13 +21,14 @@ from serving import bundle, guard
 from serving.bundle import Bundle
 from serving.errors import ImageError
 from serving.imaging import decode
+from serving.network import EMBEDDING, Network
 from serving.predictor import Predictor
 from serving.statistics import texture
 
 Pixels = npt.NDArray[np.uint8]
 
 SYNTHETIC = 60
-_NONE = "answered"
+_NONE, _UNUSUAL = "answered", "unusual"
 
 
 def share(hits: int, total: int) -> str:
@@ -52,9 +53,17 @@ def encoded(pixels: Pixels, suffix: str = ".png", *options: int) -> bytes:
     return bytes(cv2.imencode(suffix, pixels, options)[1])
 
 
-def distances(opened: Bundle, data: Prepared, part: str) -> npt.NDArray[np.float64]:
-    """Of every image of a part of prepared/."""
-    return opened.reference.distance(np.stack([texture(data.images[row]) for row in data.rows(part)]))
+def judged(opened: Bundle, data: Prepared, part: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which images of a part of prepared/ are refused (n,), and which are refused or called unusual (n,)."""
+    images = [np.asarray(data.images[row]) for row in data.rows(part)]
+    textures = np.stack([texture(image) for image in images])
+    head = opened.image_heads.guard
+    if head is None:
+        found, limits = opened.reference.distance(textures), opened.manifest.guard
+        return found > limits.limit, found > limits.unusual
+    network = Network(opened.model)
+    odds = head.log_odds(np.concatenate([network(image)[EMBEDDING] for image in images]), textures)
+    return odds < head.refuse, odds < head.unusual
 
 
 def _middle(pixels: Pixels, height: int, width: int) -> Pixels:
@@ -90,9 +99,9 @@ OTHERWISE: Mapping[str, Callable[[Pixels], bytes]] = {
 
 def tell_of_radiographs(opened: Bundle, data: Prepared) -> None:
     """Print how many images of the test set are refused, and how many get a warning, by their distance."""
-    found, limits = distances(opened, data, "test"), opened.manifest.guard
-    print(f"test set of {data.dataset.name}, refused: {share(int((found > limits.limit).sum()), len(found))}")
-    print(f"  refused or called unusual: {share(int((found > limits.unusual).sum()), len(found))}")
+    refused, unusual = judged(opened, data, "test")
+    print(f"test set of {data.dataset.name}, refused: {share(int(refused.sum()), len(refused))}")
+    print(f"  refused or called unusual: {share(int(unusual.sum()), len(unusual))}")
 
 
 def tell_of_framings(predictor: Predictor, data: Prepared, folder: Path) -> None:
@@ -132,6 +141,28 @@ def tell_of_out_of_distribution(predictor: Predictor, images: Iterable[OutOfDist
         names = [image.name for image, code in found if code == _NONE]
         line = f"  {kind}: {share(len(found) - len(names), len(found))}"
         print(f"{line}, answered: {', '.join(names)}" if names else line)
+
+
+def tell_of_pictures(predictor: Predictor, folder: Path) -> None:
+    """Print how many pictures of a folder are refused, by its subfolders, and how many of the others get a warning."""
+    files = sorted(path for path in folder.rglob("*.png"))
+    print(f"pictures of {folder.name}/")
+    for kind, members in groupby(files, key=lambda path: path.parent.name):
+        paths = list(members)
+        codes = [_reason_or_unusual(predictor, path.read_bytes()) for path in paths]
+        passed = [path.stem for path, code in zip(paths, codes, strict=True) if code in {_NONE, _UNUSUAL}]
+        print(f"  {kind}: {share(len(paths) - len(passed), len(paths))}, of the others unusual {codes.count(_UNUSUAL)}")
+        if passed:
+            print(f"    answered: {', '.join(passed)}")
+
+
+def _reason_or_unusual(predictor: Predictor, content: bytes) -> str:
+    """As `reason`, and `unusual` where the answer carries that warning."""
+    try:
+        warnings = predictor.predict(content).warnings
+    except ImageError as error:
+        return error.code
+    return _UNUSUAL if any(note.code == _UNUSUAL for note in warnings) else _NONE
 
 
 def tell_of_colours(predictor: Predictor) -> None:
@@ -175,6 +206,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--prepared", type=Path, default=Path("prepared"), help="images that it was trained on")
     parser.add_argument("--data", type=Path, help="the files behind them, to frame and store them in other ways")
+    parser.add_argument("--pictures", type=Path, help="further pictures that are none, one folder for each kind")
     given = parser.parse_args()
     cv2.setNumThreads(1)
     opened, data = bundle.read(given.bundle), prepared.load(given.prepared)
@@ -189,6 +221,8 @@ def main() -> None:
         tell_of_framings(predictor, data, given.data)
     tell_of_synthetic_ones(predictor)
     tell_of_out_of_distribution(predictor, images)
+    if given.pictures:
+        tell_of_pictures(predictor, given.pictures)
     with quiet_import():
         tell_of_colours(predictor)
     tell_of_time(opened, data)
