@@ -80,7 +80,6 @@ class Intended(_Facts):
     not_for: str
     regions: tuple[str, ...]
     views: tuple[str, ...]
-    weak_regions: dict[str, str] = {}  # those that the test set does not show it to be good for, with their figures
 
 
 class Recalibrated(_Facts):
@@ -120,6 +119,11 @@ class Manifest(_Facts):
     def decision(self) -> Decision:
         """Calibration, threshold and operating points."""
         return Decision.from_dict(self.model_dump())
+
+    @property
+    def weak_regions(self) -> dict[str, str]:
+        """Regions that the test set does not show the model to be good for, with their figures."""
+        return dict(self.quality.get("weak_regions", {}))
 
     @property
     def samples(self) -> tuple[str, ...]:

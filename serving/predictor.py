@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving import guard, saliency
-from serving.bundle import Bundle, Intended
+from serving.bundle import Bundle, Manifest
 from serving.decision import NONE_IN_PART, STATEMENTS, Suspicion
 from serving.imaging import decode, model_input
 from serving.imaging.canonical.polarity import INVERTED
@@ -220,7 +220,7 @@ class Predictor:
             threshold=decision.threshold,
             suspicion=decision.suspicion(fracture),
             probabilities=dict(zip(manifest.classes, map(float, probabilities), strict=True)),
-            warnings=(*self._notes(prepared, unusual), *_region_notes(region, manifest.intended)),
+            warnings=(*self._notes(prepared, unusual), *_region_notes(region, manifest)),
             sha256=prepared.sha256,
             width=header.width,
             height=header.height,
@@ -322,14 +322,14 @@ def _canonical_notes(prepared: PreparedImage) -> list[Note]:
     return notes
 
 
-def _region_notes(region: Region | None, intended: Intended) -> list[Note]:
+def _region_notes(region: Region | None, manifest: Manifest) -> list[Note]:
     """That the region is none that the model knows, or one that it is not shown to be good for."""
     if region is None:
         return []
     if not region.known:
-        known = ", ".join(intended.regions)
+        known = ", ".join(manifest.intended.regions)
         return [Note("unknown_region", f"The image seems to show none of the regions that the model knows ({known}).")]
-    figures = intended.weak_regions.get(region.name)
+    figures = manifest.weak_regions.get(region.name)
     if figures is None:
         return []
     said = f"The model is not shown to be good for this region: {region.name}, test images {figures}."

@@ -197,9 +197,11 @@ def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:
             "not_for": NOT_FOR + (subgroups.warning(found.slices) if found.slices else ""),
             "regions": training.regions,
             "views": training.views,
+        },
+        "quality": {
+            **found.metrics.model_dump(mode="json", include=_OF_QUALITY),
             "weak_regions": subgroups.weak_regions(found.slices) if found.slices else {},
         },
-        "quality": found.metrics.model_dump(mode="json", include=_OF_QUALITY),
         "trained_on": {
             **dataset.model_dump(include={"name", "version", "licence", "citation"}),
             "synthetic": dataset.source == "sample",
