@@ -106,6 +106,11 @@ class Artifacts:
         return self.reports / "slices.csv"
 
     @property
+    def robustness(self) -> Path:
+        """`python -m benchmarks.robustness`, for a release: `Robustness`."""
+        return self.reports / "robustness.json"
+
+    @property
     def predictions(self) -> Path:
         """Evaluate: one row per image of the validation and test sets."""
         return self.reports / "predictions.csv"
@@ -167,6 +172,8 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     stage: ClassVar[str]
     """The stage that writes the file."""
+    again: ClassVar[str] = ""
+    """The command that makes the file again, where no stage does."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -179,7 +186,8 @@ class Record(BaseModel):
             places = [str(place) for place in first["loc"] if place not in {"OperatingPoint", "Estimate"}]
             field = ".".join(places) or "the file"
             fault = "is missing" if first["type"] == "missing" else f"{first['msg'][:1].lower()}{first['msg'][1:]}"
-            raise InputError(f"{path}: {field}: {fault}; make it again with `dvc repro -f {cls.stage}`") from None
+            again = cls.again or f"dvc repro -f {cls.stage}"
+            raise InputError(f"{path}: {field}: {fault}; make it again with `{again}`") from None
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all, the same bytes for the same content."""
@@ -367,6 +375,41 @@ class Metrics(Record):
         """Defined metrics under names that MLflow takes: test_auroc, test_auroc_low, test_at_threshold_f1, ..."""
         plain = self.model_dump(mode="json", include={"test", "validation"})
         return {**_flatten("test", plain["test"]), **_flatten("validation", plain["validation"])}
+
+
+class ChangeMetrics(BaseModel):
+    """What one change does to the answers, paired with those for the same images unchanged; None where unanswered."""
+
+    model_config = ConfigDict(frozen=True)
+    change: str
+    never_trained: bool
+    """Whether no training uses it."""
+    images: int
+    refused: float
+    """Share of the images."""
+    warned: float
+    """Share of the images that are answered with a warning."""
+    auroc: float | None
+    auroc_change: float | None
+    auroc_change_low: float | None
+    auroc_change_high: float | None
+    sensitivity_at_high_sensitivity: float | None
+    specificity_at_high_sensitivity: float | None
+    sensitivity_at_high_specificity: float | None
+    specificity_at_high_specificity: float | None
+    probability_change: float | None
+
+
+class Robustness(Record):
+    """reports/robustness.json: a bundle's answers under every change of the benchmark."""
+
+    again: ClassVar[str] = "python -m benchmarks.robustness data"
+    weights_sha256: str
+    """Of the model behind the bundle."""
+    part: str
+    images: int
+    changes: tuple[ChangeMetrics, ...]
+    """The unchanged images first."""
 
 
 def _flatten(prefix: str, value: Any) -> dict[str, float]:

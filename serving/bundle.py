@@ -279,6 +279,5 @@ def _sha256(path: Path) -> str:
 
 
 def _digest(manifest: Manifest) -> str:
-    newer = {"intended": {"weak_regions"}} if manifest.schema_version == 1 else {}
-    facts = manifest.model_dump(mode="json", exclude={"digest": True, **newer})
+    facts = manifest.model_dump(mode="json", exclude={"digest"})
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

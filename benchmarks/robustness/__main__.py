@@ -6,7 +6,7 @@
 For each change: the share of images refused and warned of, AUROC of the others and how far it lies below that of the
 unchanged images, sensitivity and specificity at the operating points, and the mean change of the probability. Whole
 files are made and answered, as a service would. What is measured is kept in `--state`, so that a run that was stopped
-goes on; `--output` writes the table.
+goes on; `--record` is what `fracture release` reads, `--output` a table in Markdown.
 """
 
 import argparse
@@ -28,9 +28,10 @@ import pandas as pd
 from benchmarks import measure
 from benchmarks.robustness.changes import CHANGES, NEVER_TRAINED, change
 from benchmarks.robustness.objects import OBJECTS
+from pipeline.artifacts import Artifacts, ChangeMetrics, Robustness
 from pipeline.data import layout
 from pipeline.errors import InputError, exit_with_line
-from pipeline.evaluation import metrics
+from pipeline.evaluation import metrics, tables
 from pipeline.files import sha256_file, write_json, write_text
 from pipeline.progress import progress_bar
 from serving import bundle
@@ -134,8 +135,8 @@ def run(
             keep()
 
 
-def table(cases: Sequence[Case], known: dict[str, Any], found: bundle.Bundle) -> pd.DataFrame:
-    """One row per change, the unchanged images first; NaN where nothing was answered."""
+def table(cases: Sequence[Case], known: dict[str, Any], decision: Decision) -> list[ChangeMetrics]:
+    """One row per change, the unchanged images first."""
     of = {case.image_id: case for case in cases}
     plain = {one["image_id"]: one["probability"] for one in known["none"] if one["probability"] is not None}
     rows = []
@@ -147,27 +148,29 @@ def table(cases: Sequence[Case], known: dict[str, Any], found: bundle.Bundle) ->
             np.array([one["probability"] for one in compared], np.float64),
             np.array([plain[one["image_id"]] for one in compared], np.float64),
             pd.factorize(np.array([of[one["image_id"]].group for one in compared]))[0],
-            found.decision,
+            decision,
         )
-        rows.append({
-            "change": name,
-            "never_trained": name in NEVER_TRAINED,
-            "images": len(told),
-            "refused": 1 - len(answered) / max(len(told), 1),
-            "warned": sum(bool(one["warnings"]) for one in answered) / max(len(told), 1),
-            **figures,
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+        rows.append(
+            ChangeMetrics(
+                change=name,
+                never_trained=name in NEVER_TRAINED,
+                images=len(told),
+                refused=1 - len(answered) / max(len(told), 1),
+                warned=sum(bool(one["warnings"]) for one in answered) / max(len(told), 1),
+                **figures,
+            )
+        )
+    return rows
 
 
 def _figures(
     y: npt.NDArray[np.int64], now: Array, was: Array, groups: npt.NDArray[np.int64], decision: Decision
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """What is measured of the answers for changed images, paired with those for the same images unchanged."""
     names = [f"{figure}_at_{point}" for point in _POINTS for figure in ("sensitivity", "specificity")]
     if len(set(y.tolist())) < 2:
         whole = ("auroc", "auroc_change", "auroc_change_low", "auroc_change_high", *names, "probability_change")
-        return dict.fromkeys(whole, float("nan"))
+        return dict.fromkeys(whole)
     weights, ones = metrics.bootstrap_weights(groups, RESAMPLES, _SEED), np.ones((1, len(y)))
     low, high = metrics.interval(metrics.auroc(y, now, weights) - metrics.auroc(y, was, weights))
     at_points = [metrics.at_threshold(y, now, ones, getattr(decision, point)) for point in _POINTS]
@@ -179,27 +182,6 @@ def _figures(
         **dict(zip(names, (float(at[f][0]) for at in at_points for f in ("sensitivity", "specificity")), strict=True)),
         "probability_change": float(np.abs(now - was).mean()),
     }
-
-
-def markdown(rows: pd.DataFrame) -> str:
-    """The table, as a page of the results holds it."""
-    lines = [
-        "| change | images | refused | warned | AUROC | change (95 %) | high sensitivity: sens., spec. "
-        "| high specificity: sens., spec. | mean change of probability |",
-        "|" + " --- |" * 9,
-    ]
-    for row in rows.to_dict("records"):
-        name = row["change"] + (" (never trained)" if row["never_trained"] else "")
-        head = f"| {name} | {row['images']} | {row['refused']:.1%} | {row['warned']:.1%} "
-        if np.isnan(row["auroc"]):
-            lines.append(head + "| - " * 5 + "|")
-            continue
-        pairs = [f"{row[f'sensitivity_at_{point}']:.3f}, {row[f'specificity_at_{point}']:.3f}" for point in _POINTS]
-        change = f"{row['auroc_change']:+.3f} ({row['auroc_change_low']:+.3f} to {row['auroc_change_high']:+.3f})"
-        lines.append(
-            f"{head}| {row['auroc']:.3f} | {change} | {pairs[0]} | {pairs[1]} | {row['probability_change']:.3f} |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 def _resumed(path: Path, key: dict[str, Any]) -> dict[str, Any]:
@@ -221,6 +203,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=0, help="so many of the part, drawn at random; 0: all")
     parser.add_argument("--only", nargs="+", default=list(NAMES), choices=NAMES, metavar="CHANGE")
     parser.add_argument("--state", type=Path, default=STATE, help="what is measured, change by change")
+    parser.add_argument("--record", type=Path, default=Artifacts().robustness, help="what `fracture release` reads")
     parser.add_argument("--output", type=Path, help="a file for the table, in Markdown")
     given = parser.parse_args()
     cv2.setNumThreads(0)
@@ -235,10 +218,15 @@ def main() -> None:
     names = ["none", *(name for name in given.only if name != "none")]
     given.state.parent.mkdir(parents=True, exist_ok=True)
     run(Predictor(opened), cases, names, known, lambda: write_json(given.state, {"key": key, "changes": known}))
-    text = markdown(table(cases, {name: known[name] for name in names}, opened))
+    rows = table(cases, {name: known[name] for name in names}, opened.decision)
+    text = "\n".join(tables.robustness(rows)) + "\n"
     print(text, end="")
     if given.output:
         write_text(given.output, text)
+    record = Robustness(
+        weights_sha256=opened.manifest.origin.weights_sha256, part=given.part, images=len(cases), changes=tuple(rows)
+    )
+    record.write(given.record)
 
 
 if __name__ == "__main__":

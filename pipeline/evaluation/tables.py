@@ -1,10 +1,10 @@
 """A run's metrics as Markdown tables; `fracture tables` prints them."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.artifacts import Estimate, Metrics, MetricSet
+from pipeline.artifacts import ChangeMetrics, Estimate, Metrics, MetricSet
 from pipeline.errors import InputError
 
 _POINTS = {
@@ -55,6 +55,26 @@ def _estimate(row: Mapping[str, str], name: str) -> Estimate:
     """One metric of a row of slices.csv; without a value where the subgroup lacks a class."""
     texts = {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]}
     return Estimate(**{key: float(text) if text else None for key, text in texts.items()})
+
+
+def robustness(rows: Sequence[ChangeMetrics]) -> list[str]:
+    """The rows of the benchmark of robustness."""
+    lines = [
+        "| change | images | refused | warned | AUROC | change (95 %) | at high sensitivity: sensitivity, specificity "
+        "| at high specificity | mean change of probability |",
+        "| --- " * 9 + "|",
+    ]
+    for row in rows:
+        name = row.change + (" (never trained)" if row.never_trained else "")
+        head = f"| {name} | {row.images} | {row.refused:.1%} | {row.warned:.1%} "
+        if row.auroc is None:
+            lines.append(head + "| - " * 5 + "|")
+            continue
+        change = f"{row.auroc_change:+.3f} ({row.auroc_change_low:+.3f} to {row.auroc_change_high:+.3f})"
+        sensitive = f"{row.sensitivity_at_high_sensitivity:.3f}, {row.specificity_at_high_sensitivity:.3f}"
+        specific = f"{row.sensitivity_at_high_specificity:.3f}, {row.specificity_at_high_specificity:.3f}"
+        lines.append(f"{head}| {row.auroc:.3f} | {change} | {sensitive} | {specific} | {row.probability_change:.3f} |")
+    return lines
 
 
 def markdown(reports: Path) -> str:

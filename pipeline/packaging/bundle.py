@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline import register
-from pipeline.artifacts import Artifacts, Metrics, TrainingRecord
+from pipeline.artifacts import Artifacts, Metrics, Robustness, TrainingRecord
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
@@ -132,8 +132,11 @@ def require_same_preprocessing(found: Registered, data: Prepared) -> None:
         )
 
 
-def write_bundle(found: Registered, data: Prepared, target: Path) -> Manifest:
-    """Write the bundle of a registered version into `target`, whole or not at all."""
+def write_bundle(found: Registered, data: Prepared, target: Path, robustness: Robustness | None = None) -> Manifest:
+    """Write the bundle of a registered version into `target`, whole or not at all.
+
+    `robustness` goes among its quality, where `GET /model` shows it.
+    """
     require_same_preprocessing(found, data)
     try:
         reference = Reference.load(found.reference)
@@ -154,6 +157,8 @@ def write_bundle(found: Registered, data: Prepared, target: Path) -> Manifest:
             "number_format": chosen,
             "formats": formats,
         }
+        if robustness:
+            facts["quality"] = {**facts["quality"], "robustness": robustness.model_dump(mode="json")}
         bundle.write(folder, facts)
         add_samples(folder)
         return bundle.write(folder, facts)

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.artifacts import Estimate, Metrics
+from pipeline.artifacts import Estimate, Metrics, Robustness
 from pipeline.data.prepared import Prepared, slices_of
 from pipeline.evaluation import metrics, subgroups, tables
 from serving import bundle
@@ -44,6 +44,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
     measured = Metrics.read(folder / "metrics.json")
     options = params.load(folder / "params.yaml")
     shown = folder / "slices.csv"
+    changes = Robustness.read(folder / "robustness.json")
     given = manifest.trained_on
     sentences = (f"{given.name} {given.version}, {given.licence}", given.citation, remarks.data)
     environment = Environment(
@@ -70,6 +71,8 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         points="\n".join(tables.points(measured.test)),
         slices="\n".join(tables.slices(shown)),
         shortcuts=shortcuts(data.table),
+        changes=changes,
+        robustness="\n".join(tables.robustness(changes.changes)),
         most_failures=_FAILURES,
         missed=_failures(predictions, manifest, missed=True),
         false_alarms=_failures(predictions, manifest, missed=False),

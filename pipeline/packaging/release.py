@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline import register
+from pipeline.artifacts import Artifacts, Robustness, TrainingRecord
 from pipeline.data import prepared
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder, sha256_file, write_text
@@ -22,7 +23,8 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
     """Write the model that build/ and reports/ of `root` hold into `target`, whole or not at all.
 
     `note` is what a reader of the card should know of the data besides, such as that they are a part of something.
-    Raises InputError: the model is not registered, failed its gates, or does not belong to prepared/.
+    Raises InputError: the model is not registered, failed its gates, does not belong to prepared/, or its robustness
+    was not measured.
     """
     candidate = register.Candidate.read(root)
     paths = candidate.paths
@@ -33,11 +35,20 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
     known = connect().version_with_tag(name, "content_hash", candidate.content_hash())
     if known is None:
         raise InputError(f"{paths.model}: is not registered as {name}; run `dvc repro register`")
+    robustness = _robustness(paths, candidate.training)
     predictions = pd.read_csv(paths.predictions, keep_default_na=False)
     with atomic_folder(target) as folder:
         with fetched(f"models:/{name}/{known.version}") as found:
-            manifest = write_bundle(found, data, folder / "bundle")
-        for path in (paths.keras_model, paths.training, paths.params, paths.metrics, paths.slices, paths.history):
+            manifest = write_bundle(found, data, folder / "bundle", robustness)
+        for path in (
+            paths.keras_model,
+            paths.training,
+            paths.params,
+            paths.metrics,
+            paths.slices,
+            paths.history,
+            paths.robustness,
+        ):
             shutil.copyfile(path, folder / path.name)
         split = data.table[["image_id", "label", "part", "group"]]
         write_text(folder / "split.csv", split.to_csv(index=False, lineterminator="\n"))
@@ -46,6 +57,17 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
         write_text(folder / CARD, card(target.name, folder, data, predictions, remarks))
         write_text(folder / SUMS, sums(folder))
     return manifest
+
+
+def _robustness(paths: Artifacts, training: TrainingRecord) -> Robustness:
+    """What the benchmark says of the model that is to be released; InputError where it was not asked."""
+    again = f"package the model (`fracture package`), then run `{Robustness.again}`"
+    if not paths.robustness.is_file():
+        raise InputError(f"{paths.robustness}: not found; {again}")
+    found = Robustness.read(paths.robustness)
+    if found.weights_sha256 != training.weights_sha256:
+        raise InputError(f"{paths.robustness}: belongs to another model; {again}")
+    return found
 
 
 def sums(folder: Path) -> str:

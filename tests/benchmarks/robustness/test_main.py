@@ -33,9 +33,12 @@ def data(bundle_folder: Path, tmp_path: Path) -> Path:
 def measured(data: Path, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, *changes: str) -> str:
     output = data.parent / "table.md"
     options = {
-        "--bundle": bundle_folder, "--split": data.parent / "split.csv", "--state": data.parent / "state.json",
+        "--bundle": bundle_folder,
+        "--split": data.parent / "split.csv",
+        "--state": data.parent / "state.json",
+        "--record": data.parent / "robustness.json",
         "--output": output,
-    }  # fmt: skip
+    }
     words = [str(word) for pair in options.items() for word in pair]
     monkeypatch.setattr(sys, "argv", ["robustness", str(data), *words, "--only", *changes])
     robustness.main()
@@ -64,11 +67,11 @@ def test_refused_and_worse_images_are_counted(bundle_folder: Path) -> None:
     plain = [{"image_id": f"i{n}", "probability": 0.2 + 0.6 * (n % 2), "refused": "", "warnings": []} for n in range(4)]
     worse = [{**one, "probability": 0.5} for one in plain[:3]]
     gone = [{**one, "probability": None, "refused": "not_a_radiograph"} for one in plain]
-    found = robustness.table(cases, {"none": plain, "worse": worse, "gone": gone}, bundle.read(bundle_folder))
-    assert found["images"].tolist() == [4, 3, 4]
-    assert found["refused"].tolist() == [0, 0, 1]
-    np.testing.assert_allclose(found["auroc"], [1, 0.5, np.nan])
-    np.testing.assert_allclose(found["auroc_change"], [0, -0.5, np.nan])
+    found = robustness.table(cases, {"none": plain, "worse": worse, "gone": gone}, bundle.read(bundle_folder).decision)
+    assert [row.images for row in found] == [4, 3, 4]
+    assert [row.refused for row in found] == [0, 0, 1]
+    assert [row.auroc for row in found] == [1, 0.5, None]
+    assert [row.auroc_change for row in found] == [0, -0.5, None]
 
 
 def test_an_image_that_would_lose_a_box_is_left_out(bundle_folder: Path) -> None:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.artifacts import ChangeMetrics, Robustness, TrainingRecord
 from pipeline.packaging.conversion import Measured, compare
 from serving import bundle
 from serving.decision import Decision, LogisticCalibration
@@ -290,6 +291,18 @@ def test_formats_are_compared_by_raw_and_calibrated_probabilities() -> None:
 @pytest.fixture(scope="module")
 def released(project: Project) -> Path:
     """Give the folder of the sample's model as a release."""
+    training = TrainingRecord.read(project.root / "build/model/training.json")
+    figures = dict.fromkeys(
+        set(ChangeMetrics.model_fields) - {"change", "never_trained", "images", "refused", "warned"}
+    )
+    plain = ChangeMetrics(change="none", never_trained=False, images=4, refused=0, warned=0, **figures)
+    measured = Robustness(weights_sha256=training.weights_sha256, part="test", images=4, changes=(plain,))
+    path = project.root / "reports/robustness.json"
+    measured.model_copy(update={"weights_sha256": "another"}).write(path)
+    assert "robustness.json: belongs to another model" in project.run("fracture", "release", "sample-cnn-1", code=1)
+    path.unlink()
+    assert "robustness.json: not found" in project.run("fracture", "release", "sample-cnn-1", code=1)
+    measured.write(path)
     printed = project.run("fracture", "release", "sample-cnn-1")
     assert "models/sample-cnn-1: bone-fracture version 1" in printed
     return project.root / "models/sample-cnn-1"
@@ -298,7 +311,7 @@ def released(project: Project) -> Path:
 def test_a_release_holds_what_serves_trains_on_and_explains_it(released: Path) -> None:
     assert {path.name for path in released.iterdir()} == {
         "bundle", "model.keras", "training.json", "params.yaml", "metrics.json", "slices.csv", "history.csv",
-        "split.csv", "MODEL_CARD.md", "sha256sums",
+        "split.csv", "MODEL_CARD.md", "robustness.json", "sha256sums",
     }  # fmt: skip
     done = subprocess.run(["sha256sum", "--check", "--quiet", "sha256sums"], cwd=released, check=False)
     assert done.returncode == 0
