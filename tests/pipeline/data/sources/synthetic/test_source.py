@@ -1,9 +1,12 @@
+"""The sample as a data set."""
+
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from pipeline.data import layout
 from pipeline.data.sources import synthetic
@@ -32,21 +35,21 @@ def thumbnails(small: layout.Dataset) -> np.ndarray:
     return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
 
 
-def auroc(values: np.ndarray, positive: np.ndarray) -> float:
-    ranks = pd.Series(values).rank().to_numpy()
-    hits = int(positive.sum())
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(values) - hits)))
+@pytest.fixture(scope="module")
+def measures() -> pd.DataFrame:
+    """Simple measures of pictures of the default set."""
+    rows = []
+    for plan in draw_plans(400, 7, "binary")[:100]:
+        pixels = make_picture(plan)[1].pixels
+        height, width = pixels.shape
+        rows.append((plan.fracture is not None, pixels.mean(), pixels.std(), np.median(pixels), height, width))
+    return pd.DataFrame(rows, columns=["fractured", "mean", "contrast", "median", "height", "width"])
 
 
 def test_the_same_seed_gives_the_same_bytes_on_any_number_of_workers(tmp_path: Path) -> None:
     synthetic.fill(tmp_path / "one", count=20, seed=3, workers=1)
     synthetic.fill(tmp_path / "three", count=20, seed=3, workers=3)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "three")
-
-
-def test_another_seed_gives_other_pictures() -> None:
-    first, second = (synthetic.render(seed, "thigh", "frontal").pixels for seed in (1, 2))
-    assert first.shape != second.shape or not np.array_equal(first, second)
 
 
 def test_boxes_and_types_belong_to_the_fractured_and_to_nobody_else(small: layout.Dataset) -> None:
@@ -90,53 +93,9 @@ def test_no_two_pictures_are_near_duplicates(thumbnails: np.ndarray) -> None:
     assert likeness.max() <= 0.995
 
 
-@pytest.mark.parametrize("fracture", synthetic.TYPES)
-@pytest.mark.parametrize("region", synthetic.REGIONS)
-def test_a_fracture_changes_the_picture_most_inside_its_box(region: str, fracture: str) -> None:
-    seed = 11
-    before = synthetic.render(seed, region, "frontal", hardware=False)
-    after = synthetic.render(seed, region, "frontal", fracture, hardware=False)
-    change = np.abs(after.pixels.astype(int) - before.pixels)
-    height, width = change.shape
-    inside = np.zeros(change.shape, bool)
-    for x0, y0, x1, y1, name in after.boxes:
-        assert 0 <= x0 < x1 <= 1
-        assert 0 <= y0 < y1 <= 1
-        assert name == fracture
-        inside[int(y0 * height) : int(y1 * height) + 1, int(x0 * width) : int(x1 * width) + 1] = True
-    assert change[inside].max() > 40
-    assert change[inside].mean() > 2.5 * change[~inside].mean()
-
-
-def test_a_fracture_leaves_the_rest_of_the_picture_as_it_was() -> None:
-    before = synthetic.render(5, "finger", "frontal")
-    after = synthetic.render(5, "finger", "frontal", "transverse")
-    assert (before.laterality, before.hardware) == (after.laterality, after.hardware)
-    assert (before.pixels == after.pixels).mean() > 0.6
-
-
-@pytest.mark.parametrize("what", ["finger", "hand", "thigh", "frontal", "lateral", "hardware", "left"])
-def test_nothing_in_the_labels_predicts_the_fracture(what: str) -> None:
-    plans = draw_plans(400, 7, "binary")
-    traits = [{plan.region, plan.view, "hardware" * plan.hardware, "left" * (plan.laterality == "L")} for plan in plans]
-    fractured = np.array([plan.fracture is not None for plan in plans])
-    assert 0.4 <= auroc(np.array([what in trait for trait in traits]), fractured) <= 0.6
-
-
-@pytest.fixture(scope="module")
-def measures() -> pd.DataFrame:
-    """Simple measures of pictures of the default set."""
-    rows = []
-    for plan in draw_plans(400, 7, "binary")[:100]:
-        pixels = make_picture(plan)[1].pixels
-        height, width = pixels.shape
-        rows.append((plan.fracture is not None, pixels.mean(), pixels.std(), np.median(pixels), height, width))
-    return pd.DataFrame(rows, columns=["fractured", "mean", "contrast", "median", "height", "width"])
-
-
 @pytest.mark.parametrize("what", ["mean", "contrast", "median", "height", "width"])
 def test_no_simple_measure_predicts_the_fracture(measures: pd.DataFrame, what: str) -> None:
-    assert 0.4 <= auroc(measures[what].to_numpy(), measures["fractured"].to_numpy()) <= 0.6
+    assert 0.4 <= roc_auc_score(measures["fractured"], measures[what]) <= 0.6
 
 
 @pytest.mark.parametrize(
@@ -152,8 +111,3 @@ def test_bad_options_are_refused_in_one_line(tmp_path: Path, options: dict[str, 
         synthetic.fill(tmp_path / "data", **options)  # type: ignore[arg-type]
     assert str(refusal.value) == line
     assert not (tmp_path / "data").exists()
-
-
-def test_an_unknown_region_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match="region 'skull' is not known; choose one of finger, hand"):
-        synthetic.render(1, "skull", "frontal")
