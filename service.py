@@ -1,4 +1,4 @@
-"""The BentoML service: the rooms of serving/ put together. `fracture serve` and every bento start from here."""
+"""The BentoML service, put together from the packages of serving/. `fracture serve` and every bento start it."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ settings = Settings.from_environment()
 
 
 class Workers:
-    """The application, which only the workers import: the process that starts them is sooner through without it."""
+    """Loads the application in the workers only: the process that starts them does not need it and is ready sooner."""
 
     def __init__(self) -> None:
         self.app: Any = None

@@ -157,7 +157,7 @@ class Artifacts:
 
     @property
     def pixel_cache(self) -> Path:
-        """Validate, for preprocess: pixels that were decoded anyway (`pipeline.data.pixel_cache`); no output."""
+        """Validate leaves decoded pixels for preprocess here (`pipeline.data.pixel_cache`); not an output of DVC."""
         return self.root / ".cache/prepared"
 
     @property
@@ -229,7 +229,7 @@ class ValidationReport(Record):
 
 
 class PreparedRecord(Record):
-    """prepared/prepared.json: what the arrays beside it are."""
+    """prepared/prepared.json: describes the arrays beside it."""
 
     stage: ClassVar[str] = "preprocess"
     classes: tuple[str, ...]

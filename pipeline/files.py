@@ -149,7 +149,7 @@ def sha256_files(folder: Path, files: Iterable[Path]) -> str:
 
 
 _GENERATED = ("data.dvc", "dvc.lock", "reports")
-"""Committed, but written by commands: on another processor they differ by a rounding, and the code is the same."""
+"""Committed, but generated: they differ by rounding on another processor although the code is the same."""
 
 
 def git_commit(root: Path) -> str:

@@ -1,4 +1,4 @@
-"""Lock files: the pinned packages that an environment is made of."""
+"""Lock files: the pinned packages of an environment."""
 
 import re
 from collections.abc import Mapping

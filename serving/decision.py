@@ -16,10 +16,9 @@ LABELS = (NORMAL, SUSPICIOUS, FRACTURED)
 STATEMENTS: Mapping[tuple[str, Suspicion], str] = {
     (NORMAL, "none"): "No sign of a fracture was found.",
     (NORMAL, "possible"): "A fracture is unlikely, but cannot be excluded. Look closely.",
-    (
-        SUSPICIOUS,
-        "high",
-    ): "The probability is below the threshold, yet higher than in most normal images. Look closely.",
+    (SUSPICIOUS, "high"): (
+        "The probability is below the threshold, yet higher than in most normal images. Look closely."
+    ),
     (FRACTURED, "possible"): "There are signs of a fracture, but some normal images show as many. Look closely.",
     (FRACTURED, "high"): "A fracture is likely.",
 }

@@ -11,7 +11,7 @@ from pipeline.errors import exit_with_line
 
 
 class Command(NamedTuple):
-    """One line of `fracture --help`, and where the command is: a function, or a group where `function` is empty."""
+    """A line of `fracture --help` and the command behind it: a function, or a group if `function` is empty."""
 
     help: str
     module: str
@@ -22,7 +22,7 @@ COMMANDS = {
     "data": Command("Fill data/ from a source.", "data"),
     "import-model": Command("Register a Keras model that was trained elsewhere.", "import_model", "import_model"),
     "promote": Command("Make a registered version the champion.", "promote", "promote"),
-    "rollback": Command("Return to the champion before the present one.", "promote", "rollback"),
+    "rollback": Command("Return to the previous champion.", "promote", "rollback"),
     "package": Command("Make the bundle and the bento of the champion.", "package", "package"),
     "serve": Command("Answer radiographs over HTTP, with a web page.", "serve", "serve"),
     "predict": Command("Score image files on all cores.", "predict", "predict"),
@@ -34,16 +34,16 @@ COMMANDS = {
     "drift": Command("Compare inputs and scores with those of training.", "drift", "drift"),
     "tables": Command("Print the metrics of an evaluation as Markdown.", "tables", "tables"),
     "mlflow": Command("Open the MLflow UI on loopback.", "mlflow_ui", "mlflow_ui"),
-    "remote": Command("Where a team keeps data and models, through DVC.", "remote"),
+    "remote": Command("Choose where a team keeps data and models (DVC).", "remote"),
     "doctor": Command("Check the installation, data and models.", "doctor", "doctor"),
 }
 """Every command, in the order of the help, which is that of their use."""
 
 
 def assemble(arguments: Sequence[str]) -> typer.Typer:
-    """The command line, with the one command that `arguments` ask for; the others are lines of help.
+    """The command line with the command that `arguments` name; of the others it has the help line only.
 
-    Importing them all would take a second before the first line is shown.
+    Importing them all would delay the first line by a second.
     """
     app = typer.Typer(
         name="fracture",

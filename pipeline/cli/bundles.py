@@ -26,5 +26,5 @@ BundleOption = Annotated[
 
 
 def open_bundle(folder: Path | None) -> "bundle.Bundle":
-    """The bundle in `folder`, or the default one of this checkout, every byte verified; BundleError or InputError."""
+    """The verified bundle in `folder`, by default that of this checkout; BundleError or InputError."""
     return bundle.read(folder or bundle.find_default(project_root()))

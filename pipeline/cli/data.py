@@ -80,7 +80,9 @@ def fracatlas(
 
 @app.command()
 def folder(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds one folder of images a class.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with one subfolder of images for each class.")
+    ],
     *,
     normal: Annotated[
         str | None, typer.Option(metavar="NAME", help="Class folder of the normal images, if its name does not say so.")
@@ -100,7 +102,10 @@ def folder(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the data set; by default the folder's, so no patient's.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Name of the data set; by default that of the folder. Do not name a patient."
+        ),
     ] = None,
     keep_split: Annotated[
         bool, typer.Option("--keep-split", help="Keep the split of a folder laid out as train/, val/ and test/.")
@@ -124,7 +129,9 @@ def folder(
         )
 
     _fill(write)
-    typer.echo(f"who is who stands in {private.name}/, readable by you alone; do not share it with the data")
+    typer.echo(
+        f"{private.name}/ leads back from the new ids to your files and patients. Only you can read it; do not share it"
+    )
 
 
 @app.command()
@@ -149,7 +156,7 @@ def croissant(
 
 
 def _fill(write: Callable[[Path], "layout.DatasetInfo"], remark: str = "") -> None:
-    """Fill data/, bring data.dvc up to date and say what came of it."""
+    """Fill data/, update data.dvc and report both."""
     root = project_root()
     info = write(root / "data")
     _summarise(root / "data", info)
@@ -165,9 +172,9 @@ def _summarise(folder: Path, info: "layout.DatasetInfo") -> None:
 
 
 def _track(root: Path, remark: str) -> None:
-    """Run `dvc add data` and say how data.dvc changed; without DVC in the project say that too."""
+    """Run `dvc add data` and report how data.dvc changed, or that the project has no DVC."""
     if not (root / ".dvc").is_dir():
-        typer.echo("this checkout has no .dvc folder, so data/ is not tracked; `dvc init` begins that")
+        typer.echo("this checkout has no .dvc folder, so data/ is not tracked; to track it, run `dvc init`")
         return
     before = tracked_md5(root / "data.dvc")
     done = subprocess.run(

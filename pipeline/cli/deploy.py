@@ -64,7 +64,7 @@ def aws(
     delete: Annotated[bool, typer.Option("--delete", help="Take the service down, images and all.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Serve the champion on Fargate; run again it updates what is there."""
+    """Serve the champion on Fargate; run it again to update the service."""
     root = project_root()
     request = AwsRequest(
         region,
@@ -97,7 +97,7 @@ def azure(
     delete: Annotated[bool, typer.Option("--delete", help="Delete the resource group with everything in it.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Serve the champion on Container Apps; run again it updates what is there. Keys come from API_KEYS."""
+    """Serve the champion on Container Apps; run it again to update the service. Keys come from API_KEYS."""
     root = project_root()
     request = AzureRequest(
         group,
@@ -109,7 +109,7 @@ def azure(
 
 
 def _run(cloud: Cloud[Any], root: Path, model: str, base: str, *, delete: bool, yes: bool) -> None:
-    """Deploy or delete, after a person agreed to what cannot be taken back."""
+    """Deploy or delete; ask first about what cannot be undone."""
     client = cloud.client
     agreed = yes or client.dry
     try:
@@ -131,7 +131,7 @@ def _run(cloud: Cloud[Any], root: Path, model: str, base: str, *, delete: bool, 
 
 
 def _ask(question: str, yes: bool) -> None:
-    """Return when a person agrees; InputError when they do not, or when nobody is there to be asked."""
+    """Return if the person agrees; InputError if they do not, or if there is no terminal to ask on."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -166,7 +166,7 @@ def _unbuilt(bento: Path, address: str) -> str:
 
 
 def release(root: Path, model: str, base: str = image.BASE) -> Release:
-    """Package a model; the tag of its image tells every content apart, and every base. InputError, BundleError."""
+    """Package a model. Its image gets a tag that is unique to its content and base. InputError, BundleError."""
     made = make(root, model, None)
     opened = bundle.read(made.folder)
     if not opened.manifest.samples:

@@ -1,4 +1,4 @@
-"""`fracture doctor`: is everything here that a run needs, and if not, which command mends it."""
+"""`fracture doctor`: checks that everything a run needs is here, and names the command that mends what is not."""
 
 import importlib.metadata
 import shutil

@@ -24,7 +24,8 @@ def drift(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="LOG|FOLDER", help="What the service wrote to its standard output (- reads it), or images."
+            metavar="LOG|FOLDER",
+            help="What the service wrote to standard output (- reads it from stdin), or a folder of images.",
         ),
     ],
     *,
@@ -32,10 +33,10 @@ def drift(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw training and now; the name ends with .png or .svg."),
+        typer.Option("--plot", metavar="FILE", help="Plot both distributions into a .png or .svg file."),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="End with exit code 3 when something moved, for scripts and cron.")
+        bool, typer.Option("--check", help="Exit with code 3 if something moved, for scripts and cron.")
     ] = False,
 ) -> None:
     """Compare inputs and scores with those of training; says which moved and by how much."""

@@ -52,7 +52,7 @@ def export(
         typer.Option("--number-format", help="Of LiteRT weights; by default the fastest one that agrees."),
     ] = None,
 ) -> None:
-    """Write a registered model to one file, once its answers are those of the registered one."""
+    """Write a registered model to one file, after checking that its answers have not changed."""
     if number_format and kind is not Kind.litert:
         raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
 

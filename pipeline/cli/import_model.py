@@ -1,4 +1,4 @@
-"""`fracture import-model`: a Keras model of another origin into the registry."""
+"""`fracture import-model`: register a Keras model from elsewhere."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +28,9 @@ def import_model(
     *,
     scale: Annotated[
         Range | None,
-        typer.Option("--scale", help="Range of pixels it was trained on; told by itself if it begins with Rescaling."),
+        typer.Option(
+            "--scale", help="Range of pixels that it was trained on; not needed if it begins with a Rescaling layer."
+        ),
     ] = None,
     classes: Annotated[
         str | None,
@@ -42,7 +44,7 @@ def import_model(
 ) -> None:
     """Register a model that was trained elsewhere, measured on the test set of prepared/ like any other.
 
-    It takes one square grey or RGB image and gives one sigmoid column, or one softmax column a class.
+    The model must take one square grey or RGB image, and give one sigmoid column or one softmax column per class.
     """
     root = project_root()
     own = tuple(name.strip() for name in classes.split(",")) if classes else None

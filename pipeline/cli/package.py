@@ -55,7 +55,7 @@ def package(
 
 
 def require_model(model: str) -> None:
-    """Raise InputError for what is neither a model's address nor the folder of a bundle."""
+    """Raise InputError unless `model` is a model's address or the folder of a bundle."""
     if model.startswith("models:/"):
         return
     if not (Path(model) / bundle.MANIFEST).is_file():

@@ -1,4 +1,4 @@
-"""`fracture predict`: files and folders to answers, without a server."""
+"""`fracture predict`: score files and folders without a server."""
 
 import functools
 import hashlib
@@ -49,7 +49,7 @@ def predict(
     *,
     bundle: BundleOption = None,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="One JSON object a line and file, instead of a table.")
+        bool, typer.Option("--jsonl", help="One line of JSON per file instead of a table.")
     ] = False,
     scope: Annotated[
         Literal["refuse", "warn"],
@@ -77,7 +77,7 @@ def predict(
     width = 0 if jsonl else table_width(files)
 
     def keep(file: "File", prediction: "Prediction") -> tuple[str, str]:
-        """Label and line, made in the threads that predict: the one that prints would hold them up."""
+        """Label and line; formatted in the predicting threads, as the printing one would hold them up."""
         answer = prediction.answer()
         target = targets.get(file)
         if target is not None:
@@ -167,15 +167,15 @@ def row(name: str, label: str, probability: str, suspicion: str, remarks: str, *
 
 
 def printable(text: str) -> str:
-    """Without what would move a terminal's cursor or cannot be encoded; such characters are escaped."""
+    """Escape characters that would move a terminal's cursor or cannot be encoded."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def heatmap_targets(files: "Sequence[File]", folder: Path) -> "dict[File, Path]":
     """Where each file's heatmap goes: below `folder`, named after its relative path with `.png` behind it.
 
-    No two of different files are alike, on file systems that ignore case too, and none is one of the files
-    themselves. Makes `folder` and its subfolders. Raises InputError when a link in it leads out of it.
+    Names are unique, also on file systems that ignore case, and never those of the files themselves. Makes `folder` and
+    its subfolders. Raises InputError for a link in it that leads out of it.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--heatmaps {folder}: is a file; name a folder")
@@ -218,7 +218,7 @@ def _short(part: str) -> str:
 
 
 def draw(prediction: "Prediction", target: Path) -> None:
-    """Write an image with its evidence for a fracture laid over it as a PNG, whole or not at all."""
+    """Write a PNG of an image with the evidence for a fracture laid over it, whole or not at all."""
     _, content = cv2.imencode(".png", saliency.overlay(prediction.pixels, prediction.evidence()))
     with atomic_file(target) as partial:
         partial.write_bytes(content.tobytes())

@@ -36,7 +36,7 @@ def promote(
 
 
 def rollback(reason: Reason = "", name: Name = "") -> None:
-    """Return to the champion before the present one."""
+    """Return to the previous champion."""
     model = _model(name)
     move = champion.rollback(connect(), model, reason)
     _announce(model, move)

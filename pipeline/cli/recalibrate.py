@@ -21,7 +21,7 @@ else:
 def recalibrate(
     data: Annotated[
         Path,
-        typer.Option("--data", metavar="DIR", help="Labelled images: the layout of data/, or one folder a class."),
+        typer.Option("--data", metavar="DIR", help="Labelled images: the layout of data/, or one folder per class."),
     ],
     *,
     bundle: BundleOption = None,
@@ -55,4 +55,4 @@ def recalibrate(
         f"images: {len(scores.classes)} in {fitted.quality['groups']} groups; left out: {work.listed(scores.refused)}"
     )
     print(f"bundle: {target} ({manifest.name} version {manifest.version})")
-    print(f"where it is the last one packaged it is served by default; the one before: --bundle {opened.folder}")
+    print(f"it is served by default until another one is packaged; to serve the old one: --bundle {opened.folder}")

@@ -17,7 +17,7 @@ else:
 
 def release(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Folder below models/: <data>-<architecture>-<version>.")],
-    note: Annotated[str, typer.Option(metavar="TEXT", help="What the card should say of the data besides.")] = "",
+    note: Annotated[str, typer.Option(metavar="TEXT", help="What else the card should say about the data.")] = "",
 ) -> None:
     """Write the registered model of build/ with its bundle, card, split table and checksums into models/NAME."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9.]+)*-[0-9]+", name):

@@ -1,4 +1,4 @@
-"""`fracture remote`: where a team keeps the data, through DVC."""
+"""`fracture remote`: where a team keeps its data (a DVC remote)."""
 
 import importlib.util
 import re
@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.files import project_root
 
 app = typer.Typer(
-    help="Where a team keeps data and models, through DVC.",
+    help="Where a team keeps data and models: a DVC remote.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -32,9 +32,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 3000,
     workers: Annotated[
         int | None,
-        typer.Option(
-            "--workers", min=1, envvar="FRACTURE_WORKERS", help="Processes that answer; by default one a core."
-        ),
+        typer.Option("--workers", min=1, envvar="FRACTURE_WORKERS", help="Worker processes; by default one per core."),
     ] = None,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; 0.0.0.0 lets other machines in.")
@@ -64,7 +62,7 @@ def serve(
 
 
 def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dict[str, str]:
-    """The variables of the service's processes; without a bundle they take the default one of `root`."""
+    """The environment of the service's processes; without `bundle` they serve the default one of `root`."""
     # BentoML clears the folder of its metrics when it starts: two services need two.
     home = Artifacts(root).bentoml_homes / str(port)
     home.mkdir(parents=True, exist_ok=True)
@@ -81,9 +79,9 @@ def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dic
 
 @contextmanager
 def running(command: list[str], root: Path, environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command while the block runs; afterwards none of its processes is left.
+    """Run a command while the block runs; none of its processes outlives the block.
 
-    It gets a session of its own: a Ctrl-C reaches this process alone, which ends the others in order.
+    It gets its own session: Ctrl-C reaches only this process, which ends the others in order.
     """
     process = subprocess.Popen(command, cwd=root, env=environ, start_new_session=True)  # noqa: S603  fixed words
     try:
@@ -93,7 +91,7 @@ def running(command: list[str], root: Path, environ: dict[str, str]) -> Iterator
         try:
             process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            print("the service takes too long to end; it is stopped at once", file=sys.stderr)
+            print("the service did not end in time; killing it", file=sys.stderr)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # whatever is left, be the first one still there or not
         process.wait()
@@ -101,9 +99,9 @@ def running(command: list[str], root: Path, environ: dict[str, str]) -> Iterator
 
 @contextmanager
 def _told_to_end() -> Iterator[Event]:
-    """An event that is set by Ctrl-C, SIGTERM and a closed terminal; what `nohup` ignores stays ignored.
+    """An event that Ctrl-C, SIGTERM or a closed terminal sets; what `nohup` ignores stays ignored.
 
-    A flag instead of an exception: that could come between the start of a process and the block that ends it.
+    A flag, because an exception could strike between the start of a process and the block that ends it.
     """
     ending = Event()
     signals = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -130,6 +128,6 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str, ending: Eve
 
 
 def _shown(host: str) -> str:
-    """A host as it stands in an address that this machine can open."""
+    """The host to write in an address that this machine can open."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  not bound
     return f"[{reachable}]" if ":" in reachable else reachable

@@ -1,1 +1,1 @@
-"""A bento to a cloud: the clouds' own clients are driven, and nothing is added to what a service needs."""
+"""Deploy a bento, by driving each cloud's own command line client: a service needs no further package for it."""

@@ -1,4 +1,4 @@
-"""A bento to Azure: the resources of deploy/azure/main.bicep, its image, and a look whether it answers."""
+"""Deploy a bento to Azure: the resources of deploy/azure/main.bicep, the image, and a check that it answers."""
 
 import ipaddress
 import json
@@ -168,7 +168,7 @@ class Azure(Cloud[dict[str, Any]]):
         return True
 
     def left_running(self) -> str:
-        """What Azure goes on with."""
+        """What Azure still does after an interruption."""
         return "Azure finishes what it has begun; run the command again, or with --delete"
 
     def _apply(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def _wanted(request: AzureRequest) -> dict[str, Any]:
     for name in parameters:
         if name not in known or name in _OURS:
             free = ", ".join(sorted(set(known) - set(_OURS)))
-            raise InputError(f"{name}: is nothing that can be set (--set or {path.name}); there are {free}")
+            raise InputError(f"{name}: is not a parameter (--set or {path.name}); there are {free}")
     for name, entry in given.items():
         # The addresses and names of RFC 5737 and RFC 2606: nobody's, so the file was not edited.
         if name not in request.parameters and ("192.0.2." in str(entry) or "@example.org" in str(entry)):
@@ -258,7 +258,7 @@ def _typed(name: str, value: Any, kind: str) -> Any:
 
 @contextmanager
 def _file(parameters: Mapping[str, Any]) -> Iterator[Path]:
-    """A file of parameters that only this user can read: words of a command are seen by every user of the machine."""
+    """A file of parameters that only this user can read: every user of the machine can see the words of a command."""
     with tempfile.TemporaryDirectory(prefix="fracture-azure-") as name:
         path = Path(name) / "parameters.json"
         content = {

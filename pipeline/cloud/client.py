@@ -18,7 +18,7 @@ _QUIET = {"AWS_PAGER": "", "AWS_CLI_AUTO_PROMPT": "off", "PYTHONWARNINGS": "igno
 
 
 class RefusedError(InputError):
-    """A command ended with an error; `said` is what it printed, for those who expect some of them."""
+    """A command failed; `said` is what it printed, for callers that expect certain failures."""
 
     def __init__(self, line: str, said: str) -> None:
         super().__init__(line)
@@ -76,8 +76,7 @@ class Client:
             return json.loads(done.stdout)
         except json.JSONDecodeError:
             raise InputError(
-                f"{self.program} {' '.join(arguments[:2])}: answered with something else than JSON: "
-                f"{last_line(done.stdout)}"
+                f"{self.program} {' '.join(arguments[:2])}: did not answer with JSON: {last_line(done.stdout)}"
             ) from None
 
     def _explain(self, arguments: Sequence[str], printed: str) -> str:

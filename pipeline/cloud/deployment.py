@@ -1,4 +1,4 @@
-"""A release to a cloud: what every cloud has in common, from the first look to the last."""
+"""Deploy a release: what every cloud has in common, from the first check to the last."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Hands:
-    """What a deployment does outside of the cloud; tests put others in their place."""
+    """What a deployment does on this machine; tests replace it."""
 
     tool: str  # docker, podman or buildah
     prepare: Callable[[], Release]
@@ -39,7 +39,7 @@ class Hands:
 
 @dataclass(frozen=True)
 class Service:
-    """A service that was made or updated, and what a person wants to know of it."""
+    """A service that was created or updated, and what a person needs to know about it."""
 
     name: str  # begins an error line
     endpoint: Endpoint
@@ -86,7 +86,7 @@ class Cloud(ABC, Generic[Plan]):
 
     @abstractmethod
     def preflight(self) -> Plan:
-        """Look at everything that can be wrong before anything is made."""
+        """Check everything that can be wrong before anything is created."""
 
     @abstractmethod
     def rehearse(self, plan: Plan, tool: str) -> None:
@@ -98,15 +98,15 @@ class Cloud(ABC, Generic[Plan]):
 
     @abstractmethod
     def delete(self, ask: Callable[[str], None]) -> bool:
-        """Take everything down, after `ask` let the question pass; False when there was nothing."""
+        """Delete everything once `ask` has agreed; False if there was nothing."""
 
     @abstractmethod
     def left_running(self) -> str:
-        """What a command that was cut off may have left, for a person."""
+        """What an interrupted command may have left, for a person."""
 
 
 def deploy(cloud: Cloud[Plan], hands: Hands) -> None:
-    """Bring a cloud's service to what is asked, and say where it answers; in a dry run show how. Raises InputError."""
+    """Create or update a service and print its address; in a dry run only show the commands. Raises InputError."""
     plan, show = cloud.preflight(), cloud.client.show
     if cloud.client.dry:
         cloud.rehearse(plan, hands.tool)

@@ -1,4 +1,4 @@
-"""A bento to a container image, with docker, podman or buildah.
+"""Build the container image of a bento with docker, podman or buildah.
 
 The hashed lock inside the bento is installed on this machine for the image's, and copied in: so the build reaches no
 network, a package mirror's credentials never get near it, and the image holds no installer.

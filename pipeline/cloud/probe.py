@@ -1,4 +1,4 @@
-"""A deployed service asked from outside: is it ready, does it refuse strangers, does it answer a radiograph."""
+"""Probe a deployed service from outside: it is ready, refuses callers without a key, and answers a radiograph."""
 
 import http.client
 import json
@@ -117,7 +117,7 @@ def smoke_test(endpoint: Endpoint, picture: bytes, key: str, model: str) -> dict
         found = answer["model"]["sha256"]
         float(answer["probability"])
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{endpoint.url}/predict: answers with something else than a prediction") from None
+        raise InputError(f"{endpoint.url}/predict: did not answer with a prediction") from None
     if found != model:
         raise InputError(f"{endpoint.url}/predict: answers with model {found[:12]}, not with {model[:12]}")
     return answer

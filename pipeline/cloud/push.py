@@ -1,4 +1,4 @@
-"""An image to a registry, with whichever container tool is there."""
+"""Push an image to a registry with whichever container tool is installed."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One pass over the image files: what each file is, before anyone decides what that means."""
+"""One pass over the image files: the facts about each, without judging them."""
 
 import hashlib
 import os

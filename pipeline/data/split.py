@@ -1,4 +1,4 @@
-"""Who goes into which part: stratified, and never one group in two parts."""
+"""Split images into parts: stratified, and never one group in two parts."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _TOLERANCE = 0.015
 def assign_groups(
     strata: npt.ArrayLike, groups: npt.ArrayLike, shares: Sequence[float], seed: int
 ) -> npt.NDArray[np.int64]:
-    """Deal whole groups out to parts of the given shares, each with its share of every stratum.
+    """Deal whole groups out to parts of the given sizes, so that each part gets its share of every stratum.
 
     `strata` and `groups` name the stratum and the group of each of n items; `shares` are positive and add up
     to 1. Returns the part number of each item, int64 (n,). Large groups are dealt first, then in random order;

@@ -1,4 +1,4 @@
-"""Honest metrics on the untouched test set, and what later checks compare with.
+"""Metrics on the untouched test set, and the reference for later comparisons.
 
 Everything that is chosen (calibration, operating points) is chosen on the validation set.
 """

@@ -1,13 +1,13 @@
-"""Which regions and views of the data the test set shows a model to be good at."""
+"""The regions and views for which the test set shows that a model is good."""
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 FEWEST = 30
-"""Fractured, and normal, test images of a region or view below which its figures say little."""
+"""With fewer fractured or fewer normal test images than this, the metrics of a region or view say little."""
 LOWEST = 0.8
-"""AUROC at which the 95 % interval of a region or view has to begin."""
+"""Least lower bound of the 95 % interval of a region's or view's AUROC."""
 
 
 @dataclass(frozen=True)

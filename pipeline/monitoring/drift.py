@@ -1,4 +1,4 @@
-"""Whether the images that a model meets are still like those it was trained on."""
+"""Compare the images that a model meets with those it was trained on."""
 
 import json
 import math
@@ -233,7 +233,7 @@ def expectations(opened: Bundle) -> dict[str, Array]:
 
 def text(report: Report) -> list[str]:
     """The report as lines for a person."""
-    lines = [f"{'statistic':<12}  {'training':>9}  {'now':>9}  {'moved by':>8}  {'no news to':>10}  {'outside':>7}"]
+    lines = [f"{'statistic':<12}  {'training':>9}  {'now':>9}  {'moved by':>8}  {'tolerated':>10}  {'outside':>7}"]
     for name, found in report.shifts.items():
         mark = f"  MOVED: {MEANINGS[name]}" if found.moved else ""
         lines.append(

@@ -1,4 +1,4 @@
-"""A bundle to a bento."""
+"""Build a bento from a bundle."""
 
 import os
 import re

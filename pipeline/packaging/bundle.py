@@ -1,4 +1,4 @@
-"""A registered model to a bundle."""
+"""Write the bundle of a registered model."""
 
 import shutil
 import tempfile
@@ -42,9 +42,9 @@ else:
 keras = late("keras")
 
 REJECTED_SHARE = 0.01
-"""Of radiographs like those of training that get no answer, so that other pictures get none."""
+"""Share of radiographs like those of training that the guard refuses: the price of refusing other pictures."""
 UNUSUAL_SHARE = 0.05
-"""Of radiographs like those of training whose answer carries a warning, or that get none."""
+"""Share of radiographs like those of training that get an answer with a warning, or none."""
 _OF_QUALITY = {"test", "images", "inputs", "always_normal_accuracy"}
 _SAMPLES = 4
 _SAMPLE_TRIES = 60

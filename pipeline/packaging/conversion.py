@@ -1,4 +1,4 @@
-"""A Keras model to a LiteRT network: converted, compared with Keras, the fastest format that agrees taken."""
+"""Convert a Keras model to LiteRT: the fastest number format whose answers agree with Keras."""
 
 import os
 import re
@@ -36,7 +36,7 @@ FORMATS = ("int8", "float16", "float32")
 MAX_DIFFERENCE = 0.02
 MAX_AUROC_DIFFERENCE = 0.002
 AS_FAST = 1.15
-"""A safer format that takes at most this many times as long as the fastest is preferred to it."""
+"""A safer format is preferred to the fastest if it takes at most this many times as long."""
 _MOST_IMAGES = 600
 _TIMED = 50
 
@@ -72,7 +72,7 @@ class Measured:
 
 
 def convert(model: Any, number_format: str) -> bytes:
-    """A LiteRT network from a Keras model's reasons (`explain.explained`): scores, features and map.
+    """The LiteRT network of a Keras model from `saliency.explained`, with scores, features and map.
 
     int8 stores the weights of dense and convolution layers in eight bits and rounds activations on the fly. Raises
     InputError for a network with operations that LiteRT does not have.

@@ -1,4 +1,4 @@
-"""A registered model to a file for other systems, compared with what was registered."""
+"""Write a registered model to a file for other systems, compared with what was registered."""
 
 import shutil
 import tempfile

@@ -135,7 +135,7 @@ def _yaml(values: dict[str, Any]) -> str:
 
 
 def shortcuts(table: pd.DataFrame) -> dict[str, float]:
-    """AUROC on the test set of guessing from one column of split.csv alone, by its fracture rate outside that part."""
+    """Test AUROC of guessing from one column of split.csv alone, by its fracture rates outside the test set."""
     test = (table["part"] == "test").to_numpy()
     fractured = (table["class"] > 0).to_numpy()
     found = {}

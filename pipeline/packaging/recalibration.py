@@ -1,4 +1,4 @@
-"""Labelled images of another site to calibration and operating points that fit it, as a bundle that says so."""
+"""Fit calibration and operating points to labelled images of another site, and write a bundle that says so."""
 
 import re
 import shutil
@@ -76,7 +76,9 @@ def read_site(folder: Path, model_classes: Sequence[str], normal: str | None = N
     holds neither, for a label that is none of the model's classes, and for too few images of a class.
     """
     if not folder.is_dir():
-        raise InputError(f"--data {folder}: is no folder; give one in the layout of data/, or with one folder a class")
+        raise InputError(
+            f"--data {folder}: is no folder; give one in the layout of data/, or with one folder per class"
+        )
     if (folder / "dataset.json").is_file() or (folder / "labels.csv").is_file():
         site = _read_layout(folder, model_classes)
     else:
@@ -259,7 +261,7 @@ def measure(
 
 @dataclass(frozen=True)
 class Refit:
-    """The new decision, and the figures before and after with what a reader has to know of them."""
+    """The new decision, and the metrics before and after with what a reader has to know of them."""
 
     decision: Decision
     quality: dict[str, Any]
@@ -335,7 +337,7 @@ def check_target(target: Path, opened: Bundle) -> None:
 
 
 def summary(quality: Mapping[str, Any]) -> list[str]:
-    """The figures before and after as rows for a person."""
+    """The metrics before and after, as rows for a person."""
     names = {
         "auroc": "AUROC",
         "brier": "Brier score",

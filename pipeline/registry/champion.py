@@ -1,4 +1,4 @@
-"""The champion of a registered model: seen, promoted and taken back, by the rules of `promotion`."""
+"""Observe, promote and roll back the champion of a registered model, by the rules of `promotion`."""
 
 import getpass
 import os
@@ -17,7 +17,7 @@ def history(registry: Registry, name: str) -> list[Move]:
 
 
 def observe(registry: Registry, name: str) -> ModelVersion | None:
-    """The champion's version; a move that nobody recorded (made in the UI) is recorded now, when first seen."""
+    """The champion's version. A move made in the UI, which nobody recorded, is recorded now."""
     champion = registry.version_by_alias(name, CHAMPION)
     if champion is None:
         return None
@@ -30,7 +30,7 @@ def observe(registry: Registry, name: str) -> ModelVersion | None:
 
 
 def observe_if_allowed(registry: Registry, name: str) -> ModelVersion | None:
-    """As `observe`, for whoever only uses the champion: a move that they may not record is said and left unrecorded."""
+    """Like `observe`, for users who may only read: a move that they may not record is reported instead."""
     try:
         return observe(registry, name)
     except TrackingError as error:
@@ -62,7 +62,7 @@ def promote(registry: Registry, name: str, number: str | None, force: bool = Fal
 
 
 def rollback(registry: Registry, name: str, reason: str = "") -> Move:
-    """Return to the champion before the present one; InputError when none is recorded."""
+    """Return to the previous champion; InputError if none is recorded."""
     champion = observe(registry, name)
     moves = history(registry, name) if champion is not None else []
     move = promotion.rollback_of(name, champion, moves, _occasion(), reason)
@@ -101,7 +101,7 @@ def find_address(registry: Registry, address: str) -> ModelVersion:
 
 
 def _newest(registry: Registry, name: str) -> str:
-    """What there is in place of a challenger, and what to do."""
+    """Why there is no challenger, and what to do."""
     versions = registry.versions(name)
     if not versions:
         return "run `dvc repro` to register a version"

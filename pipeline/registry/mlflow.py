@@ -1,4 +1,4 @@
-"""The one module that imports MLflow: to everything else a registry is what stands here.
+"""The only module that imports MLflow: the others know a registry by what this one offers.
 
 Two ways in: `Mirror`, a best-effort copy of what train and evaluate write to files anyway, and `Registry`, which needs
 the server to answer and raises TrackingError with one line when it does not.
@@ -285,7 +285,7 @@ def _run(entity: Any) -> Run:
 
 
 class Mirror:
-    """A run kept up to date as far as the server answers; the first failure ends it with one warning line."""
+    """Keeps a run up to date while the server answers; after the first failure it warns once and stops."""
 
     def __init__(self, run_id: str = "", name: str = "") -> None:
         self.run_id = run_id

@@ -125,10 +125,10 @@ def promotion_of(
 def rollback_of(
     name: str, champion: ModelVersion | None, moves: Sequence[Move], occasion: Occasion, reason: str
 ) -> Move:
-    """The move back to the champion before the present one; InputError when none is recorded."""
+    """The move back to the previous champion; InputError if none is recorded."""
     standing = _standing(moves)
     if champion is None or len(standing) < 2:
-        raise InputError(f"rollback: {name} has no champion before the present one")
+        raise InputError(f"rollback: {name} has no previous champion")
     reason = reason or f"rollback of version {champion.version}"
     return Move(standing[-2], champion.version, occasion.at, occasion.by, reason, rollback=True)
 

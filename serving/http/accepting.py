@@ -11,11 +11,11 @@ _MOST_AT_ONCE = 1
 
 
 def share_connections() -> None:
-    """Let event loops of this process take one waiting connection at a time, for the other workers to take the next.
+    """Make event loops of this process accept one waiting connection at a time, so that other workers get the next.
 
-    asyncio takes all that wait (as many as the backlog). When a client or proxy opens its connections together, one
+    asyncio accepts all that wait, up to the backlog. When a client or proxy opens its connections together, one
     worker gets nearly all of them and keeps them: the others idle, and throughput is that of one core. asyncio has no
-    setting for it, so its method is wrapped; where a Python version has none of that name, nothing changes.
+    setting for it, so its method is wrapped; a Python version without a method of that name is left as it is.
     """
     loop: Any = selector_events.BaseSelectorEventLoop
     accept = getattr(loop, "_accept_connection", None)

@@ -78,7 +78,7 @@ def _json(answer: schemas.Schema) -> Response:
 
 
 def _wanted(parameters: Mapping[str, str]) -> Mapping[str, Callable[[Prediction], schemas.Schema]]:
-    """What a request asks for beside the answer: key and the function that draws it."""
+    """What a request asks for in addition: the answer's key, and the function that draws it."""
     drawn = {
         "explanation": (flag(parameters, "explain"), pictures.explanation),
         "preview": (flag(parameters, "preview"), pictures.preview),
@@ -153,7 +153,7 @@ async def description(engine: Engine, _: Request) -> Response:
 
 
 async def metrics(engine: Engine, request: Request) -> Response:
-    """GET /metrics, under this name only: who shuts it off before the service does so by the bytes of the path."""
+    """GET /metrics, under exactly this path: a proxy in front that blocks it compares the bytes of the path."""
     if request.scope.get("raw_path", b"/metrics") != b"/metrics":
         raise ProblemError("not_found", "there is nothing at this address; GET /docs lists what there is")
     content, media_type = engine.telemetry.exposition()
@@ -161,7 +161,7 @@ async def metrics(engine: Engine, request: Request) -> Response:
 
 
 async def not_found(_: Engine, request: Request) -> Response:
-    """Whatever has no route; stands last, so that BentoML's own pages stay hidden."""
+    """Answers 404 or 405 for whatever has no route; it comes last, so that BentoML's own pages stay hidden."""
     for route in request.app.routes:
         if isinstance(route, Route) and route.methods and route.matches(request.scope)[0] is Match.PARTIAL:
             allowed = ", ".join(sorted(route.methods))
@@ -182,7 +182,7 @@ async def docs(_: Engine, __: Request) -> Response:
 def _served(
     endpoint: Endpoint, *, predicts: bool = False, protected: bool = True
 ) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint with key check, figures and problem documents; `predicts` takes a place among those in flight."""
+    """An endpoint with key check, metrics and problem documents; with `predicts` it counts as a request in flight."""
     route = endpoint.__name__
 
     async def serve(request: Request) -> Response:
@@ -235,7 +235,7 @@ def _problem(request: Request, problem: ProblemError) -> Response:
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: a method that an address does not answer, a file of the page that is not there."""
+    """Problem documents for what Starlette itself refuses: a wrong method, a missing file of the page."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if status == 405:
@@ -258,7 +258,7 @@ _ENDPOINTS: Mapping[str, Endpoint] = {
     "docs": docs,
     "page": page,
 }
-"""By the operation's name in `openapi.OPERATIONS`; the operations that miss are BentoML's and the page's files."""
+"""By name in `openapi.OPERATIONS`; BentoML's probes and the page's files are not among them."""
 
 
 def create_app() -> Starlette:

@@ -52,7 +52,7 @@ _PARAMETERS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Operation:
-    """A path and its method. `gives` is a schema, a media type, or empty where files of any type are given."""
+    """A path and its method. `gives` is a schema, a media type, or empty if the answer is a file of any type."""
 
     name: str
     path: str
@@ -159,7 +159,7 @@ _SECURITY = {
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without the titles that repeat a name, and open to keys of later versions."""
+    """Schemas without titles that repeat a name, and open to keys of later versions."""
 
     def field_title_should_be_set(self, _: Any) -> bool:
         return False

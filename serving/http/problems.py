@@ -1,4 +1,4 @@
-"""Everything that can go wrong for a caller: stable codes, HTTP status and title, as RFC 9457 problem details."""
+"""Everything that can go wrong for a caller, as RFC 9457 problem details: stable code, HTTP status and title."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -21,7 +21,7 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 
 def _may_be_left_out() -> Any:
-    """A field whose key may be missing; null it is never."""
+    """A field whose key may be missing, but whose value is never null."""
     return Field(default=None, json_schema_extra=_without_default)
 
 
@@ -110,7 +110,7 @@ class Facts(Schema):
 
 
 class Answer(Schema):
-    """What is said of one image and of a study alike."""
+    """What the answers for one image and for a study have in common."""
 
     label: Annotated[str, WithJsonSchema({"enum": list(LABELS)})]
     probability: Fraction
@@ -167,13 +167,13 @@ class Study(Answer):
     """One answer for all images of a batch."""
 
     statement: str
-    """as of one image; where the suspicion is none and a view is incomplete or unread, of how many views it is"""
+    """as for one image; where suspicion is none and a view is incomplete or unread, it says how many it covers"""
     index: Count
     """of the most suspicious view, whose answer this is"""
     images: Count
     """views with an answer"""
     unanswered: Count
-    """views without one; what they show is not known"""
+    """views without an answer; nothing is known about them"""
 
 
 class Batch(Schema):

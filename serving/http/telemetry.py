@@ -1,4 +1,4 @@
-"""What the service counts and logs: figures about requests, inputs and scores, nothing about a patient."""
+"""What the service counts and logs: requests, input statistics and scores, nothing about a patient."""
 
 import json
 import os
@@ -98,7 +98,7 @@ class Telemetry:
         self._write(event="failure", request_id=request_id, route=route, error=type(error).__name__, where=where)
 
     def exposition(self) -> tuple[bytes, str]:
-        """The figures in Prometheus' text format, of all workers where they share them, and its media type."""
+        """The metrics of all workers in Prometheus' text format, and its media type."""
         prometheus, registry = self._prometheus, self._registry
         if registry is prometheus.REGISTRY and os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             registry = prometheus.CollectorRegistry()
@@ -113,7 +113,7 @@ class Telemetry:
 
 
 def _increasing(bounds: Iterable[float]) -> list[float]:
-    """Without the repetitions that a statistic which is nearly always the same gives."""
+    """The bounds without repetitions, which a nearly constant statistic has."""
     rounded = [stated(bound) for bound in bounds]
     return sorted(set(rounded)) or [0.0]
 

@@ -22,7 +22,7 @@ _UNQUOTABLE = {ord(character): None for character in '"\\\r\n\0'}
 
 @dataclass(frozen=True)
 class Upload:
-    """One file of a request; `name` is the caller's own and is given back to nobody else."""
+    """One file of a request; only the caller ever sees `name` again."""
 
     name: str
     content: bytes

@@ -545,7 +545,7 @@ def test_without_a_login_the_real_client_is_understood(tool_environment: Environ
         ("Error when retrieving token from sso: Token has expired and refresh failed", "the login to AWS has expired"),
         ("An error occurred (InvalidClientTokenId) when calling", "AWS does not accept the login in eu-central-1"),
         ("The config profile (work) could not be found", "nobody is logged in to AWS"),
-        ('Could not connect to the endpoint URL: "https://sts.eu-central-9.amazonaws.com/"', "nobody answers there"),
+        ('Could not connect to the endpoint URL: "https://sts.eu-central-9.amazonaws.com/"', "no answer; check the region"),
         ("An error occurred (AccessDenied) when calling: User is not authorized to perform", "docs/cloud/aws.md lists"),
     ],
 )
@@ -576,7 +576,7 @@ def test_a_region_that_aws_does_not_know_is_one_line(tmp_path: Path) -> None:
 def test_a_setting_that_the_template_does_not_know_is_one_line(tmp_path: Path) -> None:
     environment = stand_in(tmp_path, cloudformation_describe_stacks=[NONE])
     message = refused(environment, "--region", REGION, "--set", "Tasks=3", "--dry-run")
-    assert "--set Tasks: is nothing that can be set; there are AlarmTopic, " in message
+    assert "--set Tasks: is not a parameter; choose one of AlarmTopic, " in message
     assert "MinTasks" in message
 
 

@@ -206,15 +206,15 @@ def test_later_the_vaults_keys_stay(begin: Begin, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"minReplica": "3"}, "minReplica: is nothing that can be set"),
-        ({"image": "x"}, "image: is nothing that can be set"),
+        ({"minReplica": "3"}, "minReplica: is not a parameter"),
+        ({"image": "x"}, "image: is not a parameter"),
         ({"minReplicas": "0"}, "--set minReplicas=0: at least 1 and at most 300"),
         ({"minReplicas": "9", "maxReplicas": "2"}, "--set minReplicas=9: is more than maxReplicas=2"),
         ({"minReplicas": "11"}, "--set minReplicas=11: is more than maxReplicas=10"),
         ({"name": "x"}, "--set name=x: letters or entries, at least 3 and at most 20"),
         ({"logRetentionDays": "7"}, "--set logRetentionDays=7: at least 30 and at most 730"),
         ({"allowedAddresses": "10.0.0.0/8,foo"}, "--set allowedAddresses=foo: write a range of addresses"),
-        ({"apiKeys": "x"}, "apiKeys: is nothing that can be set"),
+        ({"apiKeys": "x"}, "apiKeys: is not a parameter"),
         ({"minReplicas": "three"}, "--set minReplicas=three: is no int"),
         ({"zoneRedundant": "maybe"}, "--set zoneRedundant=maybe: is no bool"),
     ],

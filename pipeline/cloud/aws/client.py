@@ -33,13 +33,15 @@ def make_aws_client(region: str, dry: bool = False, show: Callable[[str], None] 
             ),
             Reason(
                 r"Could not connect to the endpoint|InvalidRegion|(?i:invalid endpoint)|InvalidParameterValue.*region",
-                f"--region {region}: nobody answers there; check the region's name and the network",
+                f"--region {region}: no answer; check the region's name and the network",
             ),
             Reason(
                 r"AccessDenied|UnauthorizedOperation|not authorized to perform",
                 "the login may not do that ({said}); docs/cloud/aws.md lists the rights it needs",
             ),
-            Reason(r"Throttling|RequestLimitExceeded|Rate exceeded", "AWS asks for patience ({said}); try again later"),
+            Reason(
+                r"Throttling|RequestLimitExceeded|Rate exceeded", "AWS is throttling requests ({said}); try again later"
+            ),
             Reason(
                 r"LimitExceeded|QuotaExceeded|TooMany\w+|(?i:limit (was |has been )?(reached|exceeded))",
                 "a quota of the account is used up ({said}); raise it under Service Quotas",

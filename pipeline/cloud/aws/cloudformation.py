@@ -1,4 +1,4 @@
-"""CloudFormation's stacks: found, made, updated and waited for, and what a failed one leaves behind."""
+"""CloudFormation stacks: find, create, update and await them, and tell what a failed one leaves behind."""
 
 import json
 import time

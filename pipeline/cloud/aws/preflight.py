@@ -1,4 +1,4 @@
-"""What a person asks of AWS, held against the account, the templates and the quotas before anything is made."""
+"""Check a request against the account, the templates and the quotas before anything is created."""
 
 import ipaddress
 import itertools
@@ -24,7 +24,7 @@ _VPCS, _BALANCERS, _FARGATE = ("vpc", "L-F678F1CE"), ("elasticloadbalancing", "L
 
 @dataclass(frozen=True)
 class AwsRequest:
-    """What a person asks for; what they leave out stays as it is in an existing stack."""
+    """What is asked for; an existing stack keeps what is left out."""
 
     region: str
     folder: Path  # of the templates
@@ -109,7 +109,7 @@ def _wanted(request: AwsRequest, client: Client, service: Stack | None) -> dict[
     for name in request.parameters:
         if name not in known or name in {"Image", "Repository"}:
             free = ", ".join(sorted(set(known) - {"Image", "Repository"}))
-            raise InputError(f"--set {name}: is nothing that can be set; there are {free}")
+            raise InputError(f"--set {name}: is not a parameter; choose one of {free}")
     rules = _rules(request.folder / "service.yaml")
     for name, value in request.parameters.items():
         _check_value(name, value, rules[name])

@@ -72,7 +72,7 @@ class Aws(Cloud[Account]):
         return any(found)
 
     def left_running(self) -> str:
-        """What CloudFormation goes on with, and what that costs."""
+        """What CloudFormation still does after an interruption, and what that costs."""
         daily = 24 * sum(cloudformation.HOURLY.values())
         return (
             f"CloudFormation finishes by itself what it has begun with {self.request.name} in {self.request.region} "

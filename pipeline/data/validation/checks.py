@@ -1,4 +1,4 @@
-"""What is asked of every single image."""
+"""The checks on single images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from serving.guard import BLANK, COLOURFUL
 from serving.imaging.decode import MAX_PIXELS
 
 UNUSABLE = ("missing_file", "empty_file", "undecodable", "too_many_pixels", "unlabelled_file", "unknown_class")
-"""Offenders that nothing can be learnt from: the policy `keep` leaves them in data/, but not in training."""
+"""Offenders that cannot be used: the policy `keep` leaves them in data/, but not in training."""
 UNLABELLED = "(no label)"
 
 

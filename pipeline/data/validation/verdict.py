@@ -1,4 +1,4 @@
-"""What the findings lead to: images left out, failures, warnings and the report."""
+"""From findings to a verdict: images left out, failures, warnings and the report."""
 
 import html
 from dataclasses import dataclass

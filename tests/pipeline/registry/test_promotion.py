@@ -130,7 +130,7 @@ def test_two_rollbacks_go_two_champions_back() -> None:
         move = promotion.rollback_of("m", _version(champion), moves, NOW, "")
         assert move.version == before
         moves.append(move)
-    with pytest.raises(InputError, match="m has no champion before the present one"):
+    with pytest.raises(InputError, match="m has no previous champion"):
         promotion.rollback_of("m", _version("1"), moves, NOW, "")
 
 
