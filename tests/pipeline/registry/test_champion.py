@@ -75,12 +75,12 @@ def test_two_rollbacks_go_two_champions_back_and_no_further(model: Model) -> Non
     found = model.registry.version_by_alias(model.name, CHAMPION)
     assert found is not None
     assert found.version == "1"
-    with pytest.raises(InputError, match="no champion before"):
+    with pytest.raises(InputError, match="no previous champion"):
         champion.rollback(model.registry, model.name)
 
 
 def test_rollback_without_a_champion_says_so(model: Model) -> None:
-    with pytest.raises(InputError, match="no champion before"):
+    with pytest.raises(InputError, match="no previous champion"):
         champion.rollback(model.registry, model.name)
 
 

@@ -135,7 +135,7 @@ def test_two_rollbacks_go_two_champions_back() -> None:
 
 
 def test_a_rollback_without_a_champion_is_refused() -> None:
-    with pytest.raises(InputError, match="no champion before"):
+    with pytest.raises(InputError, match="no previous champion"):
         promotion.rollback_of("m", None, [], NOW, "")
 
 
