@@ -48,9 +48,7 @@ def predict(
     ],
     *,
     bundle: BundleOption = None,
-    jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="One line of JSON per file instead of a table.")
-    ] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One line of JSON per file instead of a table.")] = False,
     scope: Annotated[
         Literal["refuse", "warn"],
         typer.Option("--scope", help="What to do with images whose header says that the model is not meant for them."),

@@ -545,7 +545,10 @@ def test_without_a_login_the_real_client_is_understood(tool_environment: Environ
         ("Error when retrieving token from sso: Token has expired and refresh failed", "the login to AWS has expired"),
         ("An error occurred (InvalidClientTokenId) when calling", "AWS does not accept the login in eu-central-1"),
         ("The config profile (work) could not be found", "nobody is logged in to AWS"),
-        ('Could not connect to the endpoint URL: "https://sts.eu-central-9.amazonaws.com/"', "no answer; check the region"),
+        (
+            'Could not connect to the endpoint URL: "https://sts.eu-central-9.amazonaws.com/"',
+            "no answer; check the region",
+        ),
         ("An error occurred (AccessDenied) when calling: User is not authorized to perform", "docs/cloud/aws.md lists"),
     ],
 )
