@@ -43,14 +43,10 @@ class FractureService:
     """Answers radiographs with the bundle that FRACTURE_BUNDLE names, or the one lying nearest."""
 
     def __init__(self) -> None:
-        from serving import bundle  # noqa: PLC0415  see Workers
-        from serving.http.admission import Engine  # noqa: PLC0415
-        from serving.http.app import create_app  # noqa: PLC0415
+        from serving.http import worker  # noqa: PLC0415  see Workers
 
         folder = os.environ.get("FRACTURE_BUNDLE")
-        chosen = Path(folder) if folder else bundle.find_default(Path(__file__).parent)
-        here.app = create_app()
-        here.app.state.engine = Engine(bundle.read(chosen), settings)
+        here.app = worker.start(Path(folder) if folder else None, Path(__file__).parent, settings)
 
     @bentoml.on_shutdown
     def close(self) -> None:

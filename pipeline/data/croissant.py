@@ -67,6 +67,7 @@ _MEDIA_TYPES = {
     ".bmp": "image/bmp",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
+    ".webp": "image/webp",
     ".dcm": "application/dicom",
 }
 _CORNERS = BOX_COLUMNS[1:5]
