@@ -1,7 +1,7 @@
-"""Follow a model from its answer back to the last map, and fold what lies between into at most two dense layers."""
+"""Follow a model from its answer back to the last map, and fold what lies between into dense layers."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.quiet import quiet_import
 
@@ -43,15 +43,26 @@ class Affine:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """A dense layer and the function behind it."""
+
+    affine: Affine
+    activation: Literal["relu", "tanh"]
+
+
+Pooling = Literal["flatten", "average", "maximum"]
+
+
+@dataclass(frozen=True)
 class Head:
-    """What stands behind the last map: pooling, at most one hidden ReLU layer, one dense layer, one activation.
+    """What stands behind the last map: pooling, hidden layers, one dense layer, one activation.
 
     `trunk` are the models that lead from the model's input to the map, one behind the other.
     """
 
     trunk: tuple[keras.Model, ...]
-    flattened: bool
-    hidden: Affine | None
+    pooling: Pooling
+    hidden: tuple[Hidden, ...]
     logits: Affine
     softmax: bool
 
@@ -66,21 +77,22 @@ def read_head(model: keras.Model, name: object) -> Head:
     while len(walk.tensor.shape) != 4:
         walk.back()
     chain = walk.chain
-    flattened = _pools(walk)
+    pooling = _pools(walk)
     trunk = walk.trunk()
     if not trunk:
         raise _no_head(name, "no convolution stands before its dense layers")
     shape = walk.tensor.shape
     hidden, logits, softmax = _fold(chain[1:], name)
-    if len(hidden.weights if hidden else logits.weights) != (int(np.prod(shape[1:])) if flattened else int(shape[-1])):
+    taken = len(hidden[0].affine.weights if hidden else logits.weights)
+    if taken != (int(np.prod(shape[1:])) if pooling == "flatten" else int(shape[-1])):
         raise _no_head(name, "its dense layers do not take the whole map")
-    return Head(trunk, flattened, hidden, logits, softmax)
+    return Head(trunk, pooling, hidden, logits, softmax)
 
 
 def _no_head(name: object, what: str) -> InputError:
     return InputError(
-        f"{name}: {what}; heatmaps need: last map, GlobalAveragePooling2D or Flatten, at most one Dense layer with "
-        "ReLU, one Dense layer with sigmoid or softmax"
+        f"{name}: {what}; heatmaps need: last map, GlobalAveragePooling2D, GlobalMaxPooling2D or Flatten, any Dense "
+        "layers with ReLU or tanh, one Dense layer with sigmoid or softmax"
     )
 
 
@@ -129,43 +141,47 @@ class _Walk:
         )
 
 
-def _pools(walk: _Walk) -> bool:
-    """Whether the map the walk has come to is flattened, and not averaged; goes on to the map behind a single point."""
+def _pools(walk: _Walk) -> Pooling:
+    """What becomes of the map the walk has come to; goes on to the map behind a single point."""
     first = walk.chain[0] if walk.chain else None
-    if isinstance(first, layers.GlobalAveragePooling2D) and first.data_format == "channels_last":
-        return False
+    pooled = isinstance(first, (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D))
+    if pooled and getattr(first, "data_format", "") == "channels_last":
+        return "maximum" if isinstance(first, layers.GlobalMaxPooling2D) else "average"
     if not isinstance(first, (layers.Flatten, layers.Reshape)):
         what = "its answer is a map" if first is None else f"{_kind(first)} stands behind its last map"
         raise _no_head(walk.name, what)
     if tuple(walk.tensor.shape[1:3]) != (1, 1):
-        return True
+        return "flatten"
     while tuple(walk.tensor.shape[1:3]) == (1, 1):
         walk.back()
+    if isinstance(walk.chain[0], (layers.GlobalMaxPooling2D, layers.MaxPooling2D)):
+        return "maximum"
     if not isinstance(walk.chain[0], (layers.GlobalAveragePooling2D, layers.AveragePooling2D)):
         raise _no_head(walk.name, f"{_kind(walk.chain[0])} leaves a single point of its last map")
-    return False
+    return "average"
 
 
-def _fold(chain: list[keras.layers.Layer], name: object) -> tuple[Affine | None, Affine, bool]:
-    """The layers behind the pooling as (hidden layer with ReLU, dense layer, whether softmax follows)."""
-    hidden: Affine | None = None
+def _fold(chain: list[keras.layers.Layer], name: object) -> tuple[tuple[Hidden, ...], Affine, bool]:
+    """The layers behind the pooling as (hidden layers, dense layer, whether softmax follows)."""
+    hidden: list[Hidden] = []
     current: Affine | None = None
     last = ""
     for layer in chain:
         step, kind = _affine(layer), _activation(layer)
-        if last or kind not in {"linear", "relu", "sigmoid", "softmax"} or not (step or _does_nothing(layer)):
+        if last or kind not in {"linear", "relu", "tanh", "sigmoid", "softmax"} or not (step or _does_nothing(layer)):
             raise _no_head(name, f"{_kind(layer)} stands before its answer" if not last else f"{last} is not its end")
         current = current.then(step) if current and step else current or step
-        if kind == "relu":
-            if hidden or not (current and current.dense):
-                raise _no_head(name, "more than one hidden layer stands before its last dense layer")
-            hidden, current = current, None
+        if kind in {"relu", "tanh"}:
+            if not (current and current.dense):
+                raise _no_head(name, f"no dense layer stands before the {kind} of {_kind(layer)}")
+            hidden.append(Hidden(current, "tanh" if kind == "tanh" else "relu"))
+            current = None
         last = kind if kind in {"sigmoid", "softmax"} else ""
     if not last:
         raise InputError(f"{name}: its answer is no probability; end it with a sigmoid or a softmax")
     if not (current and current.dense):
         raise _no_head(name, f"no dense layer stands before its {last}")
-    return hidden, current, last == "softmax"
+    return tuple(hidden), current, last == "softmax"
 
 
 def _affine(layer: keras.layers.Layer) -> Affine | None:

@@ -38,16 +38,46 @@ def load(path: Path) -> keras.Model:
             model = keras.models.load_model(path, safe_mode=True, compile=False)
     except Exception as error:  # noqa: BLE001  Keras raises whatever a broken or foreign file leads it to
         raise InputError(
-            f"{path}: Keras {keras.__version__} cannot load it ({one_line(error)}); save it again as .keras "
-            "with Keras 3 and without classes of your own"
+            f"{path}: Keras {keras.__version__} cannot load it ({one_line(error)}); {_remedy(path)}"
         ) from None
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise InputError(f"{path}: is no functional or sequential model whose layers are known; save it as one")
     return model
 
 
+def _remedy(path: Path) -> str:
+    """What to do about a file that cannot be loaded, which may be of a Keras before 3."""
+    written = _keras_version(path)
+    if written and not written.startswith("3"):
+        return (
+            f"it was saved by Keras {written}: load it with tf_keras or TensorFlow before 2.16, rebuild the model with "
+            "Keras 3, set its weights and save it as .keras"
+        )
+    return "save it again as .keras with Keras 3 and without classes of your own"
+
+
+def _keras_version(path: Path) -> str:
+    """The version of Keras that wrote a file, as it says itself; empty where it does not."""
+    try:
+        if path.suffix.lower() == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return str(json.loads(archive.read("metadata.json"))["keras_version"])
+        import h5py  # type: ignore[import-untyped]  # noqa: PLC0415  comes with Keras
+
+        with h5py.File(path, "r") as file:
+            version = file.attrs.get("keras_version", "")
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile):
+        return ""
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
 def _configs(path: Path) -> Iterator[dict[str, Any]]:
     """Every object a model file describes, before any of them is made."""
+    if (path / "saved_model.pb").is_file():
+        raise InputError(
+            f"{path}: is a SavedModel, of which Keras 3 reads no layers; save the Keras model where it was made: "
+            "model.save('model.keras')"
+        )
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give a .keras or .h5 file")
     with path.open("rb") as file:
@@ -67,7 +97,7 @@ def _model_config(path: Path, suffix: str) -> bytes | str:
     if suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             return archive.read("config.json")
-    import h5py  # type: ignore[import-untyped]  # noqa: PLC0415  comes with Keras
+    import h5py  # noqa: PLC0415  comes with Keras
 
     with h5py.File(path, "r") as file:
         if "model_config" not in file.attrs:

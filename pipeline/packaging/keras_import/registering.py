@@ -20,7 +20,8 @@ from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.evaluation.report import evaluate
 from pipeline.files import git_commit, sha256_file
-from pipeline.packaging.keras_import.wrapping import Scale, take_over
+from pipeline.packaging.keras_import.scale import Scale
+from pipeline.packaging.keras_import.wrapping import take_over
 from pipeline.registry.mlflow import connect
 from pipeline.training import architectures
 

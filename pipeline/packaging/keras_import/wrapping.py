@@ -1,9 +1,8 @@
 """Put a model into this project's form, and check that its probabilities stay the same."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.quiet import quiet_import
 
@@ -15,15 +14,11 @@ from keras import layers
 
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.packaging.keras_import.head import IDENTITIES, Affine, Array, Head, read_head, to_numpy
+from pipeline.evaluation import saliency
+from pipeline.packaging.keras_import.head import Affine, Array, Head, Hidden, read_head
 from pipeline.packaging.keras_import.model_file import load
+from pipeline.packaging.keras_import.scale import SCALES, Scale, scale_of
 from pipeline.training import architectures
-
-Scale = Literal["0-1", "-1-1", "0-255"]
-SCALES: Mapping[Scale, tuple[float, float]] = {
-    "0-1": (1 / 255, 0.0), "-1-1": (1 / 127.5, -1.0), "0-255": (1.0, 0.0),
-}  # fmt: skip
-"""Range of pixels a model was trained on -> factor and offset that turn grey levels 0..255 into it."""
 
 _SAME = 1e-4
 """Largest difference of a probability between a model and its wrapped form: rounding of other sums."""
@@ -40,48 +35,6 @@ class Meaning:
 
     scale: Scale
     classes: tuple[str, ...]
-
-
-def scale_of(model: keras.Model, given: Scale | None, name: object) -> Scale:
-    """The range of pixels a model was trained on: as the person says, else as its first layers do.
-
-    Raises InputError that asks for `--scale` where they do not.
-    """
-    if model.inputs[0].dtype == "uint8":
-        if given not in {None, "0-255"}:
-            raise InputError(f"{name}: takes whole grey levels (uint8), which are 0-255; leave --scale {given} out")
-        return "0-255"
-    if given is not None:
-        return given
-    first = _first_layer(model)
-    if isinstance(first, layers.Rescaling) and float(np.max(np.abs(np.asarray(first.scale, np.float64)))) < 0.1:
-        return "0-255"
-    raise InputError(
-        f"{name}: does not say which range of pixels it was trained on; say it with --scale 0-1, --scale=-1-1 or "
-        f"--scale 0-255{_hint(model, first)}"
-    )
-
-
-def _first_layer(model: keras.Model) -> keras.layers.Layer | None:
-    """The first layer that does something to the pixels, inside nested models too."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            return _first_layer(layer)
-        passes = isinstance(layer, (layers.InputLayer, layers.Concatenate, *IDENTITIES))
-        if not passes and not type(layer).__name__.startswith("Random"):
-            return layer
-    return None
-
-
-def _hint(model: keras.Model, first: keras.layers.Layer | None) -> str:
-    """What a model's layers suggest about its range, without being sure."""
-    if isinstance(first, layers.Normalization) and first.mean is not None:
-        mean = float(np.mean(to_numpy(first.mean)))
-        return f" (its first layer expects a mean of {mean:.3g}, as pixels of {'0-1' if mean < 1 else '0-255'} have)"
-    names = " ".join(layer.name for layer in model.layers if isinstance(layer, keras.Model)).lower()
-    if any(name in names for name in ("mobilenet_", "mobilenetv2", "inception", "xception")):
-        return " (its backbone is usually trained on -1-1)"
-    return ""
 
 
 def check_input(model: keras.Model, data: Prepared, name: object) -> None:
@@ -128,7 +81,7 @@ def in_order(head: Head, own: tuple[str, ...], data: Prepared) -> Head:
             weights, bias = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
     elif own != data.classes:
         weights, bias = -weights, -bias
-    return Head(head.trunk, head.flattened, head.hidden, Affine(weights, bias), len(data.classes) > 2)
+    return Head(head.trunk, head.pooling, head.hidden, Affine(weights, bias), len(data.classes) > 2)
 
 
 def wrap(model: keras.Model, head: Head, scale: Scale, size: int) -> keras.Model:
@@ -146,17 +99,20 @@ def wrap(model: keras.Model, head: Head, scale: Scale, size: int) -> keras.Model
         x = part(x)
     x = layers.Activation("linear", dtype="float32", name=architectures.FEATURE_MAP)(x)
     hidden, logits = head.hidden, head.logits
-    if head.flattened:
+    if head.pooling == "flatten":
         x = layers.Flatten(name="flatten")(x)
-        if hidden is None:
+        if not hidden:
             # Without a hidden layer the logits are split into their positive and negative parts, which give them back.
-            hidden = Affine(np.hstack([logits.weights, -logits.weights]), np.hstack([logits.bias, -logits.bias]))
+            parts = Affine(np.hstack([logits.weights, -logits.weights]), np.hstack([logits.bias, -logits.bias]))
+            hidden = (Hidden(parts, "relu"),)
             both = np.eye(logits.weights.shape[1])
             logits = Affine(np.vstack([both, -both]), np.zeros(len(both)))
     else:
-        x = layers.GlobalAveragePooling2D(name="pool" if hidden else architectures.FEATURES)(x)
-    if hidden is not None:
-        x = _dense(hidden, x, architectures.FEATURES, "relu")
+        pool = layers.GlobalMaxPooling2D if head.pooling == "maximum" else layers.GlobalAveragePooling2D
+        x = pool(name="pool" if hidden else architectures.FEATURES)(x)
+    for number, layer in enumerate(hidden, start=1):
+        name = architectures.FEATURES if number == len(hidden) else f"{saliency.HIDDEN}{number}"
+        x = _dense(layer.affine, x, name, layer.activation)
     x = _dense(logits, x, architectures.LOGITS)
     activation = "softmax" if head.softmax else "sigmoid"
     probability = layers.Activation(activation, dtype="float32", name=architectures.PROBABILITY)(x)

@@ -94,6 +94,29 @@ ACCEPTED = [
 ]  # fmt: skip
 
 
+def _with_two_hidden_layers() -> keras.Model:
+    return _sequence(
+        *_convolutions(),
+        layers.Flatten(),
+        layers.Dense(8, "tanh"),
+        layers.BatchNormalization(),
+        layers.Dense(16, "relu"),
+        layers.Dense(**SIGMOID),
+    )
+
+
+def _with_the_maximum() -> keras.Model:
+    return _sequence(*_convolutions(), layers.GlobalMaxPooling2D(), layers.Dense(2, activation="softmax"))
+
+
+def _with_the_maximum_and_three_hidden_layers() -> keras.Model:
+    hidden = layers.Dense(8, "tanh"), layers.Dense(8, "tanh"), layers.Dense(16, "relu")
+    return _sequence(*_convolutions(), layers.GlobalMaxPooling2D(), *hidden, layers.Dense(**SIGMOID))
+
+
+ACCEPTED += [_with_two_hidden_layers, _with_the_maximum, _with_the_maximum_and_three_hidden_layers]
+
+
 def _settled(model: keras.Model) -> keras.Model:
     """With weights away from their starting values: zero biases and plain statistics would hide mistakes."""
     rng = np.random.default_rng(0)
@@ -121,14 +144,19 @@ def _answers(model: keras.Model, data: Prepared, scale: Any = "0-255") -> np.nda
     return np.asarray(found[:, -1])
 
 
+def _scale_of(build: Any) -> str:
+    """The range of a model that does not say it, or that it says."""
+    return "0-255" if build in {_classic, _transferred} else "0-1"
+
+
 @pytest.mark.parametrize("build", ACCEPTED, ids=lambda build: build.__name__)
 def test_probabilities_stay_what_they_were(build: Any, squares: Squares, tmp_path: Path) -> None:
-    data, model = squares(), _settled(build())
-    wrapped = _take_over(_save(model, tmp_path), data, "0-1")
+    data, model, scale = squares(), _settled(build()), _scale_of(build)
+    wrapped = _take_over(_save(model, tmp_path), data, scale)
     assert wrapped.input_shape == (None, SIZE, SIZE, 1)
     found = wrapped.predict_on_batch(np.asarray(data.images[:6])[..., np.newaxis])[:, 0]
     assert np.ptp(found) > 0
-    assert found == pytest.approx(_answers(model, data, "0-1"), abs=1e-5)
+    assert found == pytest.approx(_answers(model, data, scale), abs=1e-5)
 
 
 def _grad_cam_by_tape(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
@@ -150,7 +178,7 @@ def _grad_cam_by_tape(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("build", ACCEPTED, ids=lambda build: build.__name__)
 def test_the_heatmap_is_grad_cam_but_for_its_unit(build: Any, squares: Squares, tmp_path: Path) -> None:
     data = squares()
-    wrapped = _take_over(_save(_settled(build()), tmp_path), data, "0-1")
+    wrapped = _take_over(_save(_settled(build()), tmp_path), data, _scale_of(build))
     pixels = np.asarray(data.images[:3])[..., np.newaxis]
     found = np.asarray(saliency.explained(wrapped).predict_on_batch(pixels)[saliency.MAP])
     wanted = _grad_cam_by_tape(wrapped, pixels)
@@ -177,6 +205,56 @@ def test_a_model_of_whole_grey_levels_is_taken_over(squares: Squares, tmp_path: 
 
 def test_a_model_that_begins_with_rescaling_says_its_range_itself(squares: Squares, tmp_path: Path) -> None:
     assert wrapping.take_over(_save(_classic(), tmp_path), squares(), None, BINARY)[1].scale == "0-255"
+
+
+def _augmented() -> keras.Model:
+    """Augmentation in a model of its own, and scaling behind it."""
+    augment = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.1)])
+    pixels = keras.Input((SIZE, SIZE, 1))
+    x = layers.Rescaling(1 / 127.5, -1)(augment(pixels))
+    for layer in (*_convolutions(), layers.GlobalAveragePooling2D(), layers.Dense(**SIGMOID)):
+        x = layer(x)
+    return keras.Model(pixels, x)
+
+
+def _preprocessed(package: Any) -> keras.Model:
+    pixels = keras.Input((SIZE, SIZE, 3))
+    x = package.preprocess_input(pixels)
+    for layer in (*_convolutions(), layers.GlobalAveragePooling2D(), layers.Dense(**SIGMOID)):
+        x = layer(x)
+    return keras.Model(pixels, x)
+
+
+SAYS_LEVELS: dict[str, Callable[[], keras.Model]] = {
+    "behind augmentation": _augmented,
+    "mobilenet": lambda: _preprocessed(keras.applications.mobilenet_v2),
+    "resnet": lambda: _preprocessed(keras.applications.resnet),
+    "densenet": lambda: _preprocessed(keras.applications.densenet),
+}
+
+
+@pytest.mark.parametrize("kind", SAYS_LEVELS)
+def test_scaling_inside_a_model_says_its_range(squares: Squares, tmp_path: Path, kind: str) -> None:
+    path = _save(SAYS_LEVELS[kind](), tmp_path)
+    assert wrapping.take_over(path, squares(), None, BINARY)[1].scale == "0-255"
+
+
+@pytest.mark.parametrize("kind", SAYS_LEVELS)
+@pytest.mark.parametrize("given", ["0-1", "-1-1"])
+def test_a_scale_that_contradicts_the_model_is_refused(squares: Squares, tmp_path: Path, kind: str, given: Any) -> None:
+    with pytest.raises(InputError, match=f"which takes pixels of 0-255; leave --scale {given} out"):
+        _take_over(_save(SAYS_LEVELS[kind](), tmp_path), squares(), given)
+
+
+@pytest.mark.parametrize(
+    ("rescaling", "scale"),
+    [((2.0, -1.0), "0-1"), ((255.0, 0.0), "0-1"), ((127.5, 127.5), "-1-1"), ((0.5, 0.5), "-1-1")],
+)
+def test_rescaling_from_a_smaller_range_says_which(
+    squares: Squares, tmp_path: Path, rescaling: tuple[float, float], scale: str
+) -> None:
+    model = _sequence(layers.Rescaling(*rescaling), *_convolutions(), layers.Flatten(), layers.Dense(**SIGMOID))
+    assert wrapping.take_over(_save(model, tmp_path), squares(), None, BINARY)[1].scale == scale
 
 
 def test_a_model_that_does_not_is_asked_about(squares: Squares, tmp_path: Path) -> None:
@@ -226,10 +304,9 @@ def _joined() -> keras.Model:
 
 
 REFUSED = {
-    "more than one hidden layer": lambda: [
-        layers.Flatten(), layers.Dense(4, "relu"), layers.Dense(4, "relu"), layers.Dense(**SIGMOID),
+    "no dense layer stands before the tanh": lambda: [
+        layers.Flatten(), layers.Activation("tanh"), layers.Dense(**SIGMOID),
     ],
-    "GlobalMaxPooling2D": lambda: [layers.GlobalMaxPooling2D(), layers.Dense(**SIGMOID)],
     r"\(Dense\) stands before its answer": lambda: [layers.Flatten(), layers.Dense(4, "gelu"), layers.Dense(**SIGMOID)],
     "is no probability": lambda: [layers.Flatten(), layers.Dense(1)],
     "its answer is a map": lambda: [layers.Conv2D(1, 1, activation="sigmoid")],
@@ -311,6 +388,21 @@ def test_a_class_of_its_own_is_one_line(tmp_path: Path) -> None:
         for name, content in contents.items():
             archive.writestr(name, content)
     assert "cannot load it" in _error(path)
+
+
+def test_a_saved_model_is_told_what_to_do(tmp_path: Path) -> None:
+    _classic().export(tmp_path / "saved", verbose=False)
+    assert "is a SavedModel" in _error(tmp_path / "saved")
+
+
+def test_a_file_of_an_older_keras_is_told_what_to_do(tmp_path: Path) -> None:
+    import h5py  # type: ignore[import-untyped]
+
+    path = _save(_classic(), tmp_path, ".h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["keras_version"] = "2.11.0"
+        file.attrs["model_config"] = file.attrs["model_config"].replace("Conv2D", "TFOpLambda")
+    assert "it was saved by Keras 2.11.0: load it with tf_keras" in _error(path)
 
 
 def test_weights_alone_are_one_line(tmp_path: Path) -> None:
