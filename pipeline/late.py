@@ -12,7 +12,9 @@ class _Late(ModuleType):
     """Stands for a module and hands on what is asked of it."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked by tools that look at every module, not by code that uses it
+        if (
+            name.startswith("__") and name != "__version__"
+        ):  # tools that look at every module ask, not code that uses it
             raise AttributeError(f"{self.__name__} is loaded when it is used; {name} does not do that")
         return getattr(_load(self.__name__), name)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.late import late
@@ -49,3 +50,7 @@ def test_a_late_module_of_ours_is_known_to_the_type_checker_and_to_dvc_yaml(path
     tree = ast.parse(path.read_text())
     ours = {name for name in _late(tree) if name.split(".")[0] in {"pipeline", "serving"}}
     assert ours <= set(_imported(tree))
+
+
+def test_a_module_tells_its_version() -> None:
+    assert late("numpy").__version__ == np.__version__
