@@ -43,6 +43,12 @@ def _toned(pixels: Pixels, rng: Rng) -> Pixels:
     return _grey(factor * np.arange(256) + rng.uniform(0, max(0, 255 * (1 - factor))))[pixels]
 
 
+def _windowed(pixels: Pixels, rng: Rng) -> Pixels:
+    """A narrow window, as some objects carry: up to half of the pixels black, up to a quarter of them white."""
+    low, high = np.percentile(pixels, (rng.uniform(0, 55), rng.uniform(75, 100)))
+    return _grey((np.arange(256) - low) * (255 / max(high - low, 8)))[pixels]
+
+
 def _noisy(pixels: Pixels, rng: Rng) -> Pixels:
     """Gaussian noise of 2 to 28 grey levels, at times with a grain of more than a pixel."""
     noise = rng.normal(0, math.exp(rng.uniform(math.log(2), math.log(28))), pixels.shape)
@@ -164,7 +170,7 @@ def _grey(values: npt.ArrayLike) -> Pixels:
 
 
 _CHANGES: tuple[tuple[Callable[[Pixels, Rng], Pixels], float], ...] = (
-    (cropped, 0.15), (_toned, 0.2), (_noisy, 0.15), (_resized, 0.12), (_framed, 0.12), (_blurred, 0.08),
+    (cropped, 0.15), (_toned, 0.17), (_windowed, 0.06), (_noisy, 0.15), (_resized, 0.12), (_framed, 0.12), (_blurred, 0.08),
     (_marked, 0.08), (_coarse, 0.06), (_lined, 0.05), (_uneven, 0.05), (_turned, 0.05), (_collimated, 0.03),
     (_inverted, 0.02),
 )  # fmt: skip
