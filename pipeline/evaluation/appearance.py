@@ -170,8 +170,8 @@ def _grey(values: npt.ArrayLike) -> Pixels:
 
 
 _CHANGES: tuple[tuple[Callable[[Pixels, Rng], Pixels], float], ...] = (
-    (cropped, 0.15), (_toned, 0.17), (_windowed, 0.06), (_noisy, 0.15), (_resized, 0.12), (_framed, 0.12), (_blurred, 0.08),
-    (_marked, 0.08), (_coarse, 0.06), (_lined, 0.05), (_uneven, 0.05), (_turned, 0.05), (_collimated, 0.03),
-    (_inverted, 0.02),
+    (cropped, 0.15), (_toned, 0.17), (_windowed, 0.06), (_noisy, 0.15), (_resized, 0.12), (_framed, 0.12),
+    (_blurred, 0.08), (_marked, 0.08), (_coarse, 0.06), (_lined, 0.05), (_uneven, 0.05), (_turned, 0.05),
+    (_collimated, 0.03), (_inverted, 0.02),
 )  # fmt: skip
 """Each change and how often it is chosen."""
