@@ -31,11 +31,6 @@ class Artifacts:
         return self.root / "params.yaml"
 
     @property
-    def input_heads(self) -> Path:
-        """What recognises inverted and turned radiographs (`serving.imaging.canonical`); it comes with the project."""
-        return self.root / "models/input-heads-1"
-
-    @property
     def reports(self) -> Path:
         """What a person reads."""
         return self.root / "reports"

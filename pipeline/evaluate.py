@@ -17,7 +17,7 @@ def main() -> None:
     paths = Artifacts()
     options = params.load(paths.params).evaluate
     data = prepared.load(paths.prepared)
-    heads = canonical_heads.of_training(data.preprocessing, paths.input_heads)
+    heads = canonical_heads.of_training(data.preprocessing)
     model, training = architectures.load_trained(paths.model)
     if training.split_hash != data.split_hash:
         raise InputError(f"{paths.model}: was trained on another split than {paths.prepared} holds; run `dvc repro`")

@@ -194,7 +194,7 @@ def preprocess(
 
     Raises InputError for heads of canonical steps that are missing.
     """
-    preprocessing, heads = input_heads.chosen(options, Artifacts().input_heads)
+    preprocessing, heads = input_heads.chosen(options)
     parts = split(table, options)
     files = [data.folder / file for file in table["file"]]
     with pixel_cache.opened(preprocessing, cache) as kept:

@@ -22,7 +22,7 @@ def main() -> None:
     """Read data/, write reports/images.csv, reports/validation.json and reports/data_docs/."""
     paths = Artifacts()
     options = params.load(paths.params)
-    preprocessing, heads = input_heads.chosen(options.preprocess, paths.input_heads)
+    preprocessing, heads = input_heads.chosen(options.preprocess)
     data = layout.read(paths.data)
     scratch = Path(tempfile.mkdtemp(prefix="fracture-validate-"))
     try:

@@ -1,7 +1,7 @@
 """Train the small heads that recognise an inverted or turned radiograph (`python -m benchmarks.robustness.heads`).
 
-    python -m benchmarks.robustness.heads polarity --output models/input-heads-1
-    python -m benchmarks.robustness.heads orientation --output models/input-heads-1
+    python -m benchmarks.robustness.heads polarity --output serving/imaging/canonical/heads
+    python -m benchmarks.robustness.heads orientation --output serving/imaging/canonical/heads
 
 Labels are free: every radiograph of the collection is taken to be upright and not inverted. Only the train and
 validation sets of a release's split are trained on; `--fit train` keeps the validation set for choosing. The test

@@ -27,7 +27,7 @@ from pipeline.data import layout
 from serving import bundle
 from serving.imaging import canvas, decode
 from serving.imaging.canonical.field import Field, find_field
-from serving.imaging.canonical.form import Heads, canonical, read_heads
+from serving.imaging.canonical.form import HEADS, Heads, canonical, read_heads
 from serving.imaging.canonical.intensity import robust_range, spread
 from serving.imaging.canonical.orientation import CERTAIN
 from serving.imaging.canonical.polarity import INVERTED
@@ -40,7 +40,6 @@ Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
 
 RELEASE = Path("models/fracatlas-mobilenet-1")
-HEADS = Path("models/input-heads-1")
 ALL = Steps(field=True, range=True, polarity=True, orientation=True)
 _STEPS = ("field", "range", "polarity", "orientation")
 _DECODED = 672

@@ -6,11 +6,11 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
 from serving.errors import one_line
-from serving.imaging.canonical.form import Heads, read_heads
+from serving.imaging.canonical.form import HEADS, Heads, read_heads
 from serving.imaging.canvas import Preprocessing
 
 
-def chosen(options: PreprocessParams, folder: Path) -> tuple[Preprocessing, Heads]:
+def chosen(options: PreprocessParams, folder: Path = HEADS) -> tuple[Preprocessing, Heads]:
     """How pixels are prepared, with the hash of the heads it takes, and those heads.
 
     Raises InputError when a head that is needed is missing or broken.
@@ -26,7 +26,7 @@ def chosen(options: PreprocessParams, folder: Path) -> tuple[Preprocessing, Head
     return replace(preprocessing, canonical=replace(preprocessing.canonical, heads=digest)), heads
 
 
-def of_training(preprocessing: Preprocessing, folder: Path) -> Heads:
+def of_training(preprocessing: Preprocessing, folder: Path = HEADS) -> Heads:
     """The heads that images were prepared with; InputError when the folder holds others."""
     try:
         heads, digest = read_heads(folder, preprocessing.canonical)

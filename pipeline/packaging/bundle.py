@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from pipeline import register
-from pipeline.artifacts import Artifacts, Metrics, Robustness, TrainingRecord
+from pipeline.artifacts import Metrics, Robustness, TrainingRecord
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
@@ -28,7 +28,7 @@ from serving import bundle
 from serving.bundle import Manifest
 from serving.decision import Decision
 from serving.errors import ImageError, one_line
-from serving.imaging.canonical.form import head_files, read_heads
+from serving.imaging.canonical.form import HEADS, head_files, read_heads
 from serving.imaging.canvas import Steps
 from serving.predictor import Predictor
 from serving.statistics import QUANTILES, Reference
@@ -166,7 +166,7 @@ def write_bundle(found: Registered, data: Prepared, target: Path, robustness: Ro
 
 def _copy_heads(steps: Steps, target: Path) -> None:
     """Copy the heads that the steps need into a bundle, once they are known to be those of the training."""
-    source = Artifacts().input_heads
+    source = HEADS
     try:
         _, digest = read_heads(source, steps)
     except (OSError, ValueError, KeyError) as error:

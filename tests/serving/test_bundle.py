@@ -13,11 +13,9 @@ import pytest
 
 from serving import bundle
 from serving.errors import BundleError
-from serving.imaging.canonical.form import head_files, read_heads
+from serving.imaging.canonical.form import HEADS, head_files, read_heads
 from serving.imaging.canvas import Steps
 from serving.predictor import Predictor
-
-HEADS = Path(__file__).parents[2] / "models/input-heads-1"
 
 
 @pytest.fixture

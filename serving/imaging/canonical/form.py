@@ -18,6 +18,8 @@ from serving.imaging.canvas import Pixels, Steps, View
 
 DARKEST, BRIGHTEST = 8, 230
 """Where the robust range goes: about where it lies in the radiographs that the first release was trained on."""
+HEADS = Path(__file__).parent / "heads"
+"""The heads that come with this code, which trainings take; a bundle holds those of its own training."""
 POLARITY, ORIENTATION = "polarity.json", "orientation.npz"
 """Files of the heads, in a folder of their own or in a bundle."""
 

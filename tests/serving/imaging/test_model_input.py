@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from serving.imaging import canvas, decode
-from serving.imaging.canonical.form import Heads, read_heads
+from serving.imaging.canonical.form import HEADS, Heads, read_heads
 from serving.imaging.canvas import Preprocessing, Steps
 from serving.imaging.model_input import ModelInput, prepare, prepare_decoded
 
 Draw = Callable[..., npt.NDArray[np.uint8]]
 Encode = Callable[..., bytes]
 
-HEADS = Path(__file__).parents[3] / "models/input-heads-1"
+SAMPLES = sorted((Path(__file__).parents[3] / "models").glob("*/bundle/samples/*.png"))
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -148,7 +148,9 @@ def test_a_deep_picture_with_a_hot_pixel_keeps_its_contrast(draw: Draw, encode: 
     assert np.abs(plain.picture.astype(int) - found.picture).mean() < 1
 
 
-@pytest.mark.parametrize("sample", sorted((HEADS.parent / "fracatlas-mobilenet-1/bundle/samples").glob("*.png")))
+@pytest.mark.parametrize(
+    "sample", sorted((Path(__file__).parents[3] / "models/fracatlas-mobilenet-1/bundle/samples").glob("*.png"))
+)
 def test_an_inverted_radiograph_gives_the_input_of_one_that_is_not(sample: Path, encode: Encode) -> None:
     heads, _ = read_heads(HEADS, Steps(polarity=True))
     pixels = np.asarray(cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE), np.uint8)
