@@ -19,8 +19,8 @@ def decode(frame: bytes, rows: int, columns: int, size: int) -> npt.NDArray[np.u
     """The pixels of a frame, (rows, columns); `size` is the bytes of a stored value, 1 or 2.
 
     A frame holds one segment for each byte of a value, the most significant first. Where the last one ends early, only
-    the rows that are there are given. Raises ValueError for a broken frame, and ImageError for one of more than `rows`
-    x `columns` pixels.
+    the rows that are there are given. Raises ValueError for a broken frame, and ImageError for one of another size than
+    `rows` x `columns`.
     """
     *segments, last = _segments(frame, rows, columns, size)
     pixels = np.zeros(rows * columns, np.uint16)
@@ -31,7 +31,9 @@ def decode(frame: bytes, rows: int, columns: int, size: int) -> npt.NDArray[np.u
     try:
         pixels |= _unpacked(last, there)
     except ValueError:
-        completed, there = _completed(last, there)
+        completed, there, in_a_run = _completed(last, there)
+        if not in_a_run:  # nothing was cut off: these are the pixels of another size
+            raise misfit(rows, columns) from None
         pixels |= _unpacked(completed, rows * columns)
     return pixels.reshape(rows, columns)[: there // columns]
 
@@ -53,8 +55,11 @@ def _segments(frame: bytes, rows: int, columns: int, expected: int) -> list[byte
     return segments
 
 
-def _completed(segment: bytes, length: int) -> tuple[bytes, int]:
-    """A segment cut short, with zeros up to `length` bytes behind its last whole run, and the bytes before them."""
+def _completed(segment: bytes, length: int) -> tuple[bytes, int, bool]:
+    """A segment cut short, with zeros up to `length` bytes behind its last whole run.
+
+    Also how many bytes there are before them, and whether the segment ends within a run.
+    """
     at = there = 0
     while at + 1 < len(segment):
         head = segment[at]
@@ -64,7 +69,7 @@ def _completed(segment: bytes, length: int) -> tuple[bytes, int]:
         at, there = at + size, there + count
     runs, rest = divmod(length - there, 128)
     last = bytes([257 - rest, 0]) if rest > 1 else bytes(2 * rest)
-    return segment[:at] + b"\x81\0" * runs + last, there
+    return segment[:at] + b"\x81\0" * runs + last, there, len(segment) - at > 1
 
 
 def _unpacked(segment: bytes, length: int) -> npt.NDArray[np.uint8]:
