@@ -77,7 +77,7 @@ def test_a_truncated_file_is_described_as_far_as_it_goes(tmp_path: Path, draw: D
 def test_a_file_that_is_no_image_has_failed_and_says_why(tmp_path: Path) -> None:
     found = scanned(tmp_path, b"some text")
     assert (found.decoded, found.bytes) == ("failed", 9)
-    assert found.error == "the file is no JPEG, PNG, BMP, TIFF or DICOM image"
+    assert found.error == "the file is no JPEG, PNG, WebP, BMP, TIFF or DICOM image"
     assert np.isnan(found.mean)
 
 
