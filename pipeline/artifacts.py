@@ -403,6 +403,8 @@ class Robustness(Record):
     """Of the model behind the bundle."""
     part: str
     images: int
+    complete: bool
+    """Whether every change of the benchmark was made."""
     changes: tuple[ChangeMetrics, ...]
     """The unchanged images first."""
 

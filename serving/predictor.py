@@ -18,7 +18,7 @@ from serving.imaging.decode import Decoded
 from serving.imaging.model_input import ModelInput
 from serving.network import EMBEDDING, MAP, SCORES, Network, Outputs
 from serving.saliency import Map
-from serving.scope import check_scope
+from serving.scope import check_scope, region_of
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
 
 RESPONSE_SCHEMA = 1
@@ -209,7 +209,7 @@ class Predictor:
         """
         outputs = self._network(prepared.pixels)
         unusual = self._is_unusual(prepared, outputs)
-        region = self._region(outputs, given_region, prepared.decoded.header.region)
+        region = self._region(outputs, given_region, region_of(prepared.decoded.header.body_part))
         manifest, decision = self.bundle.manifest, self.bundle.decision
         probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]
         fracture = float(1 - probabilities[0])

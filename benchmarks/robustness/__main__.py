@@ -224,7 +224,11 @@ def main() -> None:
     if given.output:
         write_text(given.output, text)
     record = Robustness(
-        weights_sha256=opened.manifest.origin.weights_sha256, part=given.part, images=len(cases), changes=tuple(rows)
+        weights_sha256=opened.manifest.origin.weights_sha256,
+        part=given.part,
+        images=len(cases),
+        complete=set(names) == set(NAMES),
+        changes=tuple(rows),
     )
     record.write(given.record)
 

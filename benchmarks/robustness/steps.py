@@ -2,7 +2,6 @@
 
     python -m benchmarks.robustness.steps unchanged            what it does to images that need nothing, and its cost
     python -m benchmarks.robustness.steps changes              how well it undoes each change
-    python -m benchmarks.robustness.steps network --images 250 what the released network makes of it, before and after
 
 `data/` holds the images; the parts are those of a release's split.
 """
@@ -20,21 +19,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from benchmarks.robustness.changes import CHANGES, Changed
 from pipeline.data import layout
-from serving import bundle
-from serving.imaging import canvas, decode
+from serving.imaging import decode
 from serving.imaging.canonical.field import Field, find_field
 from serving.imaging.canonical.form import HEADS, Heads, canonical, read_heads
 from serving.imaging.canonical.intensity import robust_range, spread
 from serving.imaging.canonical.orientation import CERTAIN
 from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Steps
-from serving.network import SCORES
-from serving.predictor import Predictor
-from serving.statistics import texture
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
@@ -196,50 +190,10 @@ def _apart(a: Pixels, b: Pixels) -> float:
     return float(np.abs(small[0] - small[1]).mean())
 
 
-def network(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[str], certain: float) -> None:
-    """What the released network and its guard make of each change, as they come and in canonical form; a table."""
-    release = bundle.read(RELEASE / "bundle")
-    predictor = Predictor(release)
-    truth = np.array([case.fractured for case in cases])
-    print(
-        "| change | images | AUROC before | after | recall at 0.5 before | after | specificity before | after "
-        "| refused before | after |"
-    )
-    print("|" + " --- |" * 10)
-    for name in names:
-        told: list[tuple[float, bool, float, bool]] = []
-        kept = []
-        for index, case in enumerate(cases):
-            changed = CHANGES[name](case.pixels, np.random.default_rng(index))
-            moved = changed.boxes(case.boxes)
-            if ((moved < -1e-9) | (moved > 1 + 1e-9)).any():
-                continue
-            kept.append(index)
-            form = canonical(changed.pixels, steps, heads, certain)
-            told.append((*_answer(predictor, _eight(changed.pixels)), *_answer(predictor, form.pixels)))
-        was, refused, now, refused_now = (np.array(column) for column in zip(*told, strict=True))
-        y = truth[kept]
-        print(
-            f"| {name} | {len(kept)} | {roc_auc_score(y, was):.3f} | {roc_auc_score(y, now):.3f} "
-            f"| {np.mean(was[y] >= 0.5):.2f} | {np.mean(now[y] >= 0.5):.2f} "
-            f"| {np.mean(was[~y] < 0.5):.2f} | {np.mean(now[~y] < 0.5):.2f} "
-            f"| {refused.mean():.1%} | {refused_now.mean():.1%} |", flush=True,
-        )  # fmt: skip
-
-
-def _answer(predictor: Predictor, pixels: Pixels) -> tuple[float, bool]:
-    """Calibrated probability of a fracture, and whether the guard as it is refuses the picture."""
-    release = predictor.bundle
-    seen, _ = canvas.fit(pixels, pixels.shape[1], pixels.shape[0], release.preprocessing)
-    distance = float(release.reference.distance(texture(seen)[np.newaxis])[0])
-    scores = predictor._network(seen)[SCORES].astype(np.float64)
-    return float(release.decision.fracture_probability(scores)[0]), distance > release.manifest.guard.limit
-
-
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("unchanged", "changes", "network"))
+    parser.add_argument("what", choices=("unchanged", "changes"))
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--part", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--images", type=int, default=0, help="so many of the part, half fractured; 0: all")
@@ -258,10 +212,8 @@ def main() -> None:
     heads, _ = read_heads(HEADS, ALL)
     if given.what == "unchanged":
         unchanged(cases, steps, heads)
-    elif given.what == "changes":
-        changes(cases, steps, heads, given.only, given.certain)
     else:
-        network(cases, steps, heads, given.only, given.certain)
+        changes(cases, steps, heads, given.only, given.certain)
 
 
 if __name__ == "__main__":

@@ -16,22 +16,23 @@ def chosen(options: PreprocessParams, folder: Path = HEADS) -> tuple[Preprocessi
     Raises InputError when a head that is needed is missing or broken.
     """
     preprocessing = Preprocessing.from_dict(options.model_dump())
-    try:
-        heads, digest = read_heads(folder, preprocessing.canonical)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{folder}: the heads that preprocess.canonical needs cannot be read ({one_line(error)}); restore them "
-            f"(`git checkout -- {folder}`), or switch polarity and orientation off"
-        ) from None
+    heads, digest = _read(folder, preprocessing)
     return replace(preprocessing, canonical=replace(preprocessing.canonical, heads=digest)), heads
 
 
 def of_training(preprocessing: Preprocessing, folder: Path = HEADS) -> Heads:
     """The heads that images were prepared with; InputError when the folder holds others."""
-    try:
-        heads, digest = read_heads(folder, preprocessing.canonical)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: cannot be read ({one_line(error)}); `git checkout -- {folder}`") from None
+    heads, digest = _read(folder, preprocessing)
     if digest != preprocessing.canonical.heads:
         raise InputError(f"{folder}: holds other heads than the images were prepared with; run `dvc repro preprocess`")
     return heads
+
+
+def _read(folder: Path, preprocessing: Preprocessing) -> tuple[Heads, str]:
+    try:
+        return read_heads(folder, preprocessing.canonical)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder}: the heads that preprocess.canonical needs cannot be read ({one_line(error)}); restore them "
+            f"(`git checkout -- {folder}`), or switch polarity and orientation off"
+        ) from None

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline import register
 from pipeline.artifacts import Metrics, Robustness, TrainingRecord
+from pipeline.data import input_heads
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
@@ -28,8 +29,7 @@ from serving import bundle
 from serving.bundle import Manifest
 from serving.decision import Decision
 from serving.errors import ImageError, one_line
-from serving.imaging.canonical.form import HEADS, head_files, read_heads
-from serving.imaging.canvas import Steps
+from serving.imaging.canonical.form import HEADS, head_files
 from serving.predictor import Predictor
 from serving.statistics import QUANTILES, Reference
 
@@ -149,7 +149,9 @@ def write_bundle(found: Registered, data: Prepared, target: Path, robustness: Ro
         chosen, path, formats = choose_format(found.model, data, found.decision, Path(name))
         shutil.copyfile(path, folder / bundle.MODEL)
         shutil.copyfile(found.reference, folder / bundle.REFERENCE)
-        _copy_heads(data.preprocessing.canonical, folder)
+        input_heads.of_training(data.preprocessing)
+        for head in head_files(data.preprocessing.canonical):
+            shutil.copyfile(HEADS / head, folder / head)
         if found.image_heads:
             shutil.copyfile(found.image_heads, folder / bundle.IMAGE_HEADS)
         facts = {
@@ -162,23 +164,6 @@ def write_bundle(found: Registered, data: Prepared, target: Path, robustness: Ro
         bundle.write(folder, facts)
         add_samples(folder)
         return bundle.write(folder, facts)
-
-
-def _copy_heads(steps: Steps, target: Path) -> None:
-    """Copy the heads that the steps need into a bundle, once they are known to be those of the training."""
-    source = HEADS
-    try:
-        _, digest = read_heads(source, steps)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{source}: cannot be read ({one_line(error)}); restore it: `git checkout -- {source}`"
-        ) from None
-    if digest != steps.heads:
-        raise InputError(
-            f"{source}: holds other heads than the model was trained with; check out the commit of its training"
-        )
-    for name in head_files(steps):
-        shutil.copyfile(source / name, target / name)
 
 
 def manifest_facts(found: Registered, reference: Reference) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def _robustness(paths: Artifacts, training: TrainingRecord) -> Robustness:
     found = Robustness.read(paths.robustness)
     if found.weights_sha256 != training.weights_sha256:
         raise InputError(f"{paths.robustness}: belongs to another model; {again}")
+    if not found.complete:
+        raise InputError(f"{paths.robustness}: some changes were left out; {again}")
     return found
 
 

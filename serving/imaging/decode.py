@@ -16,7 +16,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from serving.errors import ImageError, one_line
 from serving.imaging import dicom, formats
 from serving.imaging.canvas import Pixels
-from serving.scope import region_of
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, beyond which it warns of a decompression bomb: a quarter GiB of RGB."""
@@ -62,11 +61,6 @@ class Header:
     modality: str = ""
     body_part: str = ""
     for_processing: bool = False
-
-    @property
-    def region(self) -> str:
-        """The region that `body_part` names, one of `scope.REGIONS`; empty where it names none or several."""
-        return region_of(self.body_part)
 
     @property
     def pixels(self) -> int:

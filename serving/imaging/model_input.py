@@ -1,7 +1,7 @@
 """Bytes to the model's input, the one path of training and serving: decode, canonical form, letterbox."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +58,8 @@ def prepare_decoded(decoded: Decoded, preprocessing: Preprocessing, heads: Heads
     form = canonical(values, steps, heads)
     width, height = size_of(form.view, header.width, header.height)
     pixels, letterbox = fit(form.pixels, width, height, preprocessing)
-    return ModelInput(pixels, Placement(form.view, letterbox), picture, decoded, form)
+    # The deep values have done their work; images wait for the network with what a reader is shown.
+    return ModelInput(pixels, Placement(form.view, letterbox), picture, replace(decoded, values=None), form)
 
 
 def size_of(view: View, width: int, height: int) -> tuple[int, int]:

@@ -92,7 +92,8 @@ function stripLines(answer, width) {
   const now = new Date().toLocaleString(undefined, { dateStyle: "long", timeStyle: "short" });
   const plain = `400 ${size}px ${FONT}`;
   const texts = [
-    [`700 ${Math.round(size * 1.2)}px ${FONT}`, INK, answer.statement],
+    [`700 ${Math.round(size * 1.2)}px ${FONT}`, INK, answer.label],
+    [plain, INK, answer.statement],
     [plain, INK, `${percent(answer.probability)} probability of a fracture. ${SUSPICION[answer.suspicion].words}.`],
     [plain, SOFT_INK, `Model ${name}, version ${version}. ${now}`],
     ...answer.warnings.map(({ message }) => [plain, SOFT_INK, message]),

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.imaging.canonical.thumbnail import thumbnail
+from serving.imaging.canvas import View
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
@@ -100,15 +101,10 @@ class Field:
         cv2.fillConvexPoly(inside, np.rint(corners * 16).astype(np.int32), 1, shift=4)
         return inside.astype(bool)
 
-    def to_picture(self, x: float, y: float) -> tuple[float, float]:
-        """Fractions of the box to fractions of the picture."""
-        x0, y0, x1, y1 = self.box
-        return x0 + x * (x1 - x0), y0 + y * (y1 - y0)
-
-    def to_field(self, x: float, y: float) -> tuple[float, float]:
-        """Fractions of the picture to fractions of the box, outside [0, 1] on what is left out."""
-        x0, y0, x1, y1 = self.box
-        return (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
+    @property
+    def view(self) -> View:
+        """What of the picture lies in the box, not turned."""
+        return View(self.box)
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,7 @@ def _inside(field: Field, small: Pixels) -> _Mask:
     if field.upright:
         return np.ones(small.shape, np.uint8)
     inside = np.zeros(small.shape, np.uint8)
-    corners = [field.to_field(x, y) for x, y in field.polygon]
+    corners = [field.view.from_picture(x, y) for x, y in field.polygon]
     cv2.fillConvexPoly(inside, np.rint(np.array(corners) * small.shape[::-1] * 16 - 8).astype(np.int32), 1, shift=4)
     return cv2.erode(inside, _KERNEL)
 

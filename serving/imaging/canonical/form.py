@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +80,7 @@ class Canonical:
     @property
     def view(self) -> View:
         """What of the picture the pixels show."""
-        return View(self.field.box, self.quarters)
+        return replace(self.field.view, quarters=self.quarters)
 
 
 def canonical(values: npt.NDArray[np.number], steps: Steps, heads: Heads, certain: float = CERTAIN) -> Canonical:

@@ -291,10 +291,14 @@ def released(project: Project) -> Path:
         set(ChangeMetrics.model_fields) - {"change", "never_trained", "images", "refused", "warned"}
     )
     plain = ChangeMetrics(change="none", never_trained=False, images=4, refused=0, warned=0, **figures)
-    measured = Robustness(weights_sha256=training.weights_sha256, part="test", images=4, changes=(plain,))
+    measured = Robustness(
+        weights_sha256=training.weights_sha256, part="test", images=4, complete=True, changes=(plain,)
+    )
     path = project.root / "reports/robustness.json"
     measured.model_copy(update={"weights_sha256": "another"}).write(path)
     assert "robustness.json: belongs to another model" in project.run("fracture", "release", "sample-cnn-1", code=1)
+    measured.model_copy(update={"complete": False}).write(path)
+    assert "robustness.json: some changes were left out" in project.run("fracture", "release", "sample-cnn-1", code=1)
     path.unlink()
     assert "robustness.json: not found" in project.run("fracture", "release", "sample-cnn-1", code=1)
     measured.write(path)

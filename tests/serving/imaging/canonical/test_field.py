@@ -100,8 +100,8 @@ def test_a_picture_of_one_grey_is_its_own_field() -> None:
 
 def test_points_go_to_the_field_and_back() -> None:
     field = Field(np.array([[0.2, 0.1], [0.9, 0.1], [0.9, 0.7], [0.2, 0.7]]), levels=(0.0,))
-    assert field.to_field(0.2, 0.7) == pytest.approx((0, 1))
-    assert field.to_picture(*field.to_field(0.33, 0.44)) == pytest.approx((0.33, 0.44))
+    assert field.view.from_picture(0.2, 0.7) == pytest.approx((0, 1))
+    assert field.view.to_picture(*field.view.from_picture(0.33, 0.44)) == pytest.approx((0.33, 0.44))
 
 
 def test_crop_of_another_resolution_is_the_same_part() -> None:

@@ -14,6 +14,7 @@ from pydicom.uid import ComputedRadiographyImageStorage
 from serving.errors import ImageError
 from serving.imaging import canvas, decode
 from serving.imaging.model_input import prepare
+from serving.scope import region_of
 from tests.serving.imaging.dicom.builders import fault, radiograph
 
 SAMPLES = os.environ.get("DICOM_SAMPLES", "")
@@ -92,24 +93,24 @@ def coded_region(value: str | None, meaning: str) -> Dataset:
 
 def test_the_header_tells_kind_and_body_part() -> None:
     header = decode.inspect(radiograph(Modality="DX", BodyPartExamined="hand"))
-    assert (header.modality, header.body_part, header.region) == ("DX", "HAND", "hand")
+    assert (header.modality, header.body_part, region_of(header.body_part)) == ("DX", "HAND", "hand")
     assert header.sop_class_uid == ComputedRadiographyImageStorage
 
 
 @pytest.mark.parametrize("value", ["72696002", "T-D9200"])
 def test_a_coded_region_is_read_by_its_code(value: str) -> None:
     header = decode.inspect(radiograph(AnatomicRegionSequence=[coded_region(value, "Genou")]))
-    assert (header.body_part, header.region) == ("KNEE", "leg")
+    assert (header.body_part, region_of(header.body_part)) == ("KNEE", "leg")
 
 
 def test_a_coded_region_of_another_scheme_is_read_by_its_meaning() -> None:
     header = decode.inspect(radiograph(AnatomicRegionSequence=[coded_region("K1", "Left knee")]))
-    assert header.region == "leg"
+    assert region_of(header.body_part) == "leg"
 
 
 def test_an_object_that_says_nothing_of_its_kind_has_an_empty_header() -> None:
     header = decode.inspect(radiograph(Modality="", AnatomicRegionSequence=[]))
-    assert (header.modality, header.body_part, header.region) == ("", "", "")
+    assert (header.modality, header.body_part, region_of(header.body_part)) == ("", "", "")
 
 
 @pytest.mark.parametrize(("intent", "expected"), [("FOR PROCESSING", True), ("FOR PRESENTATION", False), (None, False)])
