@@ -1,7 +1,7 @@
 """Fit the heads that say of an input which region it shows, and whether it is a radiograph at all.
 
 Both are logistic regressions on the network's embedding. Which pictures they are fitted to is
-`pipeline.evaluation.guard_training`'s matter; here are arrays in and heads out.
+`pipeline.evaluation.head_training`'s matter; here are arrays in and heads out.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
 
 from pipeline.data import cells
 from serving.image_heads import GuardHead, RegionHead
@@ -30,7 +30,7 @@ PASSED_SHARE = 0.005
 """Of the pictures that are none: those that may pass. Where both shares cannot be kept, more pass."""
 _FEWEST = 20
 """Training images with a region, and without, below which nothing is learned of it."""
-_STEPS = 300
+_STEPS, _TOLERANCE = 300, 1e-6
 _LEAST_DEVIATION = 1e-3
 
 
@@ -108,21 +108,12 @@ def fit_guard(
 
 def logistic(rows: Floats, positive: npt.NDArray[np.bool_], penalty: float) -> tuple[Array, float]:
     """Weights (k,) and bias of a logistic regression on rows (n, k); both classes count alike, whatever their size."""
-    share = positive.mean()
-    each = np.where(positive, 0.5 / max(share, 1e-9), 0.5 / max(1 - share, 1e-9)) / len(rows)
     mean = rows.mean(axis=0, dtype=np.float64)
     scale = (rows.std(axis=0, dtype=np.float64) + _LEAST_DEVIATION) * np.sqrt(rows.shape[1])
     scaled = ((rows - mean) / scale).astype(np.float32)
-    sign = np.where(positive, 1.0, -1.0)
-
-    def loss(parameters: Array) -> tuple[float, Array]:
-        margin = sign * (scaled @ parameters[:-1].astype(np.float32) + parameters[-1])
-        slope = -sign * each * 0.5 * (1 - np.tanh(0.5 * margin))
-        value = float((each * np.logaddexp(0, -margin)).sum() + penalty * parameters[:-1] @ parameters[:-1] / 2)
-        gradient = scaled.T @ slope.astype(np.float32) + penalty * parameters[:-1]
-        return value, np.append(gradient, slope.sum()).astype(np.float64)
-
-    start = np.zeros(rows.shape[1] + 1)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
-    weights = np.asarray(found[:-1] / scale, np.float64)
-    return weights, float(found[-1] - mean @ weights)
+    regression = LogisticRegression(
+        C=1 / (penalty * len(rows)), class_weight="balanced", max_iter=_STEPS, tol=_TOLERANCE
+    )
+    fitted = regression.fit(scaled, positive)
+    weights = np.asarray(fitted.coef_[0] / scale, np.float64)
+    return weights, float(fitted.intercept_[0] - mean @ weights)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
 
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
@@ -24,7 +25,6 @@ from pipeline.training.architectures import LOCATION_LOGITS, LOCATION_STRIDE, LO
 from pipeline.training.soft_targets import SoftTargets
 
 _ASKED_AT_ONCE = 8
-_NEWTON_STEPS = 50
 _LEAST_SPREAD = 1e-6
 _KEY = "params.yaml: train.distil"
 
@@ -175,10 +175,5 @@ def calibrated(
     """
     scores = [logits, cells.astype(np.float32)]
     summed = np.sum([score / max(float(score.std()), _LEAST_SPREAD) for score in scores], axis=0)
-    columns = np.stack([summed, np.ones_like(summed)], axis=1).astype(np.float64)
-    fitted = np.zeros(2)
-    for _ in range(_NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-columns @ fitted))
-        curvature = columns.T @ (columns * (p * (1 - p))[:, np.newaxis]) + 1e-9 * np.eye(2)
-        fitted += np.clip(np.linalg.solve(curvature, columns.T @ (labels - p)), -1, 1)
-    return np.asarray(1 / (1 + np.exp(-columns @ fitted)), np.float32)
+    fitted = LogisticRegression(C=np.inf).fit(summed[:, np.newaxis], labels)
+    return np.asarray(fitted.predict_proba(summed[:, np.newaxis])[:, 1], np.float32)
