@@ -213,6 +213,8 @@ class ValidationReport(Record):
     groups: int = 0
     near_duplicate_groups: int = 0
     near_duplicate_images: int = 0
+    families: list[list[str]] = []
+    """The files of some groups of near duplicates, the largest first."""
     offenders: dict[str, Any] = {}
     """By check: count, policy and files."""
     excluded: dict[str, str] = {}
@@ -221,6 +223,18 @@ class ValidationReport(Record):
     features: dict[str, float | None] = {}
     """AUROC of predicting a fracture from one feature of the files alone."""
     fracture_rates: dict[str, Any] = {}
+
+
+class FixedTestSet(BaseModel):
+    """The split.csv whose test set was taken over."""
+
+    model_config = ConfigDict(frozen=True)
+    file: str
+    sha256: str
+    missing: int
+    """Images of its test set that the data do not hold."""
+    left_out: int
+    """Images that belong to the group of one of them, and so to no part."""
 
 
 class PreparedRecord(Record):
@@ -233,6 +247,7 @@ class PreparedRecord(Record):
     data_hash: str
     split_hash: str
     test_hash: str
+    test_set: FixedTestSet | None = None
 
 
 class ImportedFrom(BaseModel):

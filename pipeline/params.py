@@ -67,7 +67,10 @@ class ValidateParams(_Section):
     min_per_class: Annotated[int, Field(ge=2)] = 10
     """Images; a class with fewer stops the pipeline."""
     near_duplicate_correlation: Correlation = 0.995
-    """Correlation of 16 x 16 thumbnails above which two images are one group."""
+    """Correlation of 16 x 16 thumbnails above which two images are one group.
+
+    So are copies that are turned, mirrored, cropped or written again, whatever this is (`pipeline.data.families`).
+    """
     shortcut_auroc: Annotated[float, Field(gt=0.5, le=1)] = 0.65
     """AUROC; warn when one feature of the file alone tells the classes apart this well."""
     imbalance_ratio: Annotated[float, Field(gt=1)] = 10
@@ -120,6 +123,11 @@ class PreprocessParams(_Section):
     """Column of labels.csv, such as region, that chooses the test set; empty for a random one."""
     holdout_value: str = ""
     """The test set is every image with this value in `holdout_column`."""
+    test_set: str = ""
+    """A split.csv; its images of part test are the test set, and their groups' other images are in no part.
+
+    It goes before a split that came with the data; empty for none. A path from the project's root, such as that of a release's split.csv.
+    """
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -131,6 +139,8 @@ class PreprocessParams(_Section):
             raise ValueError("fold_share is a share of a fold: set folds, or leave it at 1")
         if bool(self.holdout_column) != bool(self.holdout_value):
             raise ValueError("holdout_column and holdout_value are given together or not at all")
+        if self.test_set and self.holdout_column:
+            raise ValueError("test_set and holdout_column exclude each other")
         return self
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline import params
-from pipeline.artifacts import Artifacts, DatasetRecord, PreparedRecord
+from pipeline.artifacts import Artifacts, DatasetRecord, FixedTestSet, PreparedRecord
 from pipeline.data import input_heads, layout, pixel_cache
 from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import PixelCache, PreparedFile
 from pipeline.data.prepared import NOT_SLICES
-from pipeline.data.split import PARTS, folds, split
+from pipeline.data.split import PARTS, GivenTestSet, folds, split
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, write_text
 from pipeline.params import PreprocessParams
@@ -187,6 +187,19 @@ def content_hash(table: pd.DataFrame, columns: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _without_relatives(table: pd.DataFrame, given: GivenTestSet) -> tuple[pd.DataFrame, FixedTestSet]:
+    """The table without images that belong to a group of the given test set, and what is recorded of that."""
+    left_out = given.left_out(table)
+    missing = len(given.image_ids.difference(table["image_id"]))
+    if missing == len(given.image_ids):
+        raise InputError(f"{given.file}: data/ holds no image of this test set; correct preprocess.test_set")
+    fixed = FixedTestSet(file=given.file, sha256=given.sha256, missing=missing, left_out=int(left_out.sum()))
+    print(f"test set of {given.file}: {fixed.left_out} of its images' relatives are left out of every part")
+    if missing:
+        print(f"warning: {missing} of the {len(given.image_ids)} images of that test set are not in data/")
+    return table[~left_out].reset_index(drop=True), fixed
+
+
 def preprocess(
     data: Dataset, table: pd.DataFrame, options: PreprocessParams, folder: Path, cache: Path | None = None
 ) -> pd.DataFrame:
@@ -195,7 +208,9 @@ def preprocess(
     Raises InputError for heads of canonical steps that are missing.
     """
     preprocessing, heads = input_heads.chosen(options)
-    parts = split(table, options)
+    given = GivenTestSet.read(Path(options.test_set)) if options.test_set else None
+    table, fixed = _without_relatives(table, given) if given else (table, None)
+    parts = split(table, options, given)
     files = [data.folder / file for file in table["file"]]
     with pixel_cache.opened(preprocessing, cache) as kept:
         preparation = Preparation(preprocessing, heads, kept)
@@ -216,6 +231,7 @@ def preprocess(
         data_hash=content_hash(hashed, ["image_id", "label", "sha256"]),
         split_hash=content_hash(hashed, ["sha256", "part"]),
         test_hash=content_hash(hashed[hashed["part"] == "test"], ["sha256", "label"]),
+        **({"test_set": fixed} if fixed else {}),
     )
     record.write(folder / "prepared.json")
     return result

@@ -12,6 +12,7 @@ from pipeline import params
 from pipeline.artifacts import Artifacts
 from pipeline.data import input_heads, layout, pixel_cache
 from pipeline.data.data_docs import publish
+from pipeline.data.families.sheets import write_sheets
 from pipeline.data.validation.expectations import Judge
 from pipeline.data.validation.verdict import judge_data, summary_html
 from pipeline.errors import InputError, exit_with_line
@@ -30,7 +31,8 @@ def main() -> None:
         with pixel_cache.filling(preprocessing, paths.pixel_cache, heads) as writer:
             verdict = judge_data(data, options.validate_, judge, writer)
         with atomic_folder(paths.data_docs) as docs:
-            publish(judge.pages(), summary_html(verdict), docs)
+            pictures = write_sheets(data.folder, verdict.report.families, docs)
+            publish(judge.pages(), summary_html(verdict), docs, pictures)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     verdict.report.write(paths.validation)

@@ -16,6 +16,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1c2733; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem; }
 th, td { border-bottom: 1px solid #d5dce3; padding: .4rem .6rem; text-align: left; vertical-align: top; }
+figure { margin: .5rem 0 1rem; } figure img { max-width: 100%; } figcaption { font-size: .85em; }
 h1, h2, h3, h4, h5 { margin: 1.2rem 0 .4rem; } code, pre { background: #f2f5f8; }
 .text-success { color: #18713c; } .text-danger { color: #a3241f; } .badge { background: #eef2f6; padding: 0 .4rem; }
 @media (prefers-color-scheme: dark) {
@@ -76,10 +77,13 @@ def _page(body: str, title: str) -> str:
     )
 
 
-def publish(pages: dict[str, str], summary: str, target: Path) -> None:
-    """Write Data Docs pages (name -> HTML) and an index that begins with `summary` (HTML) into `target`."""
+def publish(pages: dict[str, str], summary: str, target: Path, pictures: str = "") -> None:
+    """Write Data Docs pages (name -> HTML) and an index that begins with `summary` (HTML) into `target`.
+
+    `pictures` is our own HTML that shows files of `target`; it ends the index as it is.
+    """
     links = "".join(f'<li><a href="{name}.html">{html.escape(name)}</a></li>' for name in pages)
     for name, source in pages.items():
         write_text(target / f"{name}.html", plain_page(source, f"Data Docs: {name}"))
-    body = f"<h1>Validation of the data set</h1>{_plain(summary)}<ul>{links}</ul>"
+    body = f"<h1>Validation of the data set</h1>{_plain(summary)}<ul>{links}</ul>{pictures}"
     write_text(target / "index.html", _page(body, "Data Docs"))

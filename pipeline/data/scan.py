@@ -19,14 +19,18 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from pipeline.data.families.features import SIDE, Features, FeatureTable, describe
 from pipeline.data.pixel_cache import PixelWriter
 from pipeline.progress import progress_bar
 from serving import guard
 from serving.errors import ImageError
 from serving.imaging import decode
+from serving.imaging.canvas import Pixels
 
 THUMBNAIL = 16
 _HASH_SIDE = 32
+_STATISTICS_SIDE = 56
+"""Pixels that the longer side of a JPEG keeps, at least, where its grey levels and colours are measured."""
 _CHUNK = 64
 
 T = TypeVar("T")
@@ -50,15 +54,17 @@ class Scan:
     colourfulness: float = 0.0
     sha256: str = ""
     thumbnail: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    features: Features | None = field(default=None, repr=False)
 
 
+_NO_COLUMNS = ("thumbnail", "features")
 _FAULTS = {"empty": "empty", "too_many_pixels": "oversized"}
 
 
-def scan_file(path: Path, writer: PixelWriter | None = None) -> Scan:
+def scan_file(path: Path, writer: PixelWriter | None = None, with_features: bool = False) -> Scan:
     """Read one file once and describe it; never raises for what the file holds.
 
-    `writer` takes the model's input, for preprocess, of a file that was decoded whole. A JPEG was not: an eighth of its
+    `writer` takes the model's input, for preprocess, of a file that was decoded whole. A JPEG was not: a part of its
     scale is enough here, and reading it once instead of twice saves no more than keeping its pixels costs.
     """
     try:
@@ -68,13 +74,16 @@ def scan_file(path: Path, writer: PixelWriter | None = None) -> Scan:
     digest = hashlib.sha256(content).hexdigest() if content else ""  # empty files are no copies of each other
     try:
         header = decode.inspect(content)
-        pixels, truncated, decoded = decode.look(content, header)
+        pixels, truncated, decoded = decode.look(content, header, SIDE if with_features else _STATISTICS_SIDE)
     except ImageError as fault:
         return Scan(_FAULTS.get(fault.code, "failed"), fault.message, bytes=len(content), sha256=digest)
     if writer and decoded:
         writer.keep(digest, decoded)
+    features = describe(_grey(pixels)) if with_features else None
+    if header.format == "JPEG" and not truncated:
+        pixels = _reduced(pixels, header)
     colourfulness = guard.colourfulness(pixels) if pixels.ndim == 3 else 0.0
-    grey = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
+    grey = _grey(pixels)
     mean, deviation = cv2.meanStdDev(grey)
     return Scan(
         decoded="truncated" if truncated else "whole",
@@ -90,39 +99,62 @@ def scan_file(path: Path, writer: PixelWriter | None = None) -> Scan:
         colourfulness=round(colourfulness, 3),
         sha256=digest,
         thumbnail=np.asarray(cv2.resize(grey, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA), np.float32),
+        features=features,
     )
 
 
+def _grey(pixels: Pixels) -> Pixels:
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8) if pixels.ndim == 3 else pixels
+
+
+def _reduced(pixels: Pixels, header: decode.Header) -> Pixels:
+    """The size at which a JPEG is measured, however large it was decoded: its noise depends on it."""
+    longer = max(header.width, header.height)
+    factor = next((factor for factor in (8, 4, 2) if longer >= factor * _STATISTICS_SIDE), 1)
+    size = (-(-header.width // factor), -(-header.height // factor))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def scan_files(
-    paths: list[Path], workers: int | None = None, writer: PixelWriter | None = None
+    paths: list[Path],
+    workers: int | None = None,
+    writer: PixelWriter | None = None,
+    features: FeatureTable | None = None,
 ) -> tuple[pd.DataFrame, npt.NDArray[np.float32]]:
     """Scan files on all cores, with progress.
 
     Returns a table with a row per path (columns: the fields of Scan and `perceptual_hash`) and the thumbnails,
-    float32 (n, 16, 16), NaN where there is no picture. `writer` as in `scan_file`.
+    float32 (n, 16, 16), NaN where there is no picture. `writer` as in `scan_file`; `features` takes
+    those of each file.
     """
     cv2.setNumThreads(1)  # the files are spread over the cores, not each image's rows
     count = workers or len(os.sched_getaffinity(0))
     small = np.full((len(paths), THUMBNAIL, THUMBNAIL), np.nan, np.float32)
     rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(count) as pool, progress_bar("validate: reading images", len(paths)) as advance:
-        for described, thumbnails in pool.map(partial(_scan_chunk, writer=writer), _chunks(paths)):
+        scan_chunk = partial(_scan_chunk, writer=writer, with_features=features is not None)
+        for described, thumbnails, found in pool.map(scan_chunk, _chunks(paths)):
             small[len(rows) : len(rows) + len(described)] = thumbnails
             rows += described
+            if features is not None:
+                features.extend(found)
             advance(len(described))
-    columns = [*(name for name in Scan.__dataclass_fields__ if name != "thumbnail"), "perceptual_hash"]
+    columns = [*(name for name in Scan.__dataclass_fields__ if name not in _NO_COLUMNS), "perceptual_hash"]
     return pd.DataFrame(rows, columns=columns), small
 
 
-def _scan_chunk(paths: list[Path], writer: PixelWriter | None) -> tuple[list[dict[str, Any]], npt.NDArray[np.float32]]:
-    """Rows of the table and thumbnails, float32 (n, 16, 16); the larger ones, 4 kB each, are not kept."""
-    scans = [vars(scan_file(path, writer)) for path in paths]
+def _scan_chunk(
+    paths: list[Path], writer: PixelWriter | None, with_features: bool
+) -> tuple[list[dict[str, Any]], npt.NDArray[np.float32], list[Features | None]]:
+    """Rows of the table, thumbnails, float32 (n, 16, 16), and features; larger thumbnails, 4 kB each, are not kept."""
+    scans = [vars(scan_file(path, writer, with_features)) for path in paths]
     missing = np.full((_HASH_SIDE, _HASH_SIDE), np.nan, np.float32)
     large = np.stack([missing if (found := scan.pop("thumbnail")) is None else found for scan in scans])
+    features = [scan.pop("features") for scan in scans]
     hashes = perceptual_hashes(large)
     half = large.reshape(-1, THUMBNAIL, 2, THUMBNAIL, 2).mean(axis=(2, 4))
     rows = [{**scan, "perceptual_hash": text} for scan, text in zip(scans, hashes, strict=True)]
-    return rows, np.asarray(half, np.float32)
+    return rows, np.asarray(half, np.float32), features
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
@@ -169,6 +201,16 @@ def near_duplicates(thumbnails: npt.NDArray[np.float32], correlation: float) -> 
     ]
     pairs = usable[np.concatenate(kept)] if kept else np.empty((0, 2), np.int64)
     return np.sort(pairs, axis=1)
+
+
+def turned_duplicates(
+    thumbnails: npt.NDArray[np.float32], chosen: npt.NDArray[np.int64], correlation: float
+) -> npt.NDArray[np.int64]:
+    """Pairs (i, j), i < j, of the `chosen` thumbnails that correlate when one is turned by quarters or mirrored."""
+    some = thumbnails[chosen]
+    forms = [np.rot90(each, quarters, (1, 2)) for each in (some, some[:, :, ::-1]) for quarters in range(4)]
+    pairs = near_duplicates(np.concatenate(forms), correlation) % max(len(chosen), 1)
+    return np.unique(np.sort(chosen[pairs[pairs[:, 0] != pairs[:, 1]]], axis=1), axis=0)
 
 
 def connected(count: int, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,12 +1,15 @@
 """Split images into parts: stratified, and never one group in two parts."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.data import cells
+from pipeline.data import cells, layout
 from pipeline.data.layout import GIVEN_PART
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
@@ -69,21 +72,46 @@ def _even_out(parts: npt.NDArray[np.int64], brings: npt.NDArray[np.float64], sha
         parts[movable[np.argmax((brings[movable] @ surplus) / sizes[movable])]] = taker
 
 
-def split(table: pd.DataFrame, options: PreprocessParams) -> pd.Series:
+@dataclass(frozen=True)
+class GivenTestSet:
+    """The test set of another split: its file's name and sha256, and the ids of its images."""
+
+    file: str
+    sha256: str
+    image_ids: frozenset[str]
+
+    @classmethod
+    def read(cls, path: Path) -> "GivenTestSet":
+        """Read a split.csv (columns image_id and part); InputError where it is none or names no test image."""
+        table = layout.read_table(path, ["image_id", "part"])
+        chosen = frozenset(table["image_id"][table["part"] == "test"])
+        if not chosen:
+            raise InputError(f"{path}: names no image of part test; preprocess.test_set in params.yaml asks for some")
+        return cls(path.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest(), chosen)
+
+    def left_out(self, table: pd.DataFrame) -> pd.Series:
+        """Which images of `table` share a group with one of the test set without being one: they are in no part."""
+        test = table["image_id"].isin(self.image_ids)
+        return ~test & test.groupby(table["group"]).transform("any")
+
+
+def split(table: pd.DataFrame, options: PreprocessParams, test_set: GivenTestSet | None = None) -> pd.Series:
     """Part (train, validation or test) of each image of `table` (columns label, region, group, ...).
 
-    A split that came with the data (column `given_part`) is kept; without a validation set that is drawn. Else
-    the test set is a share of `test_fraction`, or every image whose `holdout_column` holds `holdout_value`
-    together with its groups. It depends neither on `folds` nor on `fold`. Raises InputError for an unknown
-    column or value and for a part that lacks a class.
+    The test set is `test_set` if there is one. Else a split that came with the data (column `given_part`) is kept;
+    without a validation set that is drawn. Else the test set is a share of `test_fraction`, or every image whose
+    `holdout_column` holds `holdout_value` together with its groups. It depends neither on `folds` nor on `fold`.
+    Raises InputError for an unknown column or value and for a part that lacks a class.
     """
     strata = (table["label"] + "|" + table["region"]).to_numpy(str)
     groups = table["group"].to_numpy(str)
-    given = _given(table)
+    given = _given(table) if test_set is None else None
     if given is not None and (given == "validation").any():
         check_split(table, given)
         return given
-    if given is not None:
+    if test_set is not None:
+        test = table["image_id"].isin(test_set.image_ids).to_numpy(bool)
+    elif given is not None:
         test = (given == "test").to_numpy()
     elif options.holdout_column:
         test = _held_out(table, options)

@@ -1,6 +1,8 @@
 """Families: images that show the same exposure, however it was turned, mirrored, cropped or written again.
 
-    pixels -> features (SIFT keypoints of a small picture)
-           -> candidates (pairs that share visual words, with turns that agree)
-           -> alignment (a similarity transform found by RANSAC; the aligned pictures must correlate)
+features    SIFT keypoints of a small picture
+candidates  pairs of images that share visual words, turned by one angle
+alignment   a transform found by RANSAC, after which the two pictures must correlate
+search      all of it over a folder
+sheets      what a reader sees of it
 """

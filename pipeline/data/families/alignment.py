@@ -26,6 +26,7 @@ _CORRELATION_OF_MANY = 0.7
 _MANY, _NEARLY_ALL = 40, 0.8
 """Inliers, and share of the matches, that let a lower correlation do: strong exposures clip what one picture shows."""
 _COVERED = 250
+_BLACK, _WHITE = 3, 252
 _SMOOTH, _DETAIL = 0.8, 3
 """Pixels (standard deviation): against noise, and of the surroundings that detail is measured against."""
 _FLOOR = 3
@@ -116,11 +117,13 @@ def _correlation(
     moving = _standardised(source, np.ones(source.shape, np.float32))
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-4)
     backwards = np.asarray(cv2.invertAffineTransform(fine), np.float32)
+    everywhere = np.ones(moving.shape, np.uint8)
     try:
-        _, backwards = cv2.findTransformECC(fixed, moving, backwards, cv2.MOTION_AFFINE, stop, None, 3)
+        _, found = cv2.findTransformECC(fixed, moving, backwards, cv2.MOTION_AFFINE, stop, everywhere, 3)
     except cv2.error:  # it does not converge, or the pictures do not overlap
         return correlation, area
-    return max((correlation, area), _at(source, second, cv2.invertAffineTransform(backwards)))
+    refined = np.asarray(cv2.invertAffineTransform(found), np.float64)
+    return max((correlation, area), _at(source, second, refined))
 
 
 def _in_pixels(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -134,15 +137,23 @@ def _at(
     first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]
 ) -> tuple[float, float]:
     size = second.shape[1], second.shape[0]
-    warped = cv2.warpAffine(first, affine, size, flags=cv2.INTER_LINEAR)
+    warped = np.asarray(cv2.warpAffine(first, affine, size, flags=cv2.INTER_LINEAR), np.uint8)
     covered = cv2.warpAffine(np.full(first.shape, 255, np.uint8), affine, size, flags=cv2.INTER_LINEAR)
     shared = np.asarray(cv2.erode(covered, np.ones((3, 3), np.uint8)) > _COVERED, np.float32)
     area = float(shared.mean())
     if area < _AREA:
         return 0.0, area
-    left, right = _standardised(warped, shared), _standardised(second, shared)
+    shown = shared * _unclipped(warped) * _unclipped(second)
+    if shown.mean() < _AREA / 2:
+        shown = shared
+    left, right = _standardised(warped, shown), _standardised(second, shown)
     energy = float(np.sqrt((left * left).sum() * (right * right).sum()))
     return float((left * right).sum()) / max(energy, 1e-6), area
+
+
+def _unclipped(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Where an exposure has not taken the detail."""
+    return (picture >= _BLACK) & (picture <= _WHITE)
 
 
 def _standardised(picture: npt.NDArray[np.uint8], shared: Floats) -> Floats:

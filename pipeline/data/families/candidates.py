@@ -116,7 +116,7 @@ def _strongest(keys: Integers, count: int) -> Integers:
     bins, alike = np.unique(keys, return_counts=True)
     if not len(bins):
         return np.empty((0, 3), np.int64)
-    following = np.append(bins[1:] == bins[:-1] + 1, False)  # noqa: FBT003  a value, not a switch
+    following = np.append(bins[1:] == bins[:-1] + 1, False)
     both = alike + np.where(following, np.append(alike[1:], 0), 0)
     pairs, starts = np.unique(bins // (_TURNS + 1), return_index=True)
     score = np.maximum.reduceat(both, starts)

@@ -1,6 +1,7 @@
 """What is kept of an image to find it again: its strongest keypoints, and a small picture."""
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -68,7 +69,7 @@ def unit(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def _tools() -> tuple[cv2.SIFT, cv2.CLAHE]:
     """OpenCV's objects hold buffers: one of each for each thread."""
     if not hasattr(_local, "tools"):
-        sift = cv2.SIFT_create(KEYPOINTS, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE)
+        sift = cv2.SIFT.create(KEYPOINTS, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE)
         _local.tools = sift, cv2.createCLAHE(3, (4, 4))
     tools: tuple[cv2.SIFT, cv2.CLAHE] = _local.tools
     return tools
@@ -109,6 +110,11 @@ class FeatureTable:
             self._descriptors[start:end] = features.descriptors
         self.pictures.append(features.picture if features else None)
         self._ends.append(end)
+
+    def extend(self, images: Iterable[Features | None]) -> None:
+        """Append several images."""
+        for features in images:
+            self.add(features)
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -13,10 +13,17 @@ from pipeline.data.families.features import FeatureTable
 from pipeline.progress import progress_bar
 
 _CHUNK = 64
+_FEW = 16
+"""Keypoints below which nothing is aligned: twice as many as must agree."""
+
+
+def with_few_keypoints(table: FeatureTable) -> npt.NDArray[np.int64]:
+    """Numbers of the images that have too few keypoints for `related` to find them."""
+    return np.flatnonzero(table.counts < _FEW)
 
 
 def related(table: FeatureTable) -> npt.NDArray[np.int64]:
-    """Pairs (i, j), i < j, of images that are one picture, int64 (m, 2), sorted; the same whatever the order of threads."""
+    """Pairs (i, j), i < j, of images that are one picture, int64 (m, 2), sorted."""
     with threadpool_limits(1):  # a product of small matrices is no work for several threads
         asked = candidates(table)
         chunks = [asked[i : i + _CHUNK] for i in range(0, len(asked), _CHUNK)]

@@ -8,6 +8,8 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from pipeline.data import scan
+from pipeline.data.families.features import FeatureTable
+from pipeline.data.families.search import related, with_few_keypoints
 from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import PixelWriter
 from pipeline.data.validation.checks import UNLABELLED
@@ -27,18 +29,26 @@ def image_table(data: Dataset, correlation: float, writer: PixelWriter | None = 
     extra = pd.DataFrame({"image_id": strays, "file": strays})  # a path is never the image_id of a listed image
     table = pd.concat([labels, extra.assign(listed="no", label=UNLABELLED)]).fillna("")
     table = table.sort_values("file", kind="stable").reset_index(drop=True)
-    scans, thumbnails = scan.scan_files([data.folder / file for file in table["file"]], writer=writer)
+    features = FeatureTable(len(table))
+    scans, thumbnails = scan.scan_files(
+        [data.folder / file for file in table["file"]], writer=writer, features=features
+    )
+    alike = np.concatenate(
+        [
+            scan.near_duplicates(thumbnails, correlation),
+            scan.turned_duplicates(thumbnails, with_few_keypoints(features), correlation),
+            related(features),
+            scan.pairs_of_equal(scans["sha256"]),
+        ]
+    )
     table = pd.concat([table, scans], axis=1)
     # A missing or unknown label contradicts no other.
     labels_known = table["label"].where(table["label"].isin(data.info.classes))
-    return _with_conflicts(_with_groups(table, labels_known, thumbnails, correlation), data)
+    return _with_conflicts(_with_groups(table, labels_known, alike), data)
 
 
-def _with_groups(
-    table: pd.DataFrame, labels: pd.Series, thumbnails: npt.NDArray[np.float32], correlation: float
-) -> pd.DataFrame:
+def _with_groups(table: pd.DataFrame, labels: pd.Series, near: npt.NDArray[np.int64]) -> pd.DataFrame:
     count = len(table)
-    near = np.concatenate([scan.near_duplicates(thumbnails, correlation), scan.pairs_of_equal(table["sha256"])])
     kin = [near] + [scan.pairs_of_equal(table[key]) for key in ("patient_id", "study_id") if key in table.columns]
     table["near_group"] = _group_names(table["image_id"], scan.connected(count, near))
     table["group"] = _group_names(table["image_id"], scan.connected(count, np.concatenate(kin)))

@@ -16,6 +16,8 @@ from pipeline.data.validation.tables import class_table, feature_table, image_ta
 from pipeline.params import ValidateParams
 
 _NAMED = 5
+_FAMILIES = 12
+"""Groups of near duplicates that the report shows."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def _report(
         "groups": int(table["group"].nunique()),
         "near_duplicate_groups": int(shared["near_group"].nunique()),
         "near_duplicate_images": len(shared),
+        "families": _families(shared),
         "offenders": counted,
         "excluded": dict(zip(excluded["file"], excluded["excluded"], strict=True)),
         "conflicts": dict(zip(conflicts["file"], conflicts["conflict"], strict=True)),
@@ -117,8 +120,16 @@ def _report(
     }
 
 
+def _families(shared: pd.DataFrame) -> list[list[str]]:
+    """Files of the largest groups of near duplicates, those of equal size in the order of their names."""
+    families = [sorted(files) for _, files in shared.groupby("near_group")["file"]]
+    return sorted(families, key=lambda files: (-len(files), files))[:_FAMILIES]
+
+
 def summary_html(verdict: Verdict) -> str:
     """The verdict as HTML, for the first page of the Data Docs."""
     lines = [f"<li class='text-danger'>{html.escape(line)}</li>" for line in verdict.failures]
     lines += [f"<li>{html.escape(line)}</li>" for line in verdict.warnings]
-    return f"<p>{verdict.report.images} images.</p><ul>{''.join(lines) or '<li>Nothing to report.</li>'}</ul>"
+    found = verdict.report
+    families = f"{found.near_duplicate_groups} families of near duplicates ({found.near_duplicate_images} images)"
+    return f"<p>{found.images} images, {families}.</p><ul>{''.join(lines) or '<li>Nothing to report.</li>'}</ul>"
