@@ -126,7 +126,8 @@ class PreprocessParams(_Section):
     test_set: str = ""
     """A split.csv; its images of part test are the test set, and their groups' other images are in no part.
 
-    It goes before a split that came with the data; empty for none. A path from the project's root, such as that of a release's split.csv.
+    A path from the project's root, such as that of a release's split.csv; it goes before a split that came with the
+    data. Empty for none.
     """
 
     @model_validator(mode="after")

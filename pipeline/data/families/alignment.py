@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pipeline.data.families.features import MIRRORED, PICTURE, Features, unit
 
 Floats = npt.NDArray[np.float32]
+Grey = npt.NDArray[np.uint8]
 
 _SIMILARITY = 0.7
 """Cosine of descriptors that match, at least."""
@@ -21,36 +22,56 @@ _TOLERANCE = 1 / 40
 _SCALE = (0.4, 2.5)
 _AREA = 0.2
 """Share of the second picture that the first covers, at least."""
-_CORRELATION = 0.85
-_CORRELATION_OF_MANY = 0.7
-_MANY, _NEARLY_ALL = 40, 0.8
-"""Inliers, and share of the matches, that let a lower correlation do: strong exposures clip what one picture shows."""
 _COVERED = 250
 _BLACK, _WHITE = 3, 252
-_SMOOTH, _DETAIL = 0.8, 3
-"""Pixels (standard deviation): against noise, and of the surroundings that detail is measured against."""
-_FLOOR = 3
-"""Grey levels of detail below which it fades out: noise."""
-_WORTH_REFINING, _GOOD = 0.55, 0.9
-"""Correlations between which the transform is refined on the pixels (ECC, Evangelidis 2008)."""
+
+
+@dataclass(frozen=True)
+class _Detail:
+    """Standard deviations in pixels, against noise and of the surroundings; grey levels below which it is noise."""
+
+    smooth: float
+    size: float
+    floor: float
+
+
+_COARSE, _FINE = _Detail(0.8, 3, 3), _Detail(0.6, 1.5, 2)
+_AROUND = 5
+"""Pixels (standard deviation) around a place that its correlation is taken over."""
+_MOST_DETAIL, _SURPASSED = 75, 15
+"""Percentiles: of the strength of detail, the places above which count; of their correlations, what counts."""
+_WORTH_REFINING = 0.6
+"""Correlation below which pictures are no copies; above it the transform is refined on the pixels (ECC, Evangelidis
+2008)."""
+_OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.26
+"""Weights of a logistic regression on planted copies of FracAtlas against its own images, over that of `coarse`."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How two pictures fit: matching keypoints, those that agree, and the correlation over the `area` both show."""
+    """How two pictures fit over the `area` that both show, a share of the second.
+
+    `coarse` and `fine` are the correlations, at two scales of detail, that 85 % of the places with most detail
+    surpass. Copies agree wherever there is something to see; the bones of two patients lie alike in places only.
+    """
 
     matches: int = 0
     inliers: int = 0
-    correlation: float = 0.0
     area: float = 0.0
+    coarse: float = 0.0
+    fine: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """Evidence that both are one picture, up to 1.5."""
+        if self.area < _AREA or self.inliers < _INLIERS:
+            return 0.0
+        return self.coarse + _OF_FINE * self.fine + _OF_INLIERS * self.inliers / self.matches
 
     @property
     def related(self) -> bool:
         """Whether the two are one picture."""
-        if self.area < _AREA or self.inliers < _INLIERS:
-            return False
-        nearly_all = self.inliers >= _MANY and self.inliers >= _NEARLY_ALL * self.matches
-        return self.correlation >= (_CORRELATION_OF_MANY if nearly_all else _CORRELATION)
+        return self.score >= _RELATED
 
 
 def align(first: Features, second: Features, mirrored: bool) -> Alignment:
@@ -69,8 +90,13 @@ def align(first: Features, second: Features, mirrored: bool) -> Alignment:
     affine, inliers = _refined(source, target, inside.ravel() > 0)
     if inliers < _INLIERS:
         return Alignment(len(source), inliers)
-    correlation, area = _correlation(first.picture, second.picture, affine, mirrored)
-    return Alignment(len(source), inliers, correlation, area)
+    first_picture = np.ascontiguousarray(first.picture[:, ::-1] if mirrored else first.picture)
+    compared = _on_pixels(first_picture, second.picture, _in_pixels(affine))
+    matches = _inside_both(source, target, affine, first.picture.shape, second.picture.shape)
+    if compared is None:
+        return Alignment(matches, inliers)
+    coarse, fine = (compared.agreement(detail) for detail in (_COARSE, _FINE))
+    return Alignment(max(matches, inliers), inliers, compared.area, coarse, fine)
 
 
 def _matches(first: Features, second: Features, mirrored: bool) -> tuple[Floats, Floats]:
@@ -105,25 +131,18 @@ def _refined(source: Floats, target: Floats, inside: npt.NDArray[np.bool_]) -> t
     return np.asarray(affine.T, np.float64), int(inside.sum())
 
 
-def _correlation(
-    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], mirrored: bool
-) -> tuple[float, float]:
-    """Correlation of the detail of both pictures where both show something, and that share of the second."""
-    source = np.ascontiguousarray(first[:, ::-1] if mirrored else first)
-    fixed, fine = _standardised(second, np.ones(second.shape, np.float32)), _in_pixels(affine)
-    correlation, area = _at(source, second, fine)
-    if not _WORTH_REFINING <= correlation < _GOOD or area < _AREA:
-        return correlation, area
-    moving = _standardised(source, np.ones(source.shape, np.float32))
-    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-4)
-    backwards = np.asarray(cv2.invertAffineTransform(fine), np.float32)
-    everywhere = np.ones(moving.shape, np.uint8)
-    try:
-        _, found = cv2.findTransformECC(fixed, moving, backwards, cv2.MOTION_AFFINE, stop, everywhere, 3)
-    except cv2.error:  # it does not converge, or the pictures do not overlap
-        return correlation, area
-    refined = np.asarray(cv2.invertAffineTransform(found), np.float64)
-    return max((correlation, area), _at(source, second, refined))
+def _inside_both(
+    source: Floats, target: Floats, affine: npt.NDArray[np.float64], first: tuple[int, ...], second: tuple[int, ...]
+) -> int:
+    """How many matches lie, in both images, where the other one shows something too: in a crop, what it has left."""
+    moved = source @ affine[:, :2].T + affine[:, 2]
+    back = cv2.invertAffineTransform(affine)
+    returned = target @ back[:, :2].T + back[:, 2]
+    inside = [
+        (places >= 0).all(axis=1) & (places * PICTURE <= (shape[1], shape[0])).all(axis=1)
+        for places, shape in ((moved, second), (returned, first))
+    ]
+    return int((inside[0] & inside[1]).sum())
 
 
 def _in_pixels(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -133,33 +152,77 @@ def _in_pixels(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return moved
 
 
-def _at(
-    first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64]
-) -> tuple[float, float]:
-    size = second.shape[1], second.shape[0]
-    warped = np.asarray(cv2.warpAffine(first, affine, size, flags=cv2.INTER_LINEAR), np.uint8)
-    covered = cv2.warpAffine(np.full(first.shape, 255, np.uint8), affine, size, flags=cv2.INTER_LINEAR)
-    shared = np.asarray(cv2.erode(covered, np.ones((3, 3), np.uint8)) > _COVERED, np.float32)
-    area = float(shared.mean())
-    if area < _AREA:
-        return 0.0, area
-    shown = shared * _unclipped(warped) * _unclipped(second)
-    if shown.mean() < _AREA / 2:
-        shown = shared
-    left, right = _standardised(warped, shown), _standardised(second, shown)
-    energy = float(np.sqrt((left * left).sum() * (right * right).sum()))
-    return float((left * right).sum()) / max(energy, 1e-6), area
+@dataclass(frozen=True)
+class _Compared:
+    """Two aligned pictures, float32 (h, w), `shown` where both say something, and the share of `area` they share."""
+
+    first: Floats
+    second: Floats
+    shown: Floats
+    area: float
+
+    @classmethod
+    def at(cls, first: Grey, second: Grey, affine: npt.NDArray[np.float64]) -> "_Compared":
+        """The first picture laid over the second."""
+        size = second.shape[1], second.shape[0]
+        warped = np.asarray(cv2.warpAffine(first, affine, size, flags=cv2.INTER_LINEAR), np.uint8)
+        covered = cv2.warpAffine(np.full(first.shape, 255, np.uint8), affine, size, flags=cv2.INTER_LINEAR)
+        shared = np.asarray(cv2.erode(covered, np.ones((3, 3), np.uint8)) > _COVERED, np.float32)
+        shown = shared * _unclipped(warped) * _unclipped(second)
+        if shown.mean() < _AREA / 2:
+            shown = shared
+        return cls(warped.astype(np.float32), second.astype(np.float32), shown, float(shared.mean()))
+
+    def correlation(self) -> float:
+        """Of all detail."""
+        left, right = (_standardised(each, self.shown, _COARSE)[0] for each in (self.first, self.second))
+        energy = float(np.sqrt((left * left).sum() * (right * right).sum()))
+        return float((left * right).sum()) / max(energy, 1e-6)
+
+    def agreement(self, detail: "_Detail") -> float:
+        """The correlation around a place that most of the places with much detail surpass."""
+        left, strength = _standardised(self.first, self.shown, detail)
+        right, other = _standardised(self.second, self.shown, detail)
+        around = [cv2.GaussianBlur(each, (0, 0), _AROUND) for each in (left * right, left * left, right * right)]
+        local = around[0] / np.sqrt(around[1] * around[2] + 1e-6)
+        inside = self.shown > 0
+        places, strengths = local[inside], np.minimum(strength, other)[inside]
+        most = places[strengths >= np.percentile(strengths, _MOST_DETAIL)]
+        return float(np.percentile(most, _SURPASSED))
 
 
-def _unclipped(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _on_pixels(first: Grey, second: Grey, affine: npt.NDArray[np.float64]) -> _Compared | None:
+    """Both pictures after the transform, or after a better one: keypoints alone miss by up to a pixel.
+
+    None where they share too little, or are nothing alike.
+    """
+    found = _Compared.at(first, second, affine)
+    correlation = found.correlation() if found.area >= _AREA else 0.0
+    if correlation < _WORTH_REFINING:
+        return None
+    fixed, moving = (
+        _standardised(each.astype(np.float32), np.ones(each.shape, np.float32), _COARSE)[0] for each in (second, first)
+    )
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-4)
+    backwards = np.asarray(cv2.invertAffineTransform(affine), np.float32)
+    everywhere = np.ones(first.shape, np.uint8)
+    try:
+        _, better = cv2.findTransformECC(fixed, moving, backwards, cv2.MOTION_AFFINE, stop, everywhere, 3)
+    except cv2.error:  # it does not converge
+        return found
+    refined = _Compared.at(first, second, np.asarray(cv2.invertAffineTransform(better), np.float64))
+    return refined if refined.area >= _AREA and refined.correlation() > correlation else found
+
+
+def _unclipped(picture: Grey) -> npt.NDArray[np.bool_]:
     """Where an exposure has not taken the detail."""
     return (picture >= _BLACK) & (picture <= _WHITE)
 
 
-def _standardised(picture: npt.NDArray[np.uint8], shared: Floats) -> Floats:
-    """Detail of a picture over its strength nearby, inside `shared`: whatever the exposure, edges count alike."""
-    values = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), _SMOOTH)
-    weight = np.maximum(cv2.GaussianBlur(shared, (0, 0), _DETAIL), 1e-3)
-    detail = (values - cv2.GaussianBlur(values * shared, (0, 0), _DETAIL) / weight) * shared
-    strength = cv2.GaussianBlur(detail * detail, (0, 0), 2 * _DETAIL) / weight
-    return np.asarray(detail / (np.sqrt(strength) + _FLOOR), np.float32)
+def _standardised(picture: Floats, shown: Floats, detail: "_Detail") -> tuple[Floats, Floats]:
+    """Detail over its strength nearby, where shown, and the square of that strength: whatever the exposure."""
+    values = cv2.GaussianBlur(picture, (0, 0), detail.smooth)
+    weight = np.maximum(cv2.GaussianBlur(shown, (0, 0), detail.size), 1e-3)
+    fluctuation = (values - cv2.GaussianBlur(values * shown, (0, 0), detail.size) / weight) * shown
+    strength = cv2.GaussianBlur(fluctuation * fluctuation, (0, 0), 2 * detail.size) / weight
+    return np.asarray(fluctuation / (np.sqrt(strength) + detail.floor), np.float32), np.asarray(strength, np.float32)
