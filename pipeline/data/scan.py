@@ -74,7 +74,7 @@ def scan_file(path: Path, writer: PixelWriter | None = None, with_features: bool
     digest = hashlib.sha256(content).hexdigest() if content else ""  # empty files are no copies of each other
     try:
         header = decode.inspect(content)
-        pixels, truncated, decoded = decode.look(content, header, SIDE if with_features else _STATISTICS_SIDE)
+        pixels, truncated, decoded = decode.look(content, header, 2 * SIDE if with_features else _STATISTICS_SIDE)
     except ImageError as fault:
         return Scan(_FAULTS.get(fault.code, "failed"), fault.message, bytes=len(content), sha256=digest)
     if writer and decoded:

@@ -119,6 +119,7 @@ WRONG = {
     "preprocess: {fold: 1}": ("preprocess", "fold 1 does not exist; with folds: 0 it is below 1"),
     "preprocess: {folds: 5, fold: -1}": ("preprocess.fold", "greater than or equal to 0"),
     "preprocess: {folds: 1}": ("preprocess", "folds must be 0 (off) or at least 2"),
+    "preprocess: {test_set: a.csv, holdout_column: region, holdout_value: hip}": ("preprocess", "exclude each other"),
     "preprocess: {holdout_column: region}": ("preprocess", "holdout_column and holdout_value are given together"),
     "train: {epochs: 3, frozen_epochs: 3}": ("train", "frozen_epochs (3) must be fewer than epochs (3)"),
 }

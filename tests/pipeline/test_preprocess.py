@@ -1,9 +1,10 @@
 """Stage preprocess: the arrays are what the service would see, and every box lies where the fracture is."""
 
+import hashlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,41 @@ def run(folder: Path, data: Dataset, table: pd.DataFrame | None = None, options:
 @pytest.fixture
 def data(tmp_path: Path, make_data: MakeData) -> Dataset:
     return make_data(tmp_path / "data", {image_id: {} for image_id in IDS})
+
+
+# The test set of another split
+
+
+def with_test_set(folder: Path, ids: Iterable[str]) -> PreprocessParams:
+    path = folder / "split.csv"
+    path.write_text("image_id,part\n" + "".join(f"{image_id},test\n" for image_id in ids))
+    return PreprocessParams(image_size=32, test_set=str(path))
+
+
+def test_the_test_set_of_another_split_is_taken_over(data: Dataset, tmp_path: Path) -> None:
+    result = run(tmp_path / "prepared", data, options=with_test_set(tmp_path, IDS[:4]))
+    assert list(result.table["image_id"][result.table["part"] == "test"]) == IDS[:4]
+
+
+def test_relatives_of_that_test_set_are_in_no_part_and_counted(data: Dataset, tmp_path: Path) -> None:
+    table = image_table(data).assign(group=lambda images: images["image_id"].replace({"i09": "i01", "i11": "i10"}))
+    result = run(tmp_path / "prepared", data, table, with_test_set(tmp_path, IDS[:4]))
+    assert set(result.table["image_id"]) == {*IDS} - {"i09"}
+    record = json.loads((tmp_path / "prepared" / "prepared.json").read_text())["test_set"]
+    sha256 = hashlib.sha256((tmp_path / "split.csv").read_bytes()).hexdigest()
+    assert record == {"file": str(tmp_path / "split.csv"), "sha256": sha256, "missing": 0, "left_out": 1}
+
+
+def test_images_of_that_test_set_that_are_not_here_are_counted(
+    data: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "prepared", data, options=with_test_set(tmp_path, [*IDS[:4], "gone"]))
+    assert "warning: 1 of the 5 images of that test set are not in data/" in capsys.readouterr().out
+
+
+def test_a_test_set_of_other_data_is_refused(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no image of this test set"):
+        run(tmp_path / "prepared", data, options=with_test_set(tmp_path, ["gone"]))
 
 
 # Pixels

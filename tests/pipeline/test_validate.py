@@ -63,6 +63,17 @@ def fracatlas(fracatlas_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return judge_data(layout.read(fracatlas_data), limits, Judge(tmp_path_factory.mktemp("gx")))
 
 
+def test_the_first_page_shows_families(project: Path, make_data: MakeData, draw: Draw, encode: Encode) -> None:
+    images: dict[str, Any] = {f"{number:02d}": {} for number in range(22)}
+    make_data(project / "data", {**images, "20": {"content": encode(draw(3) // 2)}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        validate.main()
+    docs = project / "reports" / "data_docs"
+    assert '<img src="family-1.jpg" alt="images/03.png, images/20.png">' in (docs / "index.html").read_text()
+    assert (docs / "family-1.jpg").is_file()
+
+
 def test_the_stage_leaves_its_reports_and_nothing_else(published: Published) -> None:
     pages = {f"data_docs/{name}.html" for name in ("classes", "features", "images", "index")}
     assert set(published[0]) == {"images.csv", "validation.json", *pages}
@@ -110,7 +121,7 @@ def test_a_failing_stage_says_one_line_a_failure_and_leaves_the_old_table(projec
     )
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
-    errors = [line for line in failed.stderr.splitlines() if "reading images" not in line]
+    errors = [line for line in failed.stderr.splitlines() if not line.startswith("validate: ")]
     assert [line[:40] for line in errors] == [
         "error: empty_file: 1 image (images/20.png) in data"[:40],
         "error: undecodable: 1 image (images/21.png) in data"[:40],

@@ -17,6 +17,8 @@ _RATIO = 0.95
 """Distance of the best match over that of the second, at most (Lowe 2004)."""
 _INLIERS = 8
 """Matches that one transform explains, at least."""
+_LEAST_SHARE = 0.3
+"""Share of the matches that agree, below which pictures are no copies."""
 _TOLERANCE = 1 / 40
 """Share of the longer side by which a match may miss its place."""
 _SCALE = (0.4, 2.5)
@@ -90,9 +92,11 @@ def align(first: Features, second: Features, mirrored: bool) -> Alignment:
     affine, inliers = _refined(source, target, inside.ravel() > 0)
     if inliers < _INLIERS:
         return Alignment(len(source), inliers)
+    matches = _inside_both(source, target, affine, first.picture.shape, second.picture.shape)
+    if inliers < _LEAST_SHARE * matches:
+        return Alignment(matches, inliers)
     first_picture = np.ascontiguousarray(first.picture[:, ::-1] if mirrored else first.picture)
     compared = _on_pixels(first_picture, second.picture, _in_pixels(affine))
-    matches = _inside_both(source, target, affine, first.picture.shape, second.picture.shape)
     if compared is None:
         return Alignment(matches, inliers)
     coarse, fine = (compared.agreement(detail) for detail in (_COARSE, _FINE))

@@ -13,16 +13,17 @@ from pipeline.data.families.vocabulary import Vocabulary
 Integers = npt.NDArray[np.int64]
 
 _BITS = 64
-_DISTANCE = 18
+_DISTANCE = 16
 """Bits by which the signatures of alike keypoints differ, at most (Hamming embedding, Jegou 2008)."""
 _TURNS = 16
 """Bins of the angle by which one keypoint is turned against the other."""
-_LEAST = 4
+_LEAST = 3
 """Alike keypoints in two neighbouring bins, of a pair that is aligned."""
-_KEPT = 5
+_KEPT = 6
 """Candidates that are kept of each image."""
 _CROWD = 4096
 """Keypoints of a word beyond which it says nothing."""
+_BLOCK = 512
 _CHUNK = 256
 """Words that a thread takes at a time."""
 
@@ -83,12 +84,14 @@ class _Comparison:
             middle = np.median(projected, axis=0)
             known = _signatures(projected > middle)
             for form, queries in enumerate(self.queries):
-                asked = queries.of(word)
-                descriptors = self.table.descriptors[asked]
-                projected = unit(descriptors[:, MIRRORED] if form else descriptors) @ self.rotation
-                bits = np.bitwise_count(_signatures(projected > middle)[:, None] ^ known)
-                left, right = np.nonzero(bits <= _DISTANCE)
-                found.append(self._keys(asked[left], rows[right], form))
+                every = queries.of(word)
+                for start in range(0, len(every), _BLOCK):  # so that a frequent word takes little memory
+                    asked = every[start : start + _BLOCK]
+                    descriptors = self.table.descriptors[asked]
+                    projected = unit(descriptors[:, MIRRORED] if form else descriptors) @ self.rotation
+                    bits = np.bitwise_count(_signatures(projected > middle)[:, None] ^ known)
+                    left, right = np.nonzero(bits <= _DISTANCE)
+                    found.append(self._keys(asked[left], rows[right], form))
         return np.concatenate(found)
 
     def _keys(self, asked: npt.NDArray[np.int32], rows: npt.NDArray[np.int32], form: int) -> Integers:

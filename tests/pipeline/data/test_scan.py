@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.fft import idctn
 
 from pipeline.data import scan
+from pipeline.data.families.features import FeatureTable, describe
 from pipeline.data.scan import Scan
 
 Draw = Callable[..., npt.NDArray[np.uint8]]
@@ -33,6 +34,28 @@ def thumbnails(*pictures: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 # One file
+
+
+def test_a_jpeg_is_measured_alike_whether_or_not_it_is_described_for_copies(tmp_path: Path, encode: Encode) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (900, 700, 3), np.uint8)
+    path = tmp_path / "file.jpg"
+    path.write_bytes(encode(noise, "JPEG", quality=95))
+    plain, described = scan.scan_file(path), scan.scan_file(path, with_features=True)
+    assert described.features is not None
+    assert described.mean == pytest.approx(plain.mean, abs=0.5)
+    assert described.contrast == pytest.approx(plain.contrast, rel=0.1)
+    assert described.colourfulness == pytest.approx(plain.colourfulness, rel=0.1)
+
+
+def test_features_come_in_the_order_of_the_files(tmp_path: Path, draw: Draw, encode: Encode) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(100)]
+    for number, path in enumerate(paths):
+        path.write_bytes(encode(draw(number)) if number != 3 else b"none")
+    table = FeatureTable(len(paths))
+    scan.scan_files(paths, features=table)
+    assert len(table) == 100
+    assert table.pictures[3] is None
+    assert np.array_equal(table.of(99).picture, describe(draw(99)).picture)
 
 
 def test_a_whole_file_is_described(tmp_path: Path, encode: Encode) -> None:
@@ -137,6 +160,23 @@ def test_a_picture_of_other_brightness_is_a_near_duplicate(draw: Draw) -> None:
 
 def test_other_pictures_are_no_near_duplicates(draw: Draw) -> None:
     assert len(scan.near_duplicates(thumbnails(*map(draw, range(30))), 0.995)) == 0
+
+
+@pytest.mark.parametrize("quarters", range(4))
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_turned_and_mirrored_pictures_are_duplicates_where_that_is_asked(
+    quarters: int, mirrored: bool, draw: Draw
+) -> None:
+    other = np.rot90(draw(1)[:, ::-1] if mirrored else draw(1), quarters)
+    pictures = thumbnails(draw(1), draw(2), np.ascontiguousarray(other))
+    assert scan.turned_duplicates(pictures, np.arange(3), 0.99).tolist() == [[0, 2]]
+    assert scan.turned_duplicates(pictures, np.array([0, 1]), 0.99).shape == (0, 2)
+
+
+def test_no_picture_is_a_turned_duplicate_of_itself() -> None:
+    symmetrical = np.add.outer(np.hanning(32), np.hanning(32)) * 100
+    pictures = thumbnails(np.asarray(symmetrical, np.uint8))
+    assert scan.turned_duplicates(pictures, np.arange(1), 0.99).shape == (0, 2)
 
 
 @pytest.mark.parametrize("count", [0, 1])

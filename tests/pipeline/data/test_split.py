@@ -1,5 +1,7 @@
 """The split: whole groups, fair shares, the same every time, for any data set."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.split import PARTS, assign_groups, check_split, folds, split
+from pipeline.data.split import PARTS, GivenTestSet, assign_groups, check_split, folds, split
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
 
@@ -289,3 +291,47 @@ def test_data_without_a_given_split_are_split_as_ever() -> None:
 def test_an_unknown_given_part_is_refused() -> None:
     with pytest.raises(InputError, match="given_part may hold train, validation, test or nothing"):
         split(with_parts("train", "exam"), options())
+
+
+# The test set of another split
+
+
+def other_split(folder: Path, **parts: str) -> Path:
+    path = folder / "split.csv"
+    path.write_text("image_id,part\n" + "".join(f"{name},{part}\n" for name, part in parts.items()))
+    return path
+
+
+def test_a_given_test_set_is_named_with_its_hash(tmp_path: Path) -> None:
+    path = other_split(tmp_path, i003="test", i004="train")
+    found = GivenTestSet.read(path)
+    assert found == GivenTestSet(path.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest(), frozenset({"i003"}))
+
+
+def test_a_split_without_a_test_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"split.csv: names no image of part test"):
+        GivenTestSet.read(other_split(tmp_path, i004="train"))
+
+
+def test_a_table_that_is_no_split_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("image_id\ni003\n")
+    with pytest.raises(InputError, match="part"):
+        GivenTestSet.read(tmp_path / "split.csv")
+
+
+def test_a_given_test_set_is_the_test_set() -> None:
+    given = GivenTestSet("split.csv", "", frozenset({"i000", "i001", "i002", "i003"}))
+    table = singles()
+    assert set(table["image_id"][split(table, options(), given) == "test"]) == given.image_ids
+
+
+def test_a_given_test_set_goes_before_a_split_of_the_data() -> None:
+    table = singles(given_part=["test"] * 8 + ["validation"] * 8 + ["train"] * 24)
+    given = GivenTestSet("split.csv", "", frozenset({"i020", "i021"}))
+    assert set(table["image_id"][split(table, options(), given) == "test"]) == given.image_ids
+
+
+def test_relatives_of_a_given_test_set_are_left_out() -> None:
+    table = singles().assign(group=lambda images: images["image_id"].replace({"i007": "i001", "i009": "i008"}))
+    left_out = GivenTestSet("split.csv", "", frozenset({"i000", "i001"})).left_out(table)
+    assert list(table["image_id"][left_out]) == ["i007"]

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.data import layout
 from pipeline.data.layout import Dataset
+from pipeline.data.sources.synthetic.radiograph import render
 from pipeline.data.validation import tables
 
 MakeData = Callable[..., Dataset]
@@ -35,6 +36,23 @@ def table_of(tmp_path: Path, make_data: MakeData) -> Callable[..., pd.DataFrame]
 def test_near_duplicates_share_a_group(table_of: Callable[..., pd.DataFrame], draw: Draw, encode: Encode) -> None:
     table = table_of({"b": {"content": encode(draw(1))}, "a": {"content": encode(draw(1) // 2)}, "c": {}})
     assert table["group"].to_dict() == {"a.png": "a", "b.png": "a", "c.png": "c"}
+
+
+def test_a_mirrored_copy_of_a_radiograph_shares_its_group(
+    table_of: Callable[..., pd.DataFrame], encode: Encode
+) -> None:
+    hands = [render(seed, "hand", "frontal").pixels for seed in range(2)]
+    images = {"b": encode(hands[0]), "a": encode(np.rot90(hands[0][:, ::-1])), "c": encode(hands[1])}
+    table = table_of({name: {"content": content} for name, content in images.items()})
+    assert table["near_group"].to_dict() == {"a.png": "a", "b.png": "a", "c.png": "c"}
+
+
+def test_a_turned_copy_without_keypoints_shares_a_group(
+    table_of: Callable[..., pd.DataFrame], draw: Draw, encode: Encode
+) -> None:
+    images = {"b": encode(draw(1)), "a": encode(np.rot90(draw(1))), "c": encode(draw(2))}
+    table = table_of({name: {"content": content} for name, content in images.items()})
+    assert table["near_group"].to_dict() == {"a.png": "a", "b.png": "a", "c.png": "c"}
 
 
 @pytest.mark.parametrize("column", ["patient_id", "study_id"])

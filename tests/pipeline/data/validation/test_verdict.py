@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from pipeline.data.layout import Dataset
 from pipeline.data.validation.expectations import Judge
-from pipeline.data.validation.verdict import Verdict, judge_data
+from pipeline.data.validation.verdict import Verdict, judge_data, summary_html
 from pipeline.params import ValidateParams
 from tests.pipeline.data.validation.builders import everything, excluded
 
@@ -24,6 +24,20 @@ def test_the_report_counts_what_is_left(judged: Callable[[str], Verdict]) -> Non
     assert sum(report.classes.values()) == report.usable
     assert report.near_duplicate_groups == 4
     assert report.near_duplicate_images == 8
+
+
+def test_the_report_names_the_files_of_some_families(judged: Callable[[str], Verdict]) -> None:
+    families = judged("keep").report.families
+    assert [[Path(file).stem for file in files] for files in families] == [
+        ["copy", "fine_1"],
+        ["near_a", "near_b"],
+        ["pair_a", "pair_b"],
+        ["same_a", "same_b"],
+    ]
+
+
+def test_the_summary_says_how_many_families_there_are(judged: Callable[[str], Verdict]) -> None:
+    assert "29 images, 4 families of near duplicates (8 images)" in summary_html(judged("keep"))
 
 
 def test_conflicts_are_told_in_words(judged: Callable[[str], Verdict]) -> None:
