@@ -47,8 +47,8 @@ def test_a_copy_upside_down_in_a_mirror_is_related(hands: list[Grey]) -> None:
 def test_a_crop_is_related_to_the_whole(swapped: bool, hands: list[Grey]) -> None:
     height, width = hands[0].shape
     crop = hands[0][height // 8 : -height // 8, width // 8 : -width // 8]
-    pair = (crop, hands[0]) if swapped else (hands[0], crop)
-    assert related(*pair)
+    first, second = (crop, hands[0]) if swapped else (hands[0], crop)
+    assert related(first, second)
 
 
 def test_a_compressed_copy_is_related(hands: list[Grey]) -> None:
@@ -78,7 +78,7 @@ def test_pictures_that_share_a_marker_alone_are_strangers(hands: list[Grey]) -> 
     marked = [hand.copy() for hand in hands[:2]]
     for hand in marked:
         cv2.putText(hand, "L 12.3.45", (10, 60), cv2.FONT_HERSHEY_SIMPLEX, 1, 255.0, 2)
-    assert not related(*marked)
+    assert not related(marked[0], marked[1])
 
 
 def test_blank_pictures_are_not_aligned(hands: list[Grey]) -> None:

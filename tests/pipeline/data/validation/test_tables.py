@@ -38,7 +38,7 @@ def test_near_duplicates_share_a_group(table_of: Callable[..., pd.DataFrame], dr
     assert table["group"].to_dict() == {"a.png": "a", "b.png": "a", "c.png": "c"}
 
 
-def test_a_mirrored_copy_of_a_radiograph_shares_its_group(
+def test_a_mirrored_copy_shares_the_group_of_its_original(
     table_of: Callable[..., pd.DataFrame], encode: Encode
 ) -> None:
     hands = [render(seed, "hand", "frontal").pixels for seed in range(2)]
