@@ -19,6 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from pipeline.allocator import keep_image_buffers
 from pipeline.data.families.features import SIDE, Features, FeatureTable, describe
 from pipeline.data.pixel_cache import PixelWriter
 from pipeline.progress import progress_bar
@@ -128,6 +129,7 @@ def scan_files(
     those of each file.
     """
     cv2.setNumThreads(1)  # the files are spread over the cores, not each image's rows
+    keep_image_buffers()
     count = workers or len(os.sched_getaffinity(0))
     small = np.full((len(paths), THUMBNAIL, THUMBNAIL), np.nan, np.float32)
     rows: list[dict[str, Any]] = []
