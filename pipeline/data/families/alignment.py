@@ -81,16 +81,8 @@ def align(first: Features, second: Features, mirrored: bool) -> Alignment:
     source, target = _matches(first, second, mirrored)
     if len(source) < _INLIERS:
         return Alignment()
-    transform, inside = cv2.estimateAffinePartial2D(
-        source, target, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE, maxIters=500, confidence=0.995
-    )
-    if transform is None or inside.sum() < _INLIERS:
-        return Alignment()
-    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-    if not _SCALE[0] <= scale <= _SCALE[1]:
-        return Alignment()
-    affine, inliers = _refined(source, target, inside.ravel() > 0)
-    if inliers < _INLIERS:
+    affine, inliers = _transform(source, target)
+    if affine is None:
         return Alignment(len(source), inliers)
     matches = _inside_both(source, target, affine, first.picture.shape, second.picture.shape)
     if inliers < _LEAST_SHARE * matches:
@@ -122,6 +114,20 @@ def _matches(first: Features, second: Features, mirrored: bool) -> tuple[Floats,
         height, width = first.picture.shape
         source[:, 0] = width / max(height, width) - source[:, 0]
     return source, second.points[nearest[kept], :2]
+
+
+def _transform(source: Floats, target: Floats) -> tuple[npt.NDArray[np.float64] | None, int]:
+    """The affine transform that most matches agree on, (2, 3), and how many; None where they are too few."""
+    similarity, inside = cv2.estimateAffinePartial2D(
+        source, target, method=cv2.RANSAC, ransacReprojThreshold=_TOLERANCE, maxIters=500, confidence=0.995
+    )
+    if similarity is None or inside.sum() < _INLIERS:
+        return None, 0
+    scale = float(np.hypot(similarity[0, 0], similarity[1, 0]))
+    if not _SCALE[0] <= scale <= _SCALE[1]:
+        return None, 0
+    affine, inliers = _refined(source, target, inside.ravel() > 0)
+    return (affine if inliers >= _INLIERS else None), inliers
 
 
 def _refined(source: Floats, target: Floats, inside: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], int]:
