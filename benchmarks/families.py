@@ -1,7 +1,8 @@
 """Whether validation keeps copies of an image together, and strangers apart.
 
-    python -m benchmarks.families data                      100 copies of each kind among the images of data/
-    python -m benchmarks.families data --images 20000       the same, filled up with generated radiographs
+    python -m benchmarks.families data                                 100 copies of each kind among the images of data/
+    python -m benchmarks.families data --images 20000                  the same, filled up with generated radiographs
+    python -m benchmarks.families data --images 20000 --fill copies    or with copies of a fifth of the images
 
 Copies of the folder's images are planted beside them, changed in one way each, and the stage validate is run over all.
 Printed: the share of copies of each kind that are in the group of their original, which images that nobody planted
@@ -30,6 +31,7 @@ from scipy.stats import binomtest
 
 from benchmarks import measure
 from benchmarks.memory import watch
+from pipeline.allocator import keep_image_buffers
 from pipeline.data import layout
 from pipeline.data.families.sheets import write_sheets
 from pipeline.data.sources.synthetic.plan import draw_plans
@@ -46,6 +48,9 @@ Plant = Callable[[Grey, Generator], Grey]
 
 TARGET_SECONDS, TARGET_MB = 300, 1_500
 _COPY = "copy-"
+_FILL = "fill"
+_COPIED = 5
+"""One in so many originals is copied again and again where copies fill the set up; none of them is judged."""
 
 
 def turned(pixels: Grey, degrees: float) -> Grey:
@@ -138,38 +143,71 @@ def jpeg(pixels: Grey, quality: float) -> bytes:
     return content.tobytes()
 
 
-def plant(source: layout.Dataset, folder: Path, each: int, images: int, seed: int) -> None:
-    """Write a data set of the source's images, `each` copies of every kind, and generated ones up to `images`."""
-    rng = np.random.default_rng(seed)
-    labels = source.labels
-    originals = iter(rng.permutation(len(labels)))
-    info = layout.DatasetInfo("families", "1", "-", "-", "-", source.info.classes)
-    with layout.rebuild(folder, info) as building:
-        for row in track(labels.itertuples(), "copying images", len(labels)):
+class Planter:
+    """Writes a data set of the originals of another one and of copies of them."""
+
+    def __init__(self, source: layout.Dataset, building: layout.Building, seed: int) -> None:
+        self._source, self._building = source, building
+        self._rng = np.random.default_rng(seed)
+        self._order = [int(number) for number in self._rng.permutation(len(source.labels))]
+        for row in track(source.labels.itertuples(), "copying images", len(source.labels)):
             content = (source.folder / row.file).read_bytes()
             building.add(row.image_id, Path(row.file).suffix, content, row.label)
-        total = len(labels)
-        for kind, (_, change) in KINDS.items():
+        self.images = len(source.labels)
+
+    def judged(self, each: int) -> None:
+        """Plant `each` copies of every kind, no two of one original."""
+        for kind in KINDS:
             planted = 0
             while planted < each:
-                number = next(originals, None)
-                if number is None:
-                    raise InputError(f"{source.folder}: too few images for {each} copies of each kind; lower --each")
-                row = labels.iloc[number]
-                try:
-                    pixels = decode.decode((source.folder / row["file"]).read_bytes()).pixels
-                except ImageError:
-                    continue
-                quality = rng.uniform(15, 40) if kind == "jpeg" else rng.uniform(60, 92)
-                content = jpeg(change(pixels, rng), quality)
-                building.add(f"{_COPY}{kind}-{row['image_id']}", ".jpg", content, row["label"])
-                planted += 1
-            total += planted
-        plans = draw_plans(max(0, images - total), seed, "binary")
+                if not self._order:
+                    raise InputError(f"{self._source.folder}: too few images for {each} copies of each kind")
+                planted += self._copy(self._order.pop(), kind, kind)
+
+    def copies(self, count: int) -> None:
+        """Plant copies, each of a kind drawn at random, of a fifth of all originals."""
+        chosen = [self._order.pop() for _ in range(min(len(self._source.labels) // _COPIED, len(self._order)))]
+        if not chosen:
+            raise InputError(f"{self._source.folder}: no image is left to fill the set up with; lower --each")
+        kinds = list(KINDS)
+        for number in track(range(count), "planting copies", count):
+            kind = kinds[int(self._rng.integers(len(kinds)))]
+            self._copy(chosen[number % len(chosen)], kind, f"{_FILL}{number}")
+
+    def generated(self, count: int, seed: int) -> None:
+        """Draw radiographs of nobody."""
+        plans = draw_plans(count, seed, "binary")
         with ThreadPoolExecutor(measure.cores()) as pool:
             made = track(pool.map(make_picture, plans), "generating radiographs", len(plans))
             for number, (content, _) in enumerate(made):
-                building.add(f"generated-{number:05d}", ".png", content, source.info.classes[0])
+                self._building.add(f"generated-{number:05d}", ".png", content, self._source.info.classes[0])
+
+    def _copy(self, number: int, kind: str, name: str) -> bool:
+        """False where the original cannot be read."""
+        row = self._source.labels.iloc[number]
+        try:
+            pixels = decode.decode((self._source.folder / row["file"]).read_bytes()).pixels
+        except ImageError:
+            return False
+        quality = self._rng.uniform(15, 40) if kind == "jpeg" else self._rng.uniform(60, 92)
+        content = jpeg(KINDS[kind][1](pixels, self._rng), quality)
+        self._building.add(f"{_COPY}{name}-{row['image_id']}", ".jpg", content, row["label"])
+        self.images += 1
+        return True
+
+
+def plant(source: layout.Dataset, folder: Path, options: argparse.Namespace) -> None:
+    """Write a data set of the source's images, `each` copies of every kind, and others up to `images`."""
+    keep_image_buffers()
+    info = layout.DatasetInfo("families", "1", "-", "-", "-", source.info.classes)
+    with layout.rebuild(folder, info) as building:
+        planter = Planter(source, building, options.seed)
+        planter.judged(options.each)
+        missing = max(0, options.images - planter.images)
+        if missing and options.fill == "copies":
+            planter.copies(missing)
+        elif missing:
+            planter.generated(missing, options.seed)
 
 
 @dataclass(frozen=True)
@@ -215,6 +253,8 @@ def report(found: Found, judged: pd.DataFrame | None) -> list[str]:
     """Lines of a table in Markdown, and of what nobody planted."""
     lines = ["| copy | kept together | of |", "| --- | --- | --- |"]
     lines += [f"| {KINDS[kind][0]} | {interval(*counts)} | {counts[1]} |" for kind, counts in found.kinds.items()]
+    hits, of = (sum(counts[i] for counts in found.kinds.values()) for i in range(2))
+    lines.append(f"| all | {interval(hits, of)} | {of} |")
     sizes = [len(group) for group in found.groups]
     lines.append(
         f"{len(sizes)} groups that nobody planted hold {sum(sizes)} images; the largest holds {max(sizes, default=0)}"
@@ -239,7 +279,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a data set, such as data/")
     parser.add_argument("--each", type=int, default=100, help="copies of each kind (default: %(default)s)")
-    parser.add_argument("--images", type=int, default=0, help="fill up to as many with generated radiographs")
+    parser.add_argument("--images", type=int, default=0, help="fill up to as many images")
+    parser.add_argument(
+        "--fill", choices=["generated", "copies"], default="generated", help="with what (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--sheets", type=Path, help="folder for pictures of groups that nobody planted")
     parser.add_argument("--judged", type=Path, help="CSV of image_id and judgement (relative or stranger)")
@@ -249,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         shutil.copy(project_root() / "params.yaml", root / "params.yaml")
-        plant(layout.read(options.folder), root / "data", options.each, options.images, options.seed)
+        plant(layout.read(options.folder), root / "data", options)
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds, samples = watch("validate", root)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
