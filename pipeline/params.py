@@ -127,7 +127,7 @@ class PreprocessParams(_Section):
     """A split.csv; its images of part test are the test set, and their groups' other images are in no part.
 
     A path from the project's root, such as that of a release's split.csv; it goes before a split that came with the
-    data. Empty for none.
+    data. DVC does not watch the file; prepared.json records its sha256. Empty for none.
     """
 
     @model_validator(mode="after")
