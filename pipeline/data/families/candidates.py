@@ -50,8 +50,7 @@ def candidates(table: FeatureTable) -> Integers:
     work = _Comparison.prepare(table, vocabulary)
     chunks = [range(i, min(i + _CHUNK, vocabulary.words)) for i in range(0, vocabulary.words, _CHUNK)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        keys = np.concatenate(list(pool.map(work.alike, chunks)))
-    return _strongest(keys, len(table))
+        return _strongest(np.concatenate(list(pool.map(work.alike, chunks))), len(table))
 
 
 @dataclass(frozen=True)
@@ -115,15 +114,18 @@ def _signatures(bits: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
 
 
 def _strongest(keys: Integers, count: int) -> Integers:
-    """The pairs with most alike keypoints in two neighbouring bins, a few of each image."""
-    bins, alike = np.unique(keys, return_counts=True)
+    """The pairs with most alike keypoints in two neighbouring bins, a few of each image; `keys` is sorted in place."""
+    keys.sort()
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    bins, alike = keys[starts], np.diff(starts, append=len(keys)).astype(np.int32)
+    del keys, starts  # hundreds of megabytes of a large folder
+    both = alike.copy()
+    both[:-1][bins[1:] == bins[:-1] + 1] += alike[1:][bins[1:] == bins[:-1] + 1]
+    bins, both = bins[both >= _LEAST], both[both >= _LEAST]
     if not len(bins):
         return np.empty((0, 3), np.int64)
-    following = np.append(bins[1:] == bins[:-1] + 1, False)
-    both = alike + np.where(following, np.append(alike[1:], 0), 0)
     pairs, starts = np.unique(bins // (_TURNS + 1), return_index=True)
     score = np.maximum.reduceat(both, starts)
-    pairs, score = pairs[score >= _LEAST], score[score >= _LEAST]
     first, second, form = pairs // count % count, pairs % count, pairs // count // count
     images = np.concatenate([first, second])
     position = np.tile(np.arange(len(pairs)), 2)
