@@ -46,8 +46,8 @@ _WORTH_REFINING = 0.6
 """Correlation below which pictures are no copies; above it the transform is refined on the pixels (ECC, Evangelidis
 2008)."""
 _OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.29
-"""Weights of a logistic regression on planted copies of FracAtlas against its own images, over that of `coarse`; the score
-above which three pairs of its 3,269 images are taken for copies that may be none."""
+"""Weights of a logistic regression on planted copies of FracAtlas against its own images, over that of `coarse`, and a
+score above which three pairs of its 3,269 images are taken for copies that may be none."""
 
 
 @dataclass(frozen=True)
