@@ -15,7 +15,7 @@ _SIMILARITY = 0.7
 """Cosine of descriptors that match, at least."""
 _RATIO = 0.95
 """Distance of the best match over that of the second, at most (Lowe 2004)."""
-_INLIERS = 8
+_INLIERS = 9
 """Matches that one transform explains, at least."""
 _LEAST_SHARE = 0.3
 """Share of the matches that agree, below which pictures are no copies."""
@@ -45,9 +45,9 @@ _MOST_DETAIL, _SURPASSED = 75, 15
 _WORTH_REFINING = 0.6
 """Correlation below which pictures are no copies; above it the transform is refined on the pixels (ECC, Evangelidis
 2008)."""
-_OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.29
+_OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.3
 """Weights of a logistic regression on planted copies of FracAtlas against its own images, over that of `coarse`, and a
-score above which three pairs of its 3,269 images are taken for copies that may be none."""
+score above which two pairs of its 3,269 images are taken for copies that may be none."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline.data.families.features import FeatureTable
 from pipeline.progress import progress_bar
 
 _CHUNK = 64
-_FEW = 16
+_FEW = 18
 """Keypoints below which nothing is aligned: twice as many as must agree."""
 
 
