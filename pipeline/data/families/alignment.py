@@ -24,6 +24,9 @@ _TOLERANCE = 1 / 40
 _SCALE = (0.4, 2.5)
 _AREA = 0.2
 """Share of the second picture that the first covers, at least."""
+_CONTAINED = 0.6
+"""Share of one of the pictures that the other shows, at least: a crop lies in the whole. Two bones of a kind may fit in
+a part of both."""
 _COVERED = 250
 _BLACK, _WHITE = 3, 252
 
@@ -52,7 +55,7 @@ score above which two pairs of its 3,269 images are taken for copies that may be
 
 @dataclass(frozen=True)
 class Alignment:
-    """How two pictures fit over the `area` that both show, a share of the second.
+    """How two pictures fit over the `area` that both show, a share of the second; `contained` is one of the smaller.
 
     `coarse` and `fine` are the correlations, at two scales of detail, that 85 % of the places with most detail
     surpass. Copies agree wherever there is something to see; the bones of two patients lie alike in places only.
@@ -63,11 +66,12 @@ class Alignment:
     area: float = 0.0
     coarse: float = 0.0
     fine: float = 0.0
+    contained: float = 0.0
 
     @property
     def score(self) -> float:
         """Evidence that both are one picture, up to 1.5."""
-        if self.area < _AREA or self.inliers < _INLIERS:
+        if self.area < _AREA or self.contained < _CONTAINED or self.inliers < _INLIERS:
             return 0.0
         return self.coarse + _OF_FINE * self.fine + _OF_INLIERS * self.inliers / self.matches
 
@@ -93,7 +97,9 @@ def align(first: Features, second: Features, mirrored: bool) -> Alignment:
     if compared is None:
         return Alignment(matches, inliers)
     coarse, fine = (compared.agreement(detail) for detail in (_COARSE, _FINE))
-    return Alignment(max(matches, inliers), inliers, compared.area, coarse, fine)
+    shrunk = abs(float(np.linalg.det(affine[:, :2]))) * first.picture.size / second.picture.size
+    contained = compared.area / min(1, max(shrunk, 1e-6))
+    return Alignment(max(matches, inliers), inliers, compared.area, coarse, fine, contained)
 
 
 def _matches(first: Features, second: Features, mirrored: bool) -> tuple[Floats, Floats]:

@@ -85,3 +85,12 @@ def test_blank_pictures_are_not_aligned(hands: list[Grey]) -> None:
     blank = np.full((100, 100), 50, np.uint8)
     assert not related(blank, blank)
     assert not related(hands[0], blank)
+
+
+def test_parts_that_overlap_in_a_corner_are_no_copies_of_each_other(hands: list[Grey]) -> None:
+    height, width = hands[0].shape
+    first, second = hands[0][: height * 2 // 3, : width * 4 // 5], hands[0][height // 3 :, width // 5 :]
+    found = align(describe(first), describe(np.ascontiguousarray(second)), mirrored=False)
+    assert found.inliers >= 9
+    assert found.contained == pytest.approx(0.375, abs=0.05)
+    assert not found.related
