@@ -96,7 +96,7 @@ def fracatlas_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def squares() -> Callable[..., Prepared]:
     """Give a function that makes a prepared data set in memory: 32 px noise, fractured ones with a bright square."""
 
