@@ -227,7 +227,8 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
 SLOW_FILES = (
     "test_image.py",
     "test_pipeline.py",
-    "packaging/test_bundle.py",
+    "packaging/test_bento.py",
+    "packaging/test_release.py",
     "test_web.py",
     "test_aws.py",
     "test_interruptions.py",
