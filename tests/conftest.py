@@ -89,14 +89,6 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fracatlas_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fill a folder with the published data set; for tests that are skipped without FRACATLAS_ARCHIVE."""
-    folder = tmp_path_factory.mktemp("fracatlas") / "data"
-    fracatlas.fill(folder, Path(os.environ["FRACATLAS_ARCHIVE"]))
-    return folder
-
-
-@pytest.fixture(scope="session")
 def squares() -> Callable[..., Prepared]:
     """Give a function that makes a prepared data set in memory: 32 px noise, fractured ones with a bright square."""
 
@@ -178,6 +170,16 @@ def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Non
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """Make a folder by name that the first of pytest-xdist's workers fills for all of them."""
     return functools.partial(_once, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def fracatlas_data(once: Once) -> Path:
+    """Fill a folder with the published data set; for tests that are skipped without FRACATLAS_ARCHIVE."""
+
+    def fill(root: Path) -> None:
+        fracatlas.fill(root / "data", Path(os.environ["FRACATLAS_ARCHIVE"]))
+
+    return once("fracatlas", fill) / "data"
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,16 @@ from pipeline.packaging.bundle import fetched
 from pipeline.packaging.keras_import import registering
 from pipeline.registry import promotion
 from tests.mlflow_client import mlflow_client
+from tests.pipeline.project import ROOT, Project
 
 
 @pytest.fixture(scope="module")
 def checkout(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with prepared/ of the small sample, and nothing in build/ but a file of the user's."""
     root = tmp_path_factory.mktemp("import")
-    for path in Path(__file__).parents[4].glob("*.yaml"):
+    for path in ROOT.glob("*.yaml"):
         (root / path.name).write_bytes(path.read_bytes())
+    Project(root).change("evaluate", bootstrap=100, gallery=2, guard_images=0)
     (root / "prepared").symlink_to(trained_folder / "prepared")
     (root / "build").mkdir()
     (root / "build/decision.json").write_text("the user's")
