@@ -16,7 +16,7 @@ from pipeline.data.layout import Dataset
 from pipeline.data.validation.expectations import Judge
 from pipeline.data.validation.verdict import judge_data
 from pipeline.files import project_root, write_text
-from pipeline.params import Params
+from pipeline.params import CanonicalParams, Params
 from pipeline.preprocess import Preparation
 from pipeline.quiet import quiet_import
 from serving.imaging.canvas import Preprocessing
@@ -78,6 +78,12 @@ def _preprocessing(options: Params) -> Preprocessing:
     return Preprocessing.from_dict(options.preprocess.model_dump())
 
 
+def without_canonical_form(options: Params) -> Params:
+    """Decode and letterbox alone, as the bare loops do; `benchmarks.robustness.steps` times the canonical form."""
+    plain = options.preprocess.model_copy(update={"canonical": CanonicalParams()})
+    return options.model_copy(update={"preprocess": plain})
+
+
 def compete(paths: Sequence[Path], ours: Mapping[str, Callable[[], object]], cores: int) -> None:
     """Let ours and the peers take turns on `cores` cores and print the rates."""
 
@@ -105,7 +111,7 @@ def compete(paths: Sequence[Path], ours: Mapping[str, Callable[[], object]], cor
 def main() -> None:
     """Fill a temporary folder with radiographs and print rates and ratios on one core and on all."""
     cv2.setNumThreads(1)
-    options = params.load(project_root() / "params.yaml")
+    options = without_canonical_form(params.load(project_root() / "params.yaml"))
     print(measure.machine(["opencv-python-headless", "great-expectations", "numpy", "pandas"]))
     measure.warn_of_load()
     with tempfile.TemporaryDirectory() as name:

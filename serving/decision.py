@@ -1,4 +1,4 @@
-"""From a network's raw scores to an answer: calibration, operating points, label, suspicion and its wording."""
+"""From a network's raw scores to an answer: calibration, operating points, label and suspicion."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,18 +13,6 @@ Suspicion = Literal["none", "possible", "high"]
 NORMAL, SUSPICIOUS, FRACTURED = "Normal", "Normal, but suspicious", "Fracture detected"
 LABELS = (NORMAL, SUSPICIOUS, FRACTURED)
 """By rising probability. What lies below the threshold, but scores as few normal images do, never is plain NORMAL."""
-STATEMENTS: Mapping[tuple[str, Suspicion], str] = {
-    (NORMAL, "none"): "No sign of a fracture was found.",
-    (NORMAL, "possible"): "A fracture is unlikely, but cannot be excluded. Look closely.",
-    (SUSPICIOUS, "high"): (
-        "The probability is below the threshold, yet higher than in most normal images. Look closely."
-    ),
-    (FRACTURED, "possible"): "There are signs of a fracture, but some normal images show as many. Look closely.",
-    (FRACTURED, "high"): "A fracture is likely.",
-}
-"""What a reader is told, for every combination of label and suspicion that occurs (`Decision.suspicion`)."""
-NONE_IN_PART = "No sign of a fracture was found in the part of the image that is there."
-"""The statement of suspicion none for a file that is cut short."""
 
 _EPS = 1e-7
 

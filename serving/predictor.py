@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from serving import guard, saliency
 from serving.bundle import Bundle, Manifest
-from serving.decision import NONE_IN_PART, STATEMENTS, Suspicion
+from serving.decision import Suspicion
 from serving.imaging import decode, model_input
 from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Pixels, Placement
@@ -20,6 +20,7 @@ from serving.network import EMBEDDING, MAP, SCORES, Network, Outputs
 from serving.saliency import Map
 from serving.scope import check_scope, region_of
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
+from serving.wording import IS_IT_INVERTED, NONE_IN_PART, STATEMENTS, WARNINGS
 
 RESPONSE_SCHEMA = 1
 """Version of the answer's form."""
@@ -40,6 +41,11 @@ class Note:
 
     code: str
     message: str
+
+    @classmethod
+    def of(cls, code: str, **facts: object) -> "Note":
+        """The warning of this code, with what the image itself adds to it."""
+        return cls(code, WARNINGS[code].format(**facts))
 
 
 @dataclass(frozen=True)
@@ -269,44 +275,29 @@ class Predictor:
         header = decoded.header
         notes = []
         if self.bundle.manifest.trained_on.synthetic:
-            notes.append(
-                Note(
-                    "synthetic_model",
-                    "The model was trained on synthetic pictures; its answer says nothing about a patient.",
-                )
-            )
+            notes.append(Note.of("synthetic_model"))
         if prepared.out_of_scope:
             reason = prepared.out_of_scope
-            notes.append(Note("out_of_scope", f"{reason[0].upper()}{reason[1:]}. Its answer is for research only."))
+            notes.append(Note.of("out_of_scope", reason=f"{reason[0].upper()}{reason[1:]}"))
         if header.for_processing:
-            notes.append(
-                Note(
-                    "for_processing",
-                    "The pixels are meant for processing, not for presentation; export the image as it is shown.",
-                )
-            )
+            notes.append(Note.of("for_processing"))
         if decoded.truncated:
-            notes.append(Note("truncated", "The file is cut short; the missing part of the image was not seen."))
+            notes.append(Note.of("truncated"))
         if header.frames > 1:
-            notes.append(Note("first_frame", "The file holds several frames; only the first one was read."))
+            notes.append(Note.of("first_frame"))
         notes += _canonical_notes(prepared)
         if max(header.width, header.height) < size:
-            notes.append(Note("low_resolution", f"The image is smaller than the {size} pixels that the model sees."))
+            notes.append(Note.of("low_resolution", size=size))
         if unusual:
-            notes.append(Note("unusual", "The image is unlike most of the radiographs that the model was trained on."))
+            notes.append(Note.of("unusual"))
         outside = self.bundle.reference.outside(prepared.inputs)
         if outside:
             found = "; ".join(
                 f"{INPUT_MEANINGS[name]} {value:.3g} ({low:.3g} to {high:.3g})" for name, value, low, high in outside
             )
+            note = Note.of("out_of_range", found=found)
             bright = any(name == "mean" and value > high for name, value, _, high in outside)
-            notes.append(
-                Note(
-                    "out_of_range",
-                    f"Outside of everything the model was trained on: {found}."
-                    + (" Is it inverted?" if bright else ""),
-                )
-            )
+            notes.append(replace(note, message=note.message + IS_IT_INVERTED) if bright else note)
         return notes
 
 
@@ -314,11 +305,11 @@ def _canonical_notes(prepared: PreparedImage) -> list[Note]:
     """What was done to the picture before the network saw it, where that may surprise its reader."""
     notes = []
     if prepared.inverted:
-        notes.append(Note("inverted", "The image looks inverted (bone black on white); it was read with bone white."))
+        notes.append(Note.of("inverted"))
     quarters = prepared.given.placement.view.quarters
     if quarters:
         turn = {1: "90 degrees anticlockwise", 2: "180 degrees", 3: "90 degrees clockwise"}[quarters]
-        notes.append(Note("turned", f"The image looks turned; it was read after turning it by {turn}."))
+        notes.append(Note.of("turned", turn=turn))
     return notes
 
 
@@ -327,10 +318,8 @@ def _region_notes(region: Region | None, manifest: Manifest) -> list[Note]:
     if region is None:
         return []
     if not region.known:
-        known = ", ".join(manifest.intended.regions)
-        return [Note("unknown_region", f"The image seems to show none of the regions that the model knows ({known}).")]
+        return [Note.of("unknown_region", known=", ".join(manifest.intended.regions))]
     figures = manifest.weak_regions.get(region.name)
     if figures is None:
         return []
-    said = f"The model is not shown to be good for this region: {region.name}, test images {figures}."
-    return [Note("weak_region", said)]
+    return [Note.of("weak_region", region=region.name, figures=figures)]

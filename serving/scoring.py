@@ -75,7 +75,7 @@ def find(paths: Iterable[str | Path], without: Path | None = None) -> Found:
             files.append(File(given, given, PurePosixPath(given).name or given))
             continue
         relative, others = _walk(given, without.resolve() if without else None)
-        files.extend(File(path := os.path.join(given, name), path, name) for name in relative)  # noqa: PTH118
+        files.extend(File(path := os.path.join(given, name), path, name) for name in relative)  # noqa: PTH118  as above
         passed_over += others
     return Found(tuple(files), passed_over)
 
@@ -118,7 +118,7 @@ def read(path: str) -> bytes:
             raise ImageError("unreadable", f"it is {kind}")
         if facts.st_size > MAX_BYTES:
             raise ImageError("too_large", f"the file is larger than {MAX_BYTES >> 20} MiB")
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  likewise
             return file.readall()
     except FileNotFoundError:
         raise ImageError("missing", "there is no such file") from None
@@ -182,5 +182,5 @@ def _tried(action: Callable[[A], R], given: A) -> R | ImageError:
         return action(given)
     except ImageError as error:
         return error
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  a defect of ours costs one file its answer, not all of them
         return ImageError("internal", f"the file cannot be handled ({type(error).__name__})")

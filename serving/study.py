@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serving.decision import Suspicion
+from serving.wording import no_fracture
 
 
 class View(Protocol):
@@ -57,17 +58,3 @@ def assess(answered: Sequence[tuple[int, View]], unanswered: int) -> Study | Non
     return Study(
         worst.label, worst.probability, worst.threshold, worst.suspicion, said, index, len(answered), unanswered
     )
-
-
-def no_fracture(readable: int, unreadable: int, *, incomplete: bool) -> str:
-    """That no fracture was found, in how many views, and how many could not be read.
-
-    `readable` is at least 1; `incomplete` says that at least one of them was cut short.
-    """
-    cut_short = (", incomplete" if readable == 1 else ", at least one incomplete") if incomplete else ""
-    found = f"{_views(readable, 'readable view')}{cut_short}: no fracture found."
-    return f"{found} {_views(unreadable, 'view')} could not be read." if unreadable else found
-
-
-def _views(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"

@@ -89,14 +89,6 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fracatlas_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fill a folder with the published data set; for tests that are skipped without FRACATLAS_ARCHIVE."""
-    folder = tmp_path_factory.mktemp("fracatlas") / "data"
-    fracatlas.fill(folder, Path(os.environ["FRACATLAS_ARCHIVE"]))
-    return folder
-
-
-@pytest.fixture
 def squares() -> Callable[..., Prepared]:
     """Give a function that makes a prepared data set in memory: 32 px noise, fractured ones with a bright square."""
 
@@ -181,6 +173,16 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 
 @pytest.fixture(scope="session")
+def fracatlas_data(once: Once) -> Path:
+    """Fill a folder with the published data set; for tests that are skipped without FRACATLAS_ARCHIVE."""
+
+    def fill(root: Path) -> None:
+        fracatlas.fill(root / "data", Path(os.environ["FRACATLAS_ARCHIVE"]))
+
+    return once("fracatlas", fill) / "data"
+
+
+@pytest.fixture(scope="session")
 def trained_folder(once: Once) -> Path:
     """Make the folder of a project whose stages ran: data/, prepared/, build/ and reports/ of a small sample.
 
@@ -227,7 +229,8 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
 SLOW_FILES = (
     "test_image.py",
     "test_pipeline.py",
-    "packaging/test_bundle.py",
+    "packaging/test_bento.py",
+    "packaging/test_release.py",
     "test_web.py",
     "test_aws.py",
     "test_interruptions.py",

@@ -153,6 +153,7 @@ def test_nothing_that_it_learned_from_may_judge_what_begins_from_it(fracatlas_da
         leakage.require(of(~own), RELEASE)
 
 
+@pytest.mark.slow
 @needs_fracatlas
 def test_drift_is_quiet_on_its_test_set(released: Bundle, test_set: dict[Path, int], tmp_path: Path) -> None:
     for path in test_set:
@@ -162,6 +163,7 @@ def test_drift_is_quiet_on_its_test_set(released: Bundle, test_set: dict[Path, i
     assert not report.guard_moved
 
 
+@pytest.mark.slow
 @needs_fracatlas
 @pytest.mark.parametrize("change", [_inverted, _over_exposed])
 def test_drift_speaks_on_other_exposures(
@@ -174,6 +176,7 @@ def test_drift_speaks_on_other_exposures(
     assert {"mean", "contrast"} <= set(report.moved)
 
 
+@pytest.mark.slow
 @needs_fracatlas
 def test_drift_speaks_on_images_of_one_region(released: Bundle, fracatlas_data: Path, tmp_path: Path) -> None:
     labels = layout.read(fracatlas_data).labels.set_index("image_id")

@@ -19,7 +19,8 @@ from pipeline.late import late
 from pipeline.lockfile import read_lock
 from pipeline.registry import champion as champions
 from pipeline.registry import moved, promotion
-from pipeline.registry.mlflow import connect, database_file, shown_uri
+from pipeline.registry.mlflow import connect
+from pipeline.registry.tracking import database_file, shown_uri
 from serving.errors import BundleError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import typer
 
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
-from pipeline.registry.mlflow import serve_ui, shown_uri, tracking_uri
+from pipeline.registry.mlflow import serve_ui
+from pipeline.registry.tracking import shown_uri, tracking_uri
 
 
 def mlflow_ui(

@@ -128,7 +128,7 @@ def at_threshold(y: Labels, p: Array, w: Array, threshold: float) -> dict[str, A
     }
 
 
-RANKING: Mapping[str, Measure] = {
+MEASURES: Mapping[str, Measure] = {
     "auroc": auroc,
     "average_precision": average_precision,
     "brier": brier,
@@ -136,6 +136,7 @@ RANKING: Mapping[str, Measure] = {
     "calibration_intercept": calibration_intercept,
     "expected_calibration_error": expected_calibration_error,
 }
+"""Every metric that needs no threshold, by name: one that is added here is in metrics.json, its tables and MLflow."""
 
 
 def bootstrap_weights(groups: npt.NDArray[Any], resamples: int, seed: int) -> Array:

@@ -62,7 +62,7 @@ def measure(
             return {name: with_interval(value[name], spread[name]) for name in value}
         return with_interval(value, spread)
 
-    result = {name: both(lambda w, m=function: m(y, p, w)) for name, function in metrics.RANKING.items()}
+    result = {name: both(lambda w, m=function: m(y, p, w)) for name, function in metrics.MEASURES.items()}
     for specificity in (0.90, 0.95):
         result[f"sensitivity_at_specificity_{specificity:.2f}"] = both(
             lambda w, s=specificity: metrics.sensitivity_at_specificity(y, p, w, s)

@@ -96,7 +96,7 @@ def _silence() -> Iterator[None]:
     """Hide what the converter prints on stdout and stderr."""
     sys.stdout.flush()
     kept = os.dup(1)
-    with open(os.devnull, "w", encoding="utf-8") as nothing, quiet_import():  # noqa: PTH123
+    with Path(os.devnull).open("w", encoding="utf-8") as nothing, quiet_import():
         os.dup2(nothing.fileno(), 1)
         try:
             yield

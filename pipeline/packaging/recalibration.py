@@ -248,7 +248,7 @@ def measure(
     weights = metrics.bootstrap_weights(scores.groups, options.bootstrap, options.seed)
     found: dict[str, Any] = {
         name: metrics.with_interval(function(y, p, ones), function(y, p, weights))
-        for name, function in metrics.RANKING.items()
+        for name, function in metrics.MEASURES.items()
     }
     for name, positive in above.items():
         answers = positive.astype(np.float64)

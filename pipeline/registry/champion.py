@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from pipeline.errors import InputError
 from pipeline.registry import promotion
-from pipeline.registry.mlflow import Registry, TrackingError
+from pipeline.registry.mlflow import Registry
 from pipeline.registry.promotion import CHALLENGER, CHAMPION, Move, Occasion
 from pipeline.registry.records import ModelVersion
+from pipeline.registry.tracking import TrackingError
 
 
 def history(registry: Registry, name: str) -> list[Move]:

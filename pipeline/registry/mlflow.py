@@ -5,12 +5,10 @@ the server to answer and raises TrackingError with one line when it does not.
 """
 
 import os
-import re
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,19 @@ from pipeline.files import atomic_file, home_root
 from pipeline.registry import moved
 from pipeline.registry.moved import ARTIFACTS
 from pipeline.registry.records import ModelVersion, Run
-from serving import errors
+from pipeline.registry.tracking import (
+    BUSY,
+    DATABASE,
+    TrackingError,
+    answering,
+    database_file,
+    is_busy,
+    one_line,
+    shown_uri,
+    tracking_uri,
+)
 
 EXPERIMENT = "bone-fracture"
-_DATABASE = "mlflow.db"
-_BUSY = "its database is busy, as another process is writing to it; repeat when that is done"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -33,43 +39,6 @@ _QUIET = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
-
-
-class TrackingError(InputError):
-    """MLflow did not do what was asked; its line names the address and what to do."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.gist = one_line(error)
-        """MLflow's own message."""
-        self.lacking = _refusal(error)
-        """What the login, permission or certificate lacks; None for other errors."""
-        self.denied = _is_denied(error)
-        """Whether the server knows who asks and does not let them."""
-        self.missing = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
-        """Whether there is nothing of that name or number."""
-        what = self.lacking or (_BUSY if _is_busy(error) else f"{self.gist}; {_remedy()}")
-        super().__init__(f"MLflow at {shown_uri()}: {what}")
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn what MLflow, its database and the network raise into a TrackingError; a defect of ours stays what it is."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, InputError) or not _is_foreign(error):
-            raise
-        raise TrackingError(error) from None
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or the SQLite database in the root of the person's checkout."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home_root() / _DATABASE}"
-
-
-def shown_uri() -> str:
-    """The tracking address without a password, for messages."""
-    return re.sub(r"//[^/@]*@", "//***@", tracking_uri())
 
 
 class Registry:
@@ -82,17 +51,17 @@ class Registry:
         self._mlflow = mlflow
         self._client = mlflow.MlflowClient()
 
-    @_answering()
+    @answering()
     def version(self, name: str, number: str) -> ModelVersion:
         """One version of a model."""
         return _version(self._client.get_model_version(name, number))
 
-    @_answering()
+    @answering()
     def versions(self, name: str) -> list[ModelVersion]:
         """Every version of a model, the oldest first; empty when there is no such model. Tags may lag behind."""
         return _oldest_first(self._client.search_model_versions(f"name = '{name}'"))
 
-    @_answering()
+    @answering()
     def version_with_tag(self, name: str, tag: str, value: str) -> ModelVersion | None:
         """The newest version of a model whose tag has the value."""
         found = _oldest_first(self._client.search_model_versions(f"name = '{name}' and tags.{tag} = '{value}'"))
@@ -112,28 +81,28 @@ class Registry:
         """Tags of a registered model as a whole."""
         return dict(self._model(name).tags)
 
-    @_answering()
+    @answering()
     def set_model_tag(self, name: str, key: str, value: str) -> None:
         """Set a tag of a registered model as a whole."""
         self._client.set_registered_model_tag(name, key, value)
 
-    @_answering()
+    @answering()
     def set_version_tags(self, name: str, number: str, tags: Mapping[str, str]) -> None:
         """Set tags of one version."""
         for key, value in tags.items():
             self._client.set_model_version_tag(name, number, key, value)
 
-    @_answering()
+    @answering()
     def set_alias(self, name: str, alias: str, number: str) -> None:
         """Let an alias name a version."""
         self._client.set_registered_model_alias(name, alias, number)
 
-    @_answering()
+    @answering()
     def start(self, name: str) -> Run:
         """Make a run in the project's experiment."""
         return _run(self._client.create_run(self._experiment(), run_name=name or None))
 
-    @_answering()
+    @answering()
     def run(self, run_id: str) -> Run:
         """A run by its id."""
         return _run(self._client.get_run(run_id))
@@ -147,36 +116,36 @@ class Registry:
                 return None
             raise
 
-    @_answering()
+    @answering()
     def log_params(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Log parameters in one request."""
         parameter = self._mlflow.entities.Param
         self._client.log_batch(run_id, params=[parameter(name, str(value)) for name, value in values.items()])
 
-    @_answering()
+    @answering()
     def log_metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
         """Log metrics of one step in one request."""
         now, metric = int(time.time() * 1000), self._mlflow.entities.Metric
         metrics = [metric(name, float(value), now, step) for name, value in values.items()]
         self._client.log_batch(run_id, metrics=metrics)
 
-    @_answering()
+    @answering()
     def steps(self, run_id: str, metric: str) -> list[int]:
         """The steps at which a metric was logged."""
         return [point.step for point in self._client.get_metric_history(run_id, metric)]
 
-    @_answering()
+    @answering()
     def tag_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run."""
         for key, value in tags.items():
             self._client.set_tag(run_id, key, value)
 
-    @_answering()
+    @answering()
     def log_file(self, run_id: str, path: Path, folder: str) -> None:
         """Keep a file in a folder of a run's artifacts."""
         self._client.log_artifact(run_id, str(path), folder)
 
-    @_answering()
+    @answering()
     def log_model(self, run_id: str, name: str, model: Any, example: Any, requirements: Sequence[str]) -> str:
         """Log a Keras model and register it under `name`; the number of the new version.
 
@@ -213,7 +182,7 @@ class Registry:
         except (OSError, self._mlflow.exceptions.MlflowException) as error:
             raise InputError(one_line(error)) from None
 
-    @_answering()
+    @answering()
     def _model(self, name: str) -> Any:
         return self._client.get_registered_model(name)
 
@@ -227,7 +196,7 @@ class Registry:
         return str(self._client.create_experiment(EXPERIMENT, artifact_location=location))
 
 
-@_answering()
+@answering()
 def connect() -> Registry:
     """The registry on the tracking server; takes seconds, as it imports MLflow. Raises TrackingError."""
     return Registry(_import_mlflow())
@@ -260,12 +229,12 @@ def _make_database() -> None:
 def _follow_the_project() -> None:
     """Let the project's own database name the artifacts beside it, after both were moved or copied."""
     file = database_file()
-    if file is None or file != home_root() / _DATABASE:
+    if file is None or file != home_root() / DATABASE:
         return
     try:
         former = moved.bring_up_to_date(file)
     except sqlite3.DatabaseError as error:
-        if _is_busy(error):
+        if is_busy(error):
             raise
         return  # MLflow says better what is wrong with it
     if former:
@@ -343,66 +312,5 @@ def serve_ui(port: int) -> None:
     try:
         initialize_backend_stores(uri, uri, artifacts)
     except (mlflow.MlflowException, SQLAlchemyError) as error:
-        raise InputError(f"{shown_uri()}: {_BUSY if _is_busy(error) else one_line(error)}") from None
+        raise InputError(f"{shown_uri()}: {BUSY if is_busy(error) else one_line(error)}") from None
     uvicorn.run("mlflow.server.fastapi_app:app", host="127.0.0.1", port=port, log_level="warning", access_log=False)
-
-
-def one_line(error: BaseException) -> str:
-    """The gist of an MLflow error, without its stack of retries."""
-    return re.sub(r"//[^/@\s]*@", "//***@", errors.one_line(error, 3000))[:300]
-
-
-def _is_denied(error: BaseException) -> bool:
-    """Whether the server knows who asks and does not let them."""
-    return getattr(error, "error_code", "") == "PERMISSION_DENIED" or _status(error) == 403
-
-
-def _is_busy(error: BaseException) -> bool:
-    """Whether another process is writing to the SQLite database."""
-    return "database is locked" in str(error)
-
-
-def _status(error: BaseException) -> int:
-    """The status of a server's answer that an error is about, 0 for other errors."""
-    answer = getattr(error, "response", None)
-    found = getattr(answer, "status_code", None) or re.search(r"failed with error code (\d{3})\b", str(error))
-    if isinstance(found, re.Match):
-        return int(found[1])
-    return int(found or 0)
-
-
-def _refusal(error: BaseException) -> str | None:
-    """What a login, a permission or a certificate lacks, and how to mend it; None for other errors."""
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return (
-            "its certificate is not one that this machine trusts; name the file of its issuer in "
-            "MLFLOW_TRACKING_SERVER_CERT_PATH"
-        )
-    if _status(error) == 401:
-        return (
-            "it does not know this login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            " (docs/cloud/tracking-server.md)"
-        )
-    if _is_denied(error) and "Permission denied" in text:
-        user = os.environ.get("MLFLOW_TRACKING_USERNAME") or "this user"
-        return f"{user} has no permission for this; its administrator can grant it (docs/cloud/tracking-server.md)"
-    return None
-
-
-def _remedy() -> str:
-    file = database_file()
-    if file is None:
-        return "start the server or set MLFLOW_TRACKING_URI, then repeat"
-    return f"if the database is damaged, move {file.name} away and repeat: `dvc repro -sf register` registers anew"
-
-
-def _is_foreign(error: BaseException) -> bool:
-    """Whether an error comes out of MLflow, its database or the network, not out of this project's code."""
-    return type(error).__module__.split(".")[0] in {"mlflow", "requests", "urllib3", "sqlalchemy", "sqlite3"}
-
-
-def database_file() -> Path | None:
-    """The SQLite file behind the tracking address, if it is one."""
-    uri = tracking_uri()
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None

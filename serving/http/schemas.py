@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from serving.decision import LABELS, NONE_IN_PART, STATEMENTS, Suspicion
+from serving.decision import LABELS, Suspicion
 from serving.http.problems import PROBLEMS
+from serving.wording import NONE_IN_PART, STATEMENTS
 
 # The bounds are described and not checked again: an answer is not lost to the last digit of a float.
 Count = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]

@@ -219,7 +219,7 @@ def _decode_with_pillow(
     except Exception as first:  # noqa: BLE001  Pillow's decoders raise whatever broken bytes lead them to
         try:
             return _upright(convert(_load(content, tolerant=True)), header), True
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001  as above
             raise ImageError("undecodable", f"the image cannot be decoded ({one_line(first, 120)})") from None
 
 

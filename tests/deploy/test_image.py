@@ -80,6 +80,7 @@ def service(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield Running(url, wait_for(f"{url}/readyz", process, log))
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_it_answers_as_prediction_in_the_process_does(service: Running, built: Built) -> None:
     predictor = Predictor(bundle.read(built.bento / "src/bundle"))
@@ -95,6 +96,7 @@ def _predict(url: str, content: bytes) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_it_is_ready_only_after_a_while_and_then_live_too(service: Running) -> None:
     assert service.seen[-1] == 200
@@ -102,6 +104,7 @@ def test_it_is_ready_only_after_a_while_and_then_live_too(service: Running) -> N
     assert status(f"{service.url}/livez") == 200
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_its_user_is_nobody_special_and_cannot_write_the_root(built: Built, tmp_path: Path) -> None:
     assert built.facts["User"] == "10001:10001"
@@ -114,6 +117,7 @@ def test_its_user_is_nobody_special_and_cannot_write_the_root(built: Built, tmp_
     assert log.read_text().split() == ["10001", *["False"] * 4]
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_sigterm_lets_a_running_request_end(built: Built, tmp_path: Path) -> None:
     log = tmp_path / "service.txt"
@@ -132,12 +136,14 @@ def test_sigterm_lets_a_running_request_end(built: Built, tmp_path: Path) -> Non
     assert len(answers) == 4, log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_it_takes_less_than_750_megabytes(built: Built) -> None:
     files = {path.lstat().st_ino: path.lstat().st_size for path in built.root.rglob("*") if not path.is_dir()}
     assert sum(files.values()) < 750e6
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_it_holds_no_installer_and_no_compiler(built: Built) -> None:
     packages = {path.name.split("-")[0].lower() for path in (built.root / "app/packages").glob("*.dist-info")}
@@ -145,6 +151,7 @@ def test_it_holds_no_installer_and_no_compiler(built: Built) -> None:
     assert not any((built.root / "usr/bin" / name).exists() for name in ("pip", "pip3", "gcc", "git", "curl"))
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_its_labels_say_where_the_model_comes_from(built: Built) -> None:
     opened = bundle.read(built.bento / "src/bundle")
@@ -159,6 +166,7 @@ def test_its_labels_say_where_the_model_comes_from(built: Built) -> None:
     assert labels["org.opencontainers.image.base.name"].endswith("base.tar")
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_the_parts_are_what_is_installed(built: Built) -> None:
     listed = {(part["name"], part["version"]) for part in built.parts["components"]}
@@ -169,6 +177,7 @@ def test_the_parts_are_what_is_installed(built: Built) -> None:
     assert listed == installed
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_the_parts_are_valid_cyclonedx(built: Built, tmp_path: Path) -> None:
     path = tmp_path / "parts.json"
@@ -185,6 +194,7 @@ print(JsonStrictValidator(SchemaVersion.V1_5).validate_str(pathlib.Path(sys.argv
 """
 
 
+@pytest.mark.slow
 @pytest.mark.container
 def test_it_goes_to_a_registry_and_comes_back_the_same(built: Built, registry: str) -> None:
     there = f"{registry}/bone-fracture:1"

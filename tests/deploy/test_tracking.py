@@ -198,6 +198,7 @@ def test_only_an_administrator_makes_users(team: Team) -> None:
     assert answer.status_code == 403
 
 
+@pytest.mark.slow
 def test_a_repro_registers_at_the_server_and_its_files_lie_in_the_bucket(
     team: Team, registered: Project, cloud: dict[str, str]
 ) -> None:
@@ -214,6 +215,7 @@ def test_the_users_are_apart_from_the_runs_in_the_database(team: Team) -> None:
     assert team.database.sql("SELECT to_regclass('public.users')") == ""
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_the_log(team: Team, registered: Project) -> None:
     log = team.log.read_text()
     assert "GET /health" in log
@@ -235,6 +237,7 @@ def nothing_promoted(registered: Project, connected: Registry) -> None:
     connected.set_model_tag(MODEL, "champion_history", "[]")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_promoted")
 def test_who_may_only_read_promotes_nothing_by_command_or_in_the_ui(team: Team, registered: Project) -> None:
     printed = as_reader(team, registered).run("fracture", "promote", "1", code=1).strip()
@@ -281,6 +284,7 @@ def test_a_wrong_login_or_an_unknown_certificate_is_one_line(
     assert line in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_promoted")
 def test_what_is_promoted_in_the_ui_is_packaged_even_by_who_may_only_read(team: Team, registered: Project) -> None:
     assert move_champion(team, "1") == 200
@@ -290,6 +294,7 @@ def test_what_is_promoted_in_the_ui_is_packaged_even_by_who_may_only_read(team: 
     assert (registered.root / f"build/bundle/{MODEL}-1/model.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_promoted")
 def test_a_promotion_names_the_login_at_the_server(team: Team, connected: Registry) -> None:
     move = champion.promote(connected, MODEL, "1", reason="read by two")
@@ -297,6 +302,7 @@ def test_a_promotion_names_the_login_at_the_server(team: Team, connected: Regist
     assert aliases(team)[promotion.CHAMPION] == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_promoted")
 def test_who_is_granted_edit_logs_and_promotes(
     team: Team, connected: Registry, monkeypatch: pytest.MonkeyPatch
@@ -319,6 +325,7 @@ def test_who_is_granted_edit_logs_and_promotes(
         connected.run(run.run_id)
 
 
+@pytest.mark.slow
 def test_a_dump_of_the_one_database_restores_runs_versions_and_users(team: Team, registered: Project) -> None:
     database, dump = team.database, team.database.folder / "backup.dump"
     database.client("pg_dump", "--format", "custom", "--file", dump, "postgres")
@@ -329,6 +336,7 @@ def test_a_dump_of_the_one_database_restores_runs_versions_and_users(team: Team,
     database.sql("DROP DATABASE restored")
 
 
+@pytest.mark.slow
 def test_the_upgrade_of_the_manual_runs(team: Team) -> None:
     done = subprocess.run(
         [tracking_python(), "-m", "mlflow", "db", "upgrade", "postgresql+psycopg2://"],
@@ -354,6 +362,7 @@ def test_a_database_that_is_restarted_in_the_middle_of_a_run_loses_nothing(team:
     assert client.get_run(run.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_what_was_logged_while_the_database_was_away_is_completed_from_the_files(
     team: Team, registered: Project, connected: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -385,6 +394,7 @@ def test_a_guesser_of_passwords_has_to_wait(team: Team, folder: Path) -> None:
         assert other.ask("GET", "/").status_code == 429
 
 
+@pytest.mark.slow
 @pytest.mark.azurite
 def test_artifacts_lie_in_a_container_of_blob_storage_as_well(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = {name: folder / f"azure/{name}" for name in ("database", "blobs", "artifact")}

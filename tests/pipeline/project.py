@@ -15,7 +15,7 @@ TINY: dict[str, dict[str, object]] = {
     "validate": {"min_per_class": 5},
     "preprocess": {"image_size": 48},
     "train": {"epochs": 3, "batch_size": 16, "early_stopping_patience": 0},
-    "evaluate": {"bootstrap": 100, "gallery": 4},
+    "evaluate": {"bootstrap": 100, "gallery": 4, "guard_images": 20},
     "register": {"min_auroc": 0.0, "min_sensitivity": 0.0, "champion_margin": 1.0},
 }
 

@@ -64,6 +64,7 @@ def test_the_registered_model_answers_as_the_trained_one(tiny: Project, monkeypa
     assert np.allclose(loaded.predict(images, verbose=0), trained.predict(images, verbose=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_registering_the_same_model_again_makes_no_second_version(tiny: Project) -> None:
     printed = tiny.run("dvc", "repro", "-sf", "register")
     assert "bone-fracture version 1 already registered" in printed

@@ -3,10 +3,11 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_the_classic_network_learns_bright_squares(squares: Squares, tmp_path: P
     assert max(row["val_auroc"] for row in state.history) > 0.9
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+@pytest.mark.parametrize("schedule", ["cosine", pytest.param("plateau", marks=pytest.mark.slow)])
 def test_a_stopped_training_ends_like_an_unbroken_one(squares: Squares, tmp_path: Path, schedule: str) -> None:
     options = OPTIONS.model_copy(update={"learning_rate_schedule": schedule, "early_stopping_patience": 3})
     model, unbroken = _fit(squares(), tmp_path / "a", options)
@@ -97,13 +98,28 @@ def test_a_finished_training_is_not_trained_again(squares: Squares, tmp_path: Pa
     assert _same_history(first, again)
 
 
+@dataclass(frozen=True)
+class Stopped:
+    """A training that nothing stopped, and checkpoints of the same one, stopped after three epochs; to be copied."""
+
+    unbroken: TrainingState
+    checkpoints: Path
+
+
+@pytest.fixture(scope="module")
+def stopped(squares: Squares, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    folder = tmp_path_factory.mktemp("trainings")
+    _, unbroken = _fit(squares(), folder / "a")
+    with pytest.raises(KeyboardInterrupt):
+        _fit(squares(), folder / "b", stop_after=3)
+    return Stopped(unbroken, folder / "b")
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "state", "no best"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    squares: Squares, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+    squares: Squares, stopped: Stopped, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, unbroken = _fit(squares(), tmp_path / "a")
-    with pytest.raises(KeyboardInterrupt):
-        _fit(squares(), tmp_path / "b", stop_after=3)
+    shutil.copytree(stopped.checkpoints, tmp_path / "b")
     newest = tmp_path / "b" / "epoch-0003"
     content = (newest / "arrays.npz").read_bytes()
     if damage == "flip":
@@ -116,7 +132,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
         state = json.loads((newest / "state.json").read_text())
         (newest / "state.json").write_text(json.dumps({**state, "best_epoch": 77}))
     _, resumed = _fit(squares(), tmp_path / "b")
-    assert _same_history(unbroken, resumed)
+    assert _same_history(stopped.unbroken, resumed)
     assert "epoch-0003 is damaged" in capsys.readouterr().out
 
 

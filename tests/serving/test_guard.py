@@ -96,12 +96,14 @@ def test_even_a_model_of_128_images_refuses_nine_out_of_distribution_images_in_t
     assert codes["answered"] <= 0.1 * codes.total()
 
 
+@pytest.mark.slow
 @_NEEDS_FRACATLAS
 def test_at_most_one_in_forty_real_radiographs_is_refused(fracatlas: Fracatlas) -> None:
     # A hundredth is what the limit is fitted to; of 650 images more than a fortieth is no chance.
     assert np.mean(fracatlas.reference.distance(fracatlas.others) > fracatlas.limit) < 0.025
 
 
+@pytest.mark.slow
 @_NEEDS_FRACATLAS
 def test_at_least_95_percent_of_out_of_distribution_images_are_refused(fracatlas: Fracatlas, encode: Encode) -> None:
     textures = [
@@ -111,6 +113,7 @@ def test_at_least_95_percent_of_out_of_distribution_images_are_refused(fracatlas
     assert np.mean(fracatlas.reference.distance(np.stack(textures)) > fracatlas.limit) >= 0.95
 
 
+@pytest.mark.slow
 @_NEEDS_FRACATLAS
 @pytest.mark.skipif("DICOM_SAMPLES" not in os.environ, reason="DICOM_SAMPLES names no folder")
 def test_radiographs_of_another_origin_are_accepted(fracatlas: Fracatlas) -> None:

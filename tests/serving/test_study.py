@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from serving import study
-from serving.decision import NONE_IN_PART, STATEMENTS, Suspicion
+from serving.decision import Suspicion
+from serving.wording import NONE_IN_PART, STATEMENTS
 
 
 @dataclass(frozen=True)

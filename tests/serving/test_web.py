@@ -34,6 +34,15 @@ pytestmark = pytest.mark.browser
 
 WEB = Path(__file__).parents[2] / "serving/web"
 PHONE, SCREEN, WALL = (ViewportSize(width=w, height=h) for w, h in ((360, 740), (1280, 800), (2560, 1440)))
+AT_EVERY_SIZE = pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(PHONE, id="phone"),
+        pytest.param(SCREEN, id="screen", marks=pytest.mark.slow),
+        pytest.param(WALL, id="wall", marks=pytest.mark.slow),
+    ],
+)
+"""The phone, where room is scarcest, in the quick part; the others in the slow one."""
 
 OpenPage = Callable[..., Page]
 Evident = Callable[[Page], dict[str, float]]
@@ -331,7 +340,7 @@ def test_several_classes_are_listed_with_their_probabilities(
     expect(rows).to_have_text([re.compile(r"spiral\s*70"), re.compile(r"normal\s*20"), re.compile(r"oblique\s*10")])
 
 
-@pytest.mark.parametrize("size", [PHONE, SCREEN, WALL], ids=["phone", "screen", "wall"])
+@AT_EVERY_SIZE
 def test_it_is_always_said_that_this_is_no_diagnosis_and_the_model_synthetic(
     open_page: OpenPage, radiographs: Files, size: ViewportSize
 ) -> None:
@@ -715,8 +724,15 @@ def _origin(request: Request) -> str:
 # For everybody.
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [PHONE, WALL], ids=["phone", "wall"])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        pytest.param(PHONE, "dark", id="phone-dark"),
+        pytest.param(PHONE, "light", id="phone-light", marks=pytest.mark.slow),
+        pytest.param(WALL, "dark", id="wall-dark", marks=pytest.mark.slow),
+        pytest.param(WALL, "light", id="wall-light", marks=pytest.mark.slow),
+    ],
+)
 def test_axe_finds_nothing(open_page: OpenPage, radiographs: Files, size: ViewportSize, scheme: str) -> None:
     page = open_page(size=size, scheme=scheme)
     expect(page.locator(".sample").first).to_be_visible()
@@ -733,7 +749,7 @@ def test_axe_finds_nothing(open_page: OpenPage, radiographs: Files, size: Viewpo
     assert _violations(page) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_in_the_description_of_the_interface(open_page: OpenPage, scheme: str) -> None:
     page = open_page("/docs", scheme=scheme)
     expect(page.locator("#contents a").first).to_be_visible()
@@ -747,7 +763,7 @@ def _violations(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-@pytest.mark.parametrize("width", [360, 768, 1280, 2560])
+@pytest.mark.parametrize("width", [360, *(pytest.param(width, marks=pytest.mark.slow) for width in (768, 1280, 2560))])
 def test_nothing_is_wider_than_the_window(open_page: OpenPage, radiographs: Files, path: str, width: int) -> None:
     page = open_page(path, size=ViewportSize(width=width, height=900))
     if path == "/":
@@ -757,7 +773,7 @@ def test_nothing_is_wider_than_the_window(open_page: OpenPage, radiographs: File
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-@pytest.mark.parametrize("size", [PHONE, SCREEN, WALL], ids=["phone", "screen", "wall"])
+@AT_EVERY_SIZE
 def test_the_first_line_of_the_answer_is_seen_without_scrolling(
     open_page: OpenPage, suspicious: tuple[str, bytes], size: ViewportSize
 ) -> None:

@@ -69,6 +69,7 @@ def test_other_images_are(later: Path, opened: Bundle, tmp_path: Path, change: C
     assert "refused" in report.moved or statistic in report.moved
 
 
+@pytest.mark.slow
 def test_one_region_alone_is_news(opened: Bundle, tmp_path: Path) -> None:
     synthetic.fill(tmp_path / "data", count=400, seed=78)
     table = pd.read_csv(tmp_path / "data/labels.csv")

@@ -36,7 +36,7 @@ def test_weights_count_like_repeated_images(seed: int) -> None:
     counts = np.random.default_rng(seed).integers(0, 4, len(y))
     many_y, many_p = np.repeat(y, counts), np.repeat(p, counts)
     once = np.ones((1, len(many_y)))
-    for name, measure in metrics.RANKING.items():
+    for name, measure in metrics.MEASURES.items():
         weighted = measure(y, p, counts[np.newaxis].astype(float))[0]
         assert weighted == pytest.approx(measure(many_y, many_p, once)[0], abs=1e-6), name
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.registry import moved
-from pipeline.registry.mlflow import TrackingError, connect
+from pipeline.registry.mlflow import connect
+from pipeline.registry.tracking import TrackingError
 from tests.mlflow_client import mlflow_client
 
 Locations = Callable[[Path], set[str]]

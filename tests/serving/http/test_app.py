@@ -23,13 +23,14 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from serving import bundle
-from serving.decision import STATEMENTS, LogisticCalibration
+from serving.decision import LogisticCalibration
 from serving.http.admission import Engine
 from serving.http.app import create_app
 from serving.http.openapi import description
 from serving.http.problems import PROBLEMS
 from serving.http.settings import MIB, Settings
 from serving.predictor import Predictor
+from serving.wording import STATEMENTS
 
 Start = Callable[..., TestClient]
 Draw = Callable[..., npt.NDArray[np.uint8]]

@@ -93,6 +93,7 @@ def test_no_two_pictures_are_near_duplicates(thumbnails: np.ndarray) -> None:
     assert likeness.max() <= 0.995
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["mean", "contrast", "median", "height", "width"])
 def test_no_simple_measure_predicts_the_fracture(measures: pd.DataFrame, what: str) -> None:
     assert 0.4 <= roc_auc_score(measures["fractured"], measures[what]) <= 0.6

@@ -1,0 +1,34 @@
+"""`fracture package`: what it prints, and one line for a model that there is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.package import package
+from pipeline.errors import InputError
+
+
+def test_the_last_lines_say_where_bundle_and_bento_are_and_how_to_serve_them(packaged_folder: Path) -> None:
+    lines = (packaged_folder / "package.log").read_text().splitlines()
+    assert any(re.fullmatch(r"bundle: .*build/bundle/bone-fracture-1", line) for line in lines)
+    assert any(re.fullmatch(r"bento:  .*build/bento/bone-fracture-1 \(bone-fracture:1-\w+\)", line) for line in lines)
+    assert any(line.startswith("serve it: fracture serve --bundle") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [
+        ("models:/bone-fracture@nobody", "no version of bone-fracture has the alias nobody"),
+        ("models:/bone-fracture/9", "bone-fracture has no version 9; registered versions: 1"),
+        ("models:/bone-fracture", "is no model address"),
+        ("nowhere", "--model nowhere: is no bundle's folder"),
+    ],
+)
+def test_a_wrong_model_is_one_line(
+    packaged_folder: Path, monkeypatch: pytest.MonkeyPatch, model: str, line: str
+) -> None:
+    monkeypatch.chdir(packaged_folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{packaged_folder}/mlflow.db")
+    with pytest.raises(InputError, match=line):
+        package(model)
