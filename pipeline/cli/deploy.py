@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.package import CHAMPION, make, require_model
+from pipeline.cli.package import champion_of, make, require_model
 from pipeline.cloud import deployment, image, push
 from pipeline.cloud.aws.client import make_aws_client
 from pipeline.cloud.aws.preflight import AwsRequest
@@ -41,8 +41,11 @@ def aws(
     *,
     model: Annotated[
         str,
-        typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle."),
-    ] = CHAMPION,
+        typer.Option(
+            "--model",
+            help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle; by default the champion.",
+        ),
+    ] = "",
     name: Annotated[str, typer.Option("--name", help="Of the stack and of the image's repository.")] = "bone-fracture",
     certificate: Annotated[
         str, typer.Option("--certificate", metavar="ARN", help="Certificate of that region's Certificate Manager.")
@@ -84,8 +87,11 @@ def azure(
     *,
     model: Annotated[
         str,
-        typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle."),
-    ] = CHAMPION,
+        typer.Option(
+            "--model",
+            help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle; by default the champion.",
+        ),
+    ] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A parameter of deploy/azure/main.bicep; may be repeated."),
@@ -119,8 +125,10 @@ def _run(cloud: Cloud[Any], root: Path, model: str, base: str, *, delete: bool, 
             typer.echo("deleted" if done else "nothing was changed" if found else "there was nothing")
             return
         client.require()
+        champion = champion_of(root)
+        model = model or champion
         require_model(model)
-        if model != CHAMPION:
+        if model != champion:
             _ask(f"--model {model} is not the champion. Deploy it?", agreed)
         if client.dry:
             typer.echo(f"$ fracture package --model {model}    # not run")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.artifacts import Artifacts
+from pipeline.cli.package import champion_of
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
 from pipeline.late import late
@@ -45,8 +46,8 @@ def export(
         Path | None, typer.Option("--output", metavar="FILE", help="By default a file below build/export/.")
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", help="models:/NAME@ALIAS or models:/NAME/VERSION.")
-    ] = "models:/bone-fracture@champion",
+        str, typer.Option("--model", help="models:/NAME@ALIAS or models:/NAME/VERSION; by default the champion.")
+    ] = "",
     number_format: Annotated[
         NumberFormat | None,
         typer.Option("--number-format", help="Of LiteRT weights; by default the fastest one that agrees."),
@@ -61,9 +62,10 @@ def export(
         raise InputError(f"--output {output}: name a file that ends in {suffix}, as those of --format {kind} do")
     if output is not None:
         make_folder(output.parent)
-    paths = Artifacts(project_root())
+    root = project_root()
+    paths = Artifacts(root)
     data = prepared.load(paths.prepared)
-    with bundle.fetched(model) as found:
+    with bundle.fetched(model or champion_of(root)) as found:
         name = f"{found.version.name}-{found.version.version}"
         target = output or paths.exports / f"{name}{suffix}"
         formats = [number_format.value] if number_format else conversion.FORMATS

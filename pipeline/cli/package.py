@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline import params
 from pipeline.artifacts import Artifacts
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
@@ -22,8 +23,6 @@ else:
     bundles = late("pipeline.packaging.bundle")
     bundle = late("serving.bundle")
 
-CHAMPION = "models:/bone-fracture@champion"
-
 
 @dataclass(frozen=True)
 class Packaged:
@@ -38,8 +37,11 @@ class Packaged:
 def package(
     model: Annotated[
         str,
-        typer.Option("--model", help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle."),
-    ] = CHAMPION,
+        typer.Option(
+            "--model",
+            help="models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a bundle; by default the champion.",
+        ),
+    ] = "",
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for bundle/ and bento/; by default both below build/.")
     ] = None,
@@ -47,11 +49,17 @@ def package(
     """Make the bundle and the bento of a registered model, by default of the champion."""
     if output is not None:
         make_folder(output)
-    made = make(project_root(), model, output)
+    root = project_root()
+    made = make(root, model or champion_of(root), output)
     print(f"{made.manifest.name} version {made.manifest.version}, weights as {made.manifest.number_format}")
     print(f"bundle: {made.folder}")
     print(f"bento:  {made.bento} ({made.tag})")
     print(f"serve it: fracture serve --bundle {made.folder}   or   bentoml serve {made.bento}")
+
+
+def champion_of(root: Path) -> str:
+    """Where the champion of the model that params.yaml names is registered; InputError for a bad params.yaml."""
+    return f"models:/{params.load(root / 'params.yaml').register_.model_name}@champion"
 
 
 def require_model(model: str) -> None:

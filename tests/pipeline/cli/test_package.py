@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.package import package
+from pipeline.cli.package import champion_of, package
 from pipeline.errors import InputError
 
 
@@ -14,6 +14,12 @@ def test_the_last_lines_say_where_bundle_and_bento_are_and_how_to_serve_them(pac
     assert any(re.fullmatch(r"bundle: .*build/bundle/bone-fracture-1", line) for line in lines)
     assert any(re.fullmatch(r"bento:  .*build/bento/bone-fracture-1 \(bone-fracture:1-\w+\)", line) for line in lines)
     assert any(line.startswith("serve it: fracture serve --bundle") for line in lines)
+
+
+def test_the_champion_is_of_the_model_that_params_yaml_names(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("model_name: bone-fracture", "model_name: wrists"))
+    assert champion_of(tmp_path) == "models:/wrists@champion"
 
 
 @pytest.mark.parametrize(
