@@ -23,6 +23,7 @@ from scipy.optimize import minimize
 from benchmarks.robustness.changes import CHANGES
 from pipeline.data import layout
 from pipeline.quiet import quiet_import
+from pipeline.training.architectures import newest_release
 from serving.imaging import decode
 from serving.imaging.canonical.field import find_field
 from serving.imaging.canonical.orientation import CERTAIN, OrientationHead, look
@@ -31,7 +32,6 @@ from serving.imaging.canonical.polarity import INVERTED, PolarityHead, features
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
 
-SPLIT = Path("models/fracatlas-mobilenet-1/split.csv")
 POLARITY_CHANGES = ("none", "gamma_0.5", "gamma_2", "middle_60", "noise_10")
 """Each training radiograph is seen as it is and under these; none of them is kept from training."""
 PENALTY = 1e-3
@@ -211,13 +211,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("head", choices=("polarity", "orientation"))
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--split", type=Path, default=SPLIT)
+    parser.add_argument("--split", type=Path, help="default: that of the newest release")
     parser.add_argument("--fit", nargs="+", choices=("train", "validation"), default=["train", "validation"])
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
     cv2.setNumThreads(1)
     {"polarity": polarity, "orientation": orientation}[given.head](
-        read(given.data, given.split), given.fit, given.output
+        read(given.data, given.split or newest_release(Path()).parent / "split.csv"), given.fit, given.output
     )
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 
 from benchmarks.robustness.changes import CHANGES, Changed
 from pipeline.data import layout
+from pipeline.training.architectures import newest_release
 from serving.imaging import decode
 from serving.imaging.canonical.field import Field, find_field
 from serving.imaging.canonical.form import HEADS, Heads, canonical, read_heads
@@ -33,7 +34,6 @@ from serving.imaging.canvas import Steps
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]
 
-RELEASE = Path("models/fracatlas-mobilenet-1")
 ALL = Steps(field=True, range=True, polarity=True, orientation=True)
 _STEPS = ("field", "range", "polarity", "orientation")
 _DECODED = 672
@@ -53,7 +53,7 @@ class Case:
 def read(data: Path, part: str, images: int = 0, seed: int = 0) -> list[Case]:
     """Images of one part: all, or so many, half of them fractured where there are enough."""
     found = layout.read(data)
-    rows = pd.read_csv(RELEASE / "split.csv", dtype=str)
+    rows = pd.read_csv(newest_release(Path()).parent / "split.csv", dtype=str)
     rows = rows[rows["part"] == part]
     if images:
         shuffled = rows.sample(frac=1, random_state=seed)

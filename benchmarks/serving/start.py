@@ -17,19 +17,20 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import machine, warn_of_load
+from pipeline.training.architectures import newest_release
 
-_BUNDLE = "models/fracatlas-mobilenet-1/bundle"
 _COMMAND = "from pipeline.cli import main; main()"
 
 
 def seconds(checkout: Path, workers: int, port: int, bytecode: bool) -> float:
     """Wall-clock seconds until the command prints that the service is ready."""
+    bundle = newest_release(checkout).parent / "bundle"
     with tempfile.TemporaryDirectory() as empty:
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONPYCACHEPREFIX"}
         environ |= {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
         if not bytecode:
             environ["PYTHONPYCACHEPREFIX"] = empty
-        options = ["serve", "--port", str(port), "--workers", str(workers), "--bundle", _BUNDLE]
+        options = ["serve", "--port", str(port), "--workers", str(workers), "--bundle", str(bundle)]
         start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-c", _COMMAND, *options],

@@ -11,7 +11,7 @@ from serving.imaging.canonical.field import WHOLE, Field
 from serving.imaging.canonical.form import read_heads
 from serving.imaging.canvas import Steps
 
-SAMPLES = sorted(Path("models/fracatlas-mobilenet-1/bundle/samples").glob("*.png"))
+SAMPLES = sorted((Path(__file__).parents[3] / "models").glob("*/bundle/samples/*.png"))
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 
 

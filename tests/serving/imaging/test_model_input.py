@@ -148,9 +148,7 @@ def test_a_deep_picture_with_a_hot_pixel_keeps_its_contrast(draw: Draw, encode: 
     assert np.abs(plain.picture.astype(int) - found.picture).mean() < 1
 
 
-@pytest.mark.parametrize(
-    "sample", sorted((Path(__file__).parents[3] / "models/fracatlas-mobilenet-1/bundle/samples").glob("*.png"))
-)
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
 def test_an_inverted_radiograph_gives_the_input_of_one_that_is_not(sample: Path, encode: Encode) -> None:
     heads, _ = read_heads(HEADS, Steps(polarity=True))
     pixels = np.asarray(cv2.imread(str(sample), cv2.IMREAD_GRAYSCALE), np.uint8)
