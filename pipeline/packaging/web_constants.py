@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 
 from serving import bundle, decision, guard, scope, statistics
+from serving.http import pictures
+from serving.http.settings import Settings
 from serving.imaging import colour, decode, formats
 from serving.imaging.canonical import field, form, intensity, polarity
 
 _MODULES: Mapping[str, ModuleType] = {
     "BUNDLE": bundle, "COLOUR": colour, "DECISION": decision, "DECODE": decode, "FIELD": field, "FORM": form,
-    "FORMATS": formats, "GUARD": guard, "INTENSITY": intensity, "POLARITY": polarity, "SCOPE": scope,
-    "STATISTICS": statistics,
+    "FORMATS": formats, "GUARD": guard, "INTENSITY": intensity, "PICTURES": pictures, "POLARITY": polarity,
+    "SCOPE": scope, "STATISTICS": statistics,
 }  # fmt: skip
 """What the browser calls a module's constants; the names within are ours, without the underscore of a private one."""
 _PREVIEW_AT_LEAST = 56
@@ -27,6 +29,7 @@ def constants() -> dict[str, dict[str, Any]]:
     found = {name: _of_module(module) for name, module in _MODULES.items()}
     found["DECODE"]["PREVIEW_AT_LEAST"] = _PREVIEW_AT_LEAST
     found["SCOPE"]["UMLAUTS"] = {chr(int(code)): text for code, text in scope._UMLAUTS.items()}  # noqa: SLF001
+    found["LIMITS"] = {"MAX_PIXELS": Settings().max_pixels}
     # OpenCV's colours for 0 to 255, as red, green and blue.
     ramp = np.arange(256, dtype=np.uint8)[np.newaxis]
     found["SALIENCY"] = {"INFERNO": cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[0, :, ::-1].tolist()}

@@ -19,6 +19,7 @@ export async function readBundle(fetchFile, manifestHash) {
   const imageHeads = BUNDLE.IMAGE_HEADS in manifest.files ? await readNpz(await file(BUNDLE.IMAGE_HEADS)) : {};
   return {
     manifest,
+    file,
     reference: new Reference(await readNpz(await file(BUNDLE.REFERENCE))),
     heads: { polarity },
     imageHeads,

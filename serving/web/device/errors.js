@@ -9,4 +9,6 @@ export class ImageError extends Error {
 }
 
 /** The bundle cannot be used; nothing is answered with it. */
-export class BundleError extends Error {}
+export class BundleError extends Error {
+  code = "bundle";
+}

@@ -1,7 +1,7 @@
 // Bytes to pixels: serving/imaging/decode.py. A browser's own decoder is asked for WebP only: of the other formats it
 // gives no reduced scale and no more than eight bits, and it turns pictures and converts colours as it likes.
 
-import { DECODE } from "../constants.js";
+import { DECODE, LIMITS } from "../constants.js";
 import { ImageError } from "../errors.js";
 import { clamp, roundEven } from "../numbers.js";
 import * as bmp from "./codecs/bmp.js";
@@ -40,9 +40,9 @@ export async function decoderOf(content) {
   const [width, height] = SWAPS_SIDES.includes(orientation) ? [stored.height, stored.width] : [stored.width, stored.height];
   const header = { format, width, height, orientation, frames: found.frames ?? 1, hasColours: found.hasColours };
   if (width < 1 || height < 1) throw new ImageError("undecodable", `the image is ${width} x ${height} pixels`);
-  if (width * height * header.frames > DECODE.MAX_PIXELS) {
+  if (width * height * header.frames > LIMITS.MAX_PIXELS) {
     const size = `${width} x ${height}${header.frames > 1 ? ` x ${header.frames}` : ""}`;
-    throw new ImageError("too_many_pixels", `the image has ${size} pixels; at most ${DECODE.MAX_PIXELS} are accepted`);
+    throw new ImageError("too_many_pixels", `the image has ${size} pixels; at most ${LIMITS.MAX_PIXELS} are accepted`);
   }
   const decode = async (atLeast) => {
     const { grey, values = null, truncated = false } = await attempted(() => found.decode(atLeast));
