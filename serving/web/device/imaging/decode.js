@@ -75,9 +75,7 @@ function readJpeg(content) {
       const file = whole();
       // As for the service, a file that is cut short is decoded as far as it goes, at its full scale.
       if (!file.cutShort && !lacksEnd(content)) return { grey: file.grey(factorFor(atLeast)) };
-      const grey = file.grey(1);
-      grey.data.fill(0, file.rowsThere * grey.width);
-      return { grey, truncated: true };
+      return { grey: file.grey(1), truncated: true };
     },
   };
 }

@@ -76,7 +76,7 @@ export class Jpeg {
     this.frame = null;
     this.adobe = null;
     this.jfif = false;
-    this.rows = 0; // of MCUs that are complete
+    this.cutShort = false; // what is missing is grey, as coefficients of zero are
     this.#read();
     if (!this.frame?.begun) throw new Error("no scan");
   }
@@ -97,18 +97,7 @@ export class Jpeg {
     return this.frame.components.map(({ id }) => String.fromCharCode(id)).join("") === "RGB";
   }
 
-  /** Rows of pixels that are there, where the file ends before its last one; else the height. */
-  get rowsThere() {
-    const { frame } = this;
-    if (!this.cutShort) return frame.height;
-    if (frame.kind === 2) return 0;
-    // A decoder that smooths colours over rows holds the last ones back until it has seen the next.
-    const smooths = frame.components.length > 1 && frame.components.some(({ v }) => v < frame.v);
-    const rows = this.rows * 8 * frame.v - (smooths ? frame.v : 0);
-    return Math.max(0, Math.min(rows, frame.height));
-  }
-
-  /** Samples of one component at 1 / `factor` of the scale: { width, height, data }, as large as its own grid. */
+  /** Samples of one component, `size` a side of each block: { width, height, data }, as large as its own grid. */
   plane(index, size) {
     const component = this.frame.components[index];
     const transform = TRANSFORMS[size];
@@ -283,7 +272,6 @@ export class Jpeg {
         }
         if (reader.exhausted) {
           this.cutShort = true;
-          this.rows = alone && frame.components.length === 1 ? Math.floor(row / frame.components[0].v) : row;
           return bytes.length;
         }
       }
