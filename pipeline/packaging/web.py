@@ -33,7 +33,11 @@ WEB = Path(bundles.__file__).parent / "web"
 RUNTIME = Path(__file__).parent / "web_runtime"
 _LITERT = "node_modules/@litertjs/core"
 _WASM_UTILS = "node_modules/@litertjs/wasm-utils/dist/index.js"
-_SERVICE_ONLY = ("docs.css", "docs.html", "docs.js", "manifest.webmanifest", "index.html", "backend.js")
+_ELSEWHERE = (
+    "docs.css", "docs.html", "docs.js", "manifest.webmanifest", "index.html", "backend.js",
+    "offline/boot.html", "offline/boot.css", "offline/boot.js", "offline/sw.js",
+)  # fmt: skip
+"""Files of the page that a release lacks, or that lie under plain names."""
 _SHELL = ("boot.js", "boot.css")
 _ICONS = ("icon.svg", "icon-192.png", "icon-512.png", "icon-maskable-512.png")
 _TYPES = {
@@ -190,7 +194,7 @@ def _page_files() -> dict[str, _File]:
     found = {}
     for path in sorted(WEB.rglob("*")):
         name = path.relative_to(WEB).as_posix()
-        if path.is_file() and name not in _SERVICE_ONLY and not name.startswith("offline/boot") and name != "offline/sw.js":
+        if path.is_file() and name not in _ELSEWHERE:
             found[f"web/{name}"] = _File(path.read_bytes(), path.suffix)
     found["web/backend.js"] = _File(b'export { Service } from "./device/service.js";\n', ".js")
     found["web/device/constants.js"] = _File(web_constants.module_text().encode(), ".js")

@@ -1,5 +1,6 @@
 """The constants that the browser's modules share with ours, written from ours: no number is typed twice."""
 
+import inspect
 import json
 from collections.abc import Mapping
 from types import ModuleType
@@ -20,15 +21,14 @@ _MODULES: Mapping[str, ModuleType] = {
     "SCOPE": scope, "STATISTICS": statistics,
 }  # fmt: skip
 """What the browser calls a module's constants; the names within are ours, without the underscore of a private one."""
-_PREVIEW_AT_LEAST = 56
-"""Default of `decode.preview`, which a signature holds."""
+_HEAD = "// Generated from the service's own modules by pipeline/packaging/web_constants.py."
 
 
 def constants() -> dict[str, dict[str, Any]]:
     """The constants by module and name, for JSON; what JSON cannot hold, such as paths and types, is left out."""
     found = {name: _of_module(module) for name, module in _MODULES.items()}
-    found["DECODE"]["PREVIEW_AT_LEAST"] = _PREVIEW_AT_LEAST
-    found["SCOPE"]["UMLAUTS"] = {chr(int(code)): text for code, text in scope._UMLAUTS.items()}  # noqa: SLF001
+    found["DECODE"]["PREVIEW_AT_LEAST"] = inspect.signature(decode.preview).parameters["at_least"].default
+    found["SCOPE"]["UMLAUTS"] = {chr(int(code)): text for code, text in scope._UMLAUTS.items()}
     found["LIMITS"] = {"MAX_PIXELS": Settings().max_pixels}
     # OpenCV's colours for 0 to 255, as red, green and blue.
     ramp = np.arange(256, dtype=np.uint8)[np.newaxis]
@@ -39,7 +39,7 @@ def constants() -> dict[str, dict[str, Any]]:
 def module_text() -> str:
     """constants.js, of one line for each module."""
     lines = [f"export const {name} = {json.dumps(values)};" for name, values in constants().items()]
-    return "\n".join(["// Generated from the service's own modules by pipeline/packaging/web_constants.py.", *lines, ""])
+    return "\n".join([_HEAD, *lines, ""])
 
 
 def _of_module(module: ModuleType) -> dict[str, Any]:
