@@ -30,7 +30,6 @@ _ASK = """async (encoded) => {
     return { error: { code: error.code ?? error.name, message: error.message } };
   }
 }"""
-_MEMORY = "async () => (await performance.measureUserAgentSpecificMemory()).bytes"
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -79,8 +78,19 @@ class Device:
         return found
 
     def memory(self) -> int:
-        """Bytes that the page and its worker hold, after Chromium has collected what nobody uses."""
-        return int(self.page.evaluate(_MEMORY))
+        """Bytes that the process of the page and its worker holds: resident, its share of what is shared."""
+        browser = self.page.context.browser
+        assert browser is not None  # noqa: S101  a context of a launched browser has one
+        session = browser.new_browser_cdp_session()
+        processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+        sizes = [_proportional(int(one["id"])) for one in processes if one["type"] == "renderer"]
+        return max(sizes)
+
+
+def _proportional(process: int) -> int:
+    """Pss of a process, in bytes (proc(5), smaps_rollup)."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def open_page(context: BrowserContext, address: str) -> Device:

@@ -28,6 +28,7 @@ async function begin() {
 }
 
 function show({ done, total }) {
+  if (!again.hidden) return; // it has failed, and what was under way still comes in
   progress.max = total;
   progress.value = done;
   state.textContent = `${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;

@@ -6,7 +6,7 @@ const HERE = new URL("../../", import.meta.url);
 
 const release = await (await fetch(new URL("release.json", HERE))).json();
 const box = byId("device");
-box.textContent = `Answers on this device, without a network. Model of ${new Date(release.packaged_at).toLocaleDateString()}.`;
+box.textContent = `Answers on this device, without a network. Model of ${new Date(release.packaged_at).toLocaleDateString(undefined, { dateStyle: "medium" })}.`;
 box.hidden = false;
 
 if (navigator.serviceWorker) {

@@ -43,6 +43,7 @@ async function install() {
   try {
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
   } catch (error) {
+    waiting.length = 0;
     await tell({ kind: "failed", message: error.message });
     throw error;
   }
@@ -88,7 +89,7 @@ async function kept(file) {
   if (found) return found;
   const response = await fetch(new URL(file.file, ROOT), { cache: "no-cache" });
   if (!response.ok) throw new Error(`${file.file}: the server answers ${response.status}`);
-  const content = await unpacked(new Uint8Array(await response.arrayBuffer()), file);
+  const content = await unpacked(new Uint8Array(await response.arrayBuffer()), file).catch(() => new Uint8Array(0));
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   const sha256 = Array.from(digest, (value) => value.toString(16).padStart(2, "0")).join("");
   if (sha256 !== file.sha256) throw new Error(`${file.file}: is damaged or was changed (its sha256 is another)`);
