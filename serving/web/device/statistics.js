@@ -9,9 +9,9 @@ import { crop } from "./imaging/pixels.js";
 /** Mean and standard deviation of grey levels. */
 export function meanAndDeviation({ data }) {
   let [sum, squares] = [0, 0];
-  for (const value of data) {
-    sum += value;
-    squares += value * value;
+  for (let at = 0; at < data.length; at += 1) {
+    sum += data[at];
+    squares += data[at] * data[at];
   }
   const mean = sum / data.length;
   return [mean, Math.sqrt(Math.max(squares / data.length - mean * mean, 0))];
@@ -20,10 +20,14 @@ export function meanAndDeviation({ data }) {
 /** Statistics of one model input, in the order of STATISTICS.INPUTS. */
 export function inputStatistics(canvas) {
   const { data } = canvas;
-  const share = (test) => data.reduce((sum, value) => sum + (test(value) ? 1 : 0), 0) / data.length;
+  let [dark, bright] = [0, 0];
+  for (let at = 0; at < data.length; at += 1) {
+    if (data[at] < 10) dark += 1;
+    if (data[at] > 245) bright += 1;
+  }
   const { rows, columns } = filled(canvas);
   return [
-    ...meanAndDeviation(canvas), share((value) => value < 10), share((value) => value > 245), meanLaplacian(canvas),
+    ...meanAndDeviation(canvas), dark / data.length, bright / data.length, meanLaplacian(canvas),
     (columns.filter(Boolean).length / canvas.width) * (rows.filter(Boolean).length / canvas.height),
   ];
 }
@@ -31,11 +35,9 @@ export function inputStatistics(canvas) {
 // Which rows and columns hold anything but black.
 function filled({ width, height, data }) {
   const [rows, columns] = [new Array(height).fill(false), new Array(width).fill(false)];
-  data.forEach((value, at) => {
-    if (!value) return;
-    rows[Math.floor(at / width)] = true;
-    columns[at % width] = true;
-  });
+  for (let y = 0, at = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1, at += 1) if (data[at]) rows[y] = columns[x] = true;
+  }
   return { rows, columns };
 }
 

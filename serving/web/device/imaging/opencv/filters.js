@@ -14,11 +14,13 @@ export function gaussian5(picture, sigma) {
 
 function separable({ width, height, data }, weights) {
   const reach = (weights.length - 1) / 2;
+  const places = (length) => Array.from({ length: length + 2 * reach }, (_, at) => mirrored(at - reach, length));
+  const [columns, lines] = [places(width), places(height)];
   const rows = new Float64Array(width * height);
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1) {
       let sum = 0;
-      weights.forEach((weight, index) => { sum += weight * data[y * width + mirrored(x + index - reach, width)]; });
+      for (let tap = 0; tap < weights.length; tap += 1) sum += weights[tap] * data[y * width + columns[x + tap]];
       rows[y * width + x] = sum;
     }
   }
@@ -26,7 +28,7 @@ function separable({ width, height, data }, weights) {
   for (let y = 0; y < height; y += 1) {
     for (let x = 0; x < width; x += 1) {
       let sum = 0;
-      weights.forEach((weight, index) => { sum += weight * rows[mirrored(y + index - reach, height) * width + x]; });
+      for (let tap = 0; tap < weights.length; tap += 1) sum += weights[tap] * rows[lines[y + tap] * width + x];
       found[y * width + x] = sum;
     }
   }
@@ -44,11 +46,11 @@ export function mirrored(place, length) {
 export function meanLaplacian({ width, height, data }) {
   let sum = 0;
   for (let y = 0; y < height; y += 1) {
-    const [above, below] = [mirrored(y - 1, height) * width, mirrored(y + 1, height) * width];
+    const [above, below, row] = [mirrored(y - 1, height) * width, mirrored(y + 1, height) * width, y * width];
     for (let x = 0; x < width; x += 1) {
-      const at = y * width;
-      sum += Math.abs(data[above + x] + data[below + x] + data[at + mirrored(x - 1, width)]
-        + data[at + mirrored(x + 1, width)] - 4 * data[at + x]);
+      const left = x > 0 ? x - 1 : mirrored(-1, width);
+      const right = x < width - 1 ? x + 1 : mirrored(width, width);
+      sum += Math.abs(data[above + x] + data[below + x] + data[row + left] + data[row + right] - 4 * data[row + x]);
     }
   }
   return sum / (width * height);

@@ -2,14 +2,31 @@
 
 import { pixels } from "../pixels.js";
 
-/** Smallest value around each pixel; beyond the edge lies `border`, by default nothing that counts. */
+/** What lies wholly in a mask; beyond the edge lies `border`, by default nothing that counts. */
 export function erode(mask, border = 1) {
-  return around(mask, border, Math.min);
+  return inverse(dilate(inverse(mask), 1 - border));
 }
 
-/** Largest value around each pixel. */
-export function dilate(mask) {
-  return around(mask, 0, Math.max);
+/** A mask and what is next to it. */
+export function dilate({ width, height, data }, border = 0) {
+  const rows = new Uint8Array(width * height);
+  for (let y = 0, at = 0; y < height; y += 1) {
+    let [left, here] = [border, data[at]];
+    for (let x = 1; x < width; x += 1, at += 1) {
+      const right = data[at + 1];
+      rows[at] = left | here | right;
+      left = here;
+      here = right;
+    }
+    rows[at] = left | here | border;
+    at += 1;
+  }
+  const found = pixels(width, height);
+  const last = (height - 1) * width;
+  for (let at = 0; at < rows.length; at += 1) {
+    found.data[at] = rows[at] | (at >= width ? rows[at - width] : border) | (at < last ? rows[at + width] : border);
+  }
+  return found;
 }
 
 /** Erosion, then dilation: what is narrower than the kernel goes. */
@@ -17,41 +34,27 @@ export function open(mask) {
   return dilate(erode(mask));
 }
 
-function around({ width, height, data }, border, choose) {
-  const rows = new Uint8Array(width * height);
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
-      const at = y * width + x;
-      const left = x > 0 ? data[at - 1] : border;
-      const right = x < width - 1 ? data[at + 1] : border;
-      rows[at] = choose(left, data[at], right);
-    }
-  }
+function inverse({ width, height, data }) {
   const found = pixels(width, height);
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
-      const at = y * width + x;
-      const above = y > 0 ? rows[at - width] : border;
-      const below = y < height - 1 ? rows[at + width] : border;
-      found.data[at] = choose(above, rows[at], below);
-    }
-  }
+  for (let at = 0; at < data.length; at += 1) found.data[at] = 1 - data[at];
   return found;
 }
 
 export function count({ data }) {
   let found = 0;
-  for (const value of data) found += value !== 0;
+  for (let at = 0; at < data.length; at += 1) found += data[at];
   return found;
 }
 
 /** Pixel by pixel: `combine(one, other)`. */
 export function combined(one, other, combine) {
-  return pixels(one.width, one.height, one.data.map((value, index) => combine(value, other.data[index])));
+  const found = pixels(one.width, one.height);
+  for (let at = 0; at < found.data.length; at += 1) found.data[at] = combine(one.data[at], other.data[at]);
+  return found;
 }
 
 export const both = (one, other) => combined(one, other, (a, b) => a & b);
-export const without = (one, other) => combined(one, other, (a, b) => (b ? 0 : a));
+export const without = (one, other) => combined(one, other, (a, b) => a & ~b);
 
 /** left, top, width and height of the rectangle round what is set. */
 export function boundingRect({ width, height, data }) {

@@ -14,28 +14,26 @@ export function resizeLinear(picture, width, height) {
   const across = linearPlaces(picture.width, width);
   const down = linearPlaces(picture.height, height, true);
   const found = pixels(width, height);
-  const rows = [new Int32Array(width), new Int32Array(width)];
-  const held = [-1, -1];
+  const { first, second, near, far } = across;
+  const mix = (row, source) => {
+    const start = source * picture.width;
+    for (let x = 0; x < width; x += 1) row[x] = (data[start + first[x]] * near[x] + data[start + second[x]] * far[x]) >> 4;
+  };
+  let [above, below] = [new Int32Array(width), new Int32Array(width)];
+  let [heldAbove, heldBelow] = [-1, -1];
   for (let y = 0; y < height; y += 1) {
-    const wanted = [down.first[y], down.second[y]];
-    if (held[1] === wanted[0] && held[0] !== wanted[0]) {
-      rows.reverse();
-      held.reverse();
+    const [top, bottom] = [down.first[y], down.second[y]];
+    if (heldBelow === top && heldAbove !== top) {
+      [above, below] = [below, above];
+      [heldAbove, heldBelow] = [heldBelow, heldAbove];
     }
-    for (const index of [0, 1]) {
-      if (held[index] === wanted[index]) continue;
-      held[index] = wanted[index];
-      const row = rows[index];
-      const start = wanted[index] * picture.width;
-      for (let x = 0; x < width; x += 1) {
-        row[x] = data[start + across.first[x]] * across.near[x] + data[start + across.second[x]] * across.far[x];
-      }
-    }
-    const [near, far] = [down.near[y], down.far[y]];
-    const [above, below] = rows;
+    if (heldAbove !== top) mix(above, top);
+    if (heldBelow !== bottom) mix(below, bottom);
+    [heldAbove, heldBelow] = [top, bottom];
+    const [nearer, farther] = [down.near[y], down.far[y]];
     const at = y * width;
     for (let x = 0; x < width; x += 1) {
-      found.data[at + x] = (((near * (above[x] >> 4)) >> 16) + ((far * (below[x] >> 4)) >> 16) + 2) >> 2;
+      found.data[at + x] = (((nearer * above[x]) >> 16) + ((farther * below[x]) >> 16) + 2) >> 2;
     }
   }
   return found;
@@ -100,23 +98,22 @@ function areaMeans(picture, width, height) {
   const found = pixels(width, height);
   const row = new Float32Array(width);
   const sums = new Float32Array(width);
-  let before = -1;
+  let before = 0;
   const finish = (y) => {
     for (let x = 0; x < width; x += 1) found.data[y * width + x] = clamp(roundEven(sums[x]), 0, 255);
+    sums.fill(0);
   };
-  for (const { target, source, weight } of down) {
+  for (let step = 0; step < down.count; step += 1) {
+    const start = down.source[step] * picture.width;
     row.fill(0);
-    const start = source * picture.width;
-    for (const place of across) {
-      row[place.target] = Math.fround(row[place.target] + Math.fround(picture.data[start + place.source] * place.weight));
+    for (let place = 0; place < across.count; place += 1) {
+      const weighed = Math.fround(picture.data[start + across.source[place]] * across.weight[place]);
+      row[across.target[place]] += weighed;
     }
-    if (target !== before) {
-      if (before >= 0) finish(before);
-      before = target;
-      for (let x = 0; x < width; x += 1) sums[x] = row[x] * weight;
-    } else {
-      for (let x = 0; x < width; x += 1) sums[x] = Math.fround(sums[x] + Math.fround(row[x] * weight));
-    }
+    if (down.target[step] !== before) finish(before);
+    before = down.target[step];
+    const weight = down.weight[step];
+    for (let x = 0; x < width; x += 1) sums[x] += Math.fround(row[x] * weight);
   }
   finish(before);
   return found;
@@ -125,8 +122,14 @@ function areaMeans(picture, width, height) {
 // Which places of the source lie how far in each place of the result, in order.
 function areaPlaces(from, to) {
   const scale = from / to;
-  const places = [];
-  const add = (target, source, weight) => places.push({ target, source, weight: Math.fround(weight) });
+  const most = from + 2 * to;
+  const places = { count: 0, target: new Int32Array(most), source: new Int32Array(most), weight: new Float32Array(most) };
+  const add = (target, source, weight) => {
+    places.target[places.count] = target;
+    places.source[places.count] = source;
+    places.weight[places.count] = weight;
+    places.count += 1;
+  };
   for (let target = 0; target < to; target += 1) {
     const begins = target * scale;
     const ends = begins + scale;
