@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, expect
+from prometheus_client import CollectorRegistry
 
 from benchmarks.web import parity
 from benchmarks.web.browser import chromium, open_page, served
@@ -21,6 +25,9 @@ from pipeline.files import project_root
 from pipeline.packaging import web
 from serving import bundle
 from serving.bundle import Bundle
+from serving.http.admission import Engine
+from serving.http.app import create_app
+from serving.http.settings import Settings
 from serving.predictor import Predictor
 
 pytestmark = [pytest.mark.browser, pytest.mark.node]
@@ -199,6 +206,23 @@ def test_chromium_would_install_the_page(page: Path, context: BrowserContext) ->
         found = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
     # Playwright's contexts are incognito ones, in which nothing is installed.
     assert [error["errorId"] for error in found if error["errorId"] != "in-incognito"] == []
+
+
+def test_the_service_offers_the_page_below_its_own(
+    released: Bundle, page: Path, context: BrowserContext, sample: bytes
+) -> None:
+    app = create_app()
+    app.state.engine = Engine(released, Settings(offline=page), CollectorRegistry())
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    running = threading.Thread(target=server.run, daemon=True)
+    running.start()
+    while not server.started:
+        time.sleep(0.02)
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    assert "answer" in open_page(context, f"{address}/offline/").ask(sample)
+    server.should_exit = True
+    running.join(timeout=30)
+    app.state.engine.close()
 
 
 def test_the_page_may_use_threads(page: Path, context: BrowserContext) -> None:
