@@ -79,5 +79,5 @@ def test_the_model_is_not_given_away_where_answers_need_a_key(start: Start, page
 
 
 def test_a_folder_that_holds_no_page_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="FRACTURE_OFFLINE: .* is no page; write one with"):
+    with pytest.raises(SettingsError, match=r"FRACTURE_OFFLINE: .* is no page; write one with"):
         Settings.from_environment({"FRACTURE_OFFLINE": str(tmp_path)})
