@@ -2,7 +2,8 @@
 
 import { ServiceError } from "../api.js";
 
-const HERE = new URL("../../", import.meta.url); // the folder of this release
+// The folder of this release.
+const HERE = new URL("../../", import.meta.url);
 
 export class Service {
   /** No key is ever asked for. */
@@ -11,12 +12,13 @@ export class Service {
     this.worker = null;
     this.waiting = new Map();
     this.next = 0;
+    this.forgotten = Promise.resolve();
   }
 
   /** Where an image goes, for the page. */
   get words() {
     return {
-      privacy: "Images stay on this device. Nothing is sent, and nothing is kept unless you ask for it.",
+      privacy: "Images stay on this device: none is sent anywhere, and none is kept.",
       formats: "JPEG, PNG, WebP or BMP",
       hasApi: false,
     };
@@ -60,6 +62,7 @@ export class Service {
   }
 
   async #ask(content) {
+    await this.forgotten;
     const release = await this.#release();
     this.worker ??= this.#start(release);
     const id = this.next;
@@ -79,9 +82,17 @@ export class Service {
       this.waiting.delete(id);
       if (error) reject(new ServiceError(error.code, error.message));
       else resolve(answer);
+      if (error?.code === "bundle") this.#forget();
     });
     worker.addEventListener("error", (event) => this.#failed(event.message));
     return worker;
+  }
+
+  // What is kept was changed: the next image has it fetched again, and checked.
+  #forget() {
+    this.forgotten = caches.delete("fracture");
+    this.worker?.terminate();
+    this.worker = null;
   }
 
   // A worker that broke, as one whose memory ran out, is made anew for the next image.
