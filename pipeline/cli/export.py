@@ -1,12 +1,13 @@
-"""`fracture export`: the champion as a file for other systems."""
+"""`fracture export`: a model for other systems: one file, or a page that answers by itself."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from pipeline.artifacts import Artifacts
+from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.cli.package import champion_of
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from pipeline.data import prepared
     from pipeline.packaging import bundle, conversion
     from pipeline.packaging import export as work
+    from pipeline.packaging import web as pages
 else:
     prepared = late("pipeline.data.prepared")
     bundle = late("pipeline.packaging.bundle")
     conversion = late("pipeline.packaging.conversion")
     work = late("pipeline.packaging.export")
+    pages = late("pipeline.packaging.web")
 
 
 class Kind(StrEnum):
@@ -29,6 +32,7 @@ class Kind(StrEnum):
     keras = "keras"
     h5 = "h5"
     litert = "litert"
+    web = "web"
 
 
 class NumberFormat(StrEnum):
@@ -40,7 +44,17 @@ class NumberFormat(StrEnum):
 
 
 def export(
-    kind: Annotated[Kind, typer.Option("--format", help="keras: Keras 3; h5: its older format; litert: a .tflite.")],
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            "--format",
+            help="keras: Keras 3; h5: its older format; litert: a .tflite; web: a folder with a page that answers in a "
+            "browser, without a network.",
+        ),
+    ],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Of --format web: the folder to write.")
+    ] = None,
     *,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="By default a file below build/export/.")
@@ -52,12 +66,22 @@ def export(
         NumberFormat | None,
         typer.Option("--number-format", help="Of LiteRT weights; by default the fastest one that agrees."),
     ] = None,
+    bundle_folder: BundleOption = None,
 ) -> None:
-    """Write a registered model to one file, after checking that its answers have not changed."""
+    """Write a registered model to one file, or a bundle to a page that answers in a browser.
+
+    A file is compared with the registered model first; a page takes --bundle, as `fracture serve` does.
+    """
+    if kind is Kind.web:
+        _page(folder, output, bundle_folder)
+        return
+    if folder is not None:
+        raise InputError(f"{folder}: a folder is for --format web; name a file with --output for --format {kind}")
     if number_format and kind is not Kind.litert:
         raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
 
-    suffix = work.SUFFIXES[kind.value]
+    form = cast("work.Format", kind.value)
+    suffix = work.SUFFIXES[form]
     if output is not None and (output.is_dir() or output.suffix.lower() != suffix):
         raise InputError(f"--output {output}: name a file that ends in {suffix}, as those of --format {kind} do")
     if output is not None:
@@ -69,7 +93,7 @@ def export(
         name = f"{found.version.name}-{found.version.version}"
         target = output or paths.exports / f"{name}{suffix}"
         formats = [number_format.value] if number_format else conversion.FORMATS
-        done = work.export(found, data, kind.value, target, formats)
+        done = work.export(found, data, form, target, formats)
     print(f"{target}: {name}, weights as {done.number_format}")
     print(
         f"compared with the registered model on {done.images} validation images: largest difference of a probability "
@@ -77,3 +101,20 @@ def export(
         f"(at most {conversion.MAX_AUROC_DIFFERENCE})"
     )
     print(work.how_to_calibrate(found.decision))
+
+
+def _page(folder: Path | None, output: Path | None, bundle_folder: Path | None) -> None:
+    """Write the page into `folder`, by default below build/export/."""
+    if output is not None:
+        raise InputError(f"--output {output}: is for a file; name the folder: fracture export --format web DIR")
+    paths = Artifacts(project_root())
+    target = folder or paths.exports / "web"
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "sw.js").is_file()):
+        raise InputError(f"{target}: holds something else than a page of this command; name another folder")
+    opened = open_bundle(bundle_folder)
+    pages.check_supported(opened)
+    make_folder(target.parent)
+    done = pages.write_page(opened, pages.install_runtime(paths.root / ".cache/web-runtime"), target)
+    manifest = opened.manifest
+    print(f"{target}: {manifest.name} version {manifest.version}, release {done.version}, {done.files} files")
+    print(f"a first visit transfers {done.transferred / 1e6:.1f} MB; serve the folder with any web server, over https")

@@ -70,6 +70,8 @@ def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dic
         "OPENBLAS_NUM_THREADS": "1",  # the workers share the cores
         **os.environ,
         **({"FRACTURE_BUNDLE": str(bundle.resolve())} if bundle else {}),
+        # The service runs in another folder than the one in which a relative path was written.
+        **({"FRACTURE_OFFLINE": str(offline)} if (offline := Settings.from_environment().offline) else {}),
         "FRACTURE_WORKERS": str(workers),
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "1",

@@ -18,6 +18,7 @@ from serving import study
 from serving.errors import ImageError
 from serving.http import openapi, pictures, schemas
 from serving.http.admission import Engine
+from serving.http.offline import offline
 from serving.http.problems import MEDIA_TYPE, PROBLEMS, ProblemError
 from serving.http.settings import Settings
 from serving.http.shell import Shell
@@ -277,6 +278,8 @@ def create_app() -> Starlette:
         routes=[
             *routes,
             Mount("/web", StaticFiles(directory=WEB)),
+            Route("/offline", _served(offline, protected=False), methods=["GET"]),
+            Route("/offline/{path:path}", _served(offline, protected=False), methods=["GET"]),
             Route("/{path:path}", _served(not_found, protected=False), methods=everything),
         ],
         middleware=[Middleware(Shell)],

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from serving.errors import SettingsError
 
@@ -22,6 +23,7 @@ class Settings:
     concurrency: int = 32  # FRACTURE_CONCURRENCY: requests at once; further ones are answered 503
     scope: str = "refuse"  # FRACTURE_SCOPE: `warn` answers what the model is not for
     threads: int = 1  # FRACTURE_THREADS: predictions at once
+    offline: Path | None = None  # FRACTURE_OFFLINE: folder of the page for devices, served below /offline
     api_keys: tuple[str, ...] = ()  # API_KEYS: separated by commas; empty switches authentication off
 
     @classmethod
@@ -40,6 +42,7 @@ class Settings:
             concurrency=int(number("FRACTURE_CONCURRENCY", default.concurrency, whole=True)),
             scope=_scope(values),
             threads=int(number("FRACTURE_THREADS", default.threads, whole=True)),
+            offline=_offline(values),
             api_keys=tuple(key for key in (part.strip() for part in values.get("API_KEYS", "").split(",")) if key),
         )
 
@@ -49,6 +52,16 @@ def _scope(values: Mapping[str, str]) -> str:
     if text not in {"refuse", "warn"}:
         raise SettingsError(f"FRACTURE_SCOPE: {text!r} is neither refuse nor warn")
     return text
+
+
+def _offline(values: Mapping[str, str]) -> Path | None:
+    text = values.get("FRACTURE_OFFLINE", "").strip()
+    if not text:
+        return None
+    folder = Path(text).absolute()
+    if not (folder / "sw.js").is_file():
+        raise SettingsError(f"FRACTURE_OFFLINE: {text} is no page; write one with `fracture export --format web DIR`")
+    return folder
 
 
 @dataclass(frozen=True)

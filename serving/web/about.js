@@ -3,7 +3,8 @@
 import { element, facts, refill } from "./dom.js";
 import { megabytes, megapixels, percent } from "./messages.js";
 
-export function drawAbout(body, model) {
+// `words` are those of the backend: which files it reads, and whether programs may ask it.
+export function drawAbout(body, model, words) {
   const data = model.trained_on;
   refill(body,
     element("p", {}, model.intended.use),
@@ -20,7 +21,7 @@ export function drawAbout(body, model) {
     quality(model),
     element("h3", {}, "Accepted files"),
     facts([
-      ["Files", "JPEG, PNG, WebP, BMP, TIFF, DICOM"],
+      ["Files", words.formats],
       ["Size", `at most ${megabytes(model.limits.max_body_bytes)} and ${megapixels(model.limits.max_pixels)}`],
     ]),
     element("details", {}, element("summary", {}, "Origin"), facts([
@@ -31,7 +32,7 @@ export function drawAbout(body, model) {
       ["Quality gates", model.origin?.gates],
       ["Reason for promoting it all the same", model.origin?.forced?.reason],
     ])),
-    element("p", {}, element("a", { href: "docs" }, "Interface for programs")),
+    words.hasApi && element("p", {}, element("a", { href: "docs" }, "Interface for programs")),
   );
 }
 

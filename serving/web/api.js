@@ -27,6 +27,15 @@ export class Service {
     this.asking = null;
   }
 
+  // Where an image goes and which ones are read, for the page.
+  get words() {
+    return {
+      privacy: "Images go to this service only. It reads them in memory and keeps none.",
+      formats: "JPEG, PNG, WebP, BMP, TIFF or DICOM",
+      hasApi: true,
+    };
+  }
+
   // What the service says of its model: GET /model.
   async model() {
     return (await this.#authorised(() => this.#send("model", {}))).json();

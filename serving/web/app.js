@@ -2,7 +2,8 @@
 // result.js). A case (case.js) is one image of this session; nothing of it outlives the tab.
 
 import { drawAbout } from "./about.js";
-import { Lanes, Service, ServiceError } from "./api.js";
+import { Lanes, ServiceError } from "./api.js";
+import { Service } from "./backend.js";
 import { bySuspicion, Case } from "./case.js";
 import { button, byId, element } from "./dom.js";
 import { answerOf, pictureOf, save, stem } from "./export.js";
@@ -29,6 +30,8 @@ byId("open-help").addEventListener("click", () => byId("help").showModal());
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.querySelector("[data-close]")?.addEventListener("click", () => dialog.close());
 }
+byId("privacy").textContent = service.words.privacy;
+byId("open-docs").hidden = !service.words.hasApi;
 loadModel();
 
 // ---- images
@@ -182,9 +185,9 @@ async function loadModel() {
   name.textContent = `Model ${model.name}, version ${model.version}`;
   name.hidden = false;
   byId("synthetic").hidden = !model.trained_on.synthetic;
-  byId("accepted").textContent = `JPEG, PNG, WebP, BMP, TIFF or DICOM, up to ${megabytes(model.limits.max_body_bytes)} and `
+  byId("accepted").textContent = `${service.words.formats}, up to ${megabytes(model.limits.max_body_bytes)} and `
     + `${megapixels(model.limits.max_pixels)}`;
-  drawAbout(byId("about-body"), model);
+  drawAbout(byId("about-body"), model, service.words);
   drawSamples(model.samples);
 }
 

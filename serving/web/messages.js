@@ -42,8 +42,8 @@ export const PROBLEMS = {
     advice: "Use JPEG, PNG, WebP, BMP, TIFF or DICOM.",
   },
   unsupported_format: {
-    title: "The service cannot read this file",
-    advice: "Use JPEG, PNG, WebP, BMP, TIFF or DICOM. Convert HEIC photographs, GIFs and PDF pages first.",
+    title: "This file cannot be read",
+    advice: "Use JPEG or PNG, or a DICOM file where the page says that it reads them. Convert HEIC photographs, GIFs and PDF pages first.",
   },
   undecodable: {
     title: "The image is damaged",
@@ -90,6 +90,11 @@ export const PROBLEMS = {
   unreadable: {
     title: "The answer cannot be read",
     advice: "Something other than the service answered, perhaps the network's login page. Reload the page.",
+    again: true,
+  },
+  bundle: {
+    title: "The model on this device is damaged",
+    advice: "No answer is given with it. Try again while there is a network: it is fetched anew.",
     again: true,
   },
   folder: { title: "Folders cannot be opened", advice: "Open the folder and drop the images in it." },

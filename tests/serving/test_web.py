@@ -551,7 +551,7 @@ def test_every_error_code_of_the_service_has_its_words(open_page: OpenPage) -> N
 def test_a_file_that_is_no_image_is_told_so(open_page: OpenPage) -> None:
     page = open_page()
     _choose(page, {"notes.pdf": b"%PDF-1.4"})
-    expect(_result(page).get_by_text("The service cannot read this file")).to_be_visible()
+    expect(_result(page).get_by_text("This file cannot be read")).to_be_visible()
     expect(page.locator("#cases li")).to_have_attribute("data-state", "failed")
 
 

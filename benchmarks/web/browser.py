@@ -1,0 +1,102 @@
+"""An exported page in headless Chromium, asked as a device would be."""
+
+import base64
+import functools
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+CHROMIUM = "/usr/bin/chromium"
+_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+_PATIENCE_MS = 120_000
+_ASK = """async (encoded) => {
+  if (!window.onDevice) {
+    const app = document.querySelector('script[src$="web/app.js"]').src;
+    const { Service } = await import(new URL("device/service.js", app));
+    window.onDevice = new Service();
+  }
+  const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+  try {
+    const found = await window.onDevice.predict(new File([bytes], "image"), { signal: new AbortController().signal });
+    const { preview: _, explanation: { heatmap: __, ...explanation }, ...answer } = found;
+    return { answer: { ...answer, explanation } };
+  } catch (error) {
+    return { error: { code: error.code ?? error.name, message: error.message } };
+  }
+}"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    extensions_map: Mapping[str, str] = {  # type: ignore[assignment]
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".webmanifest": "application/manifest+json",
+    }
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder of static files on a port of this machine; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    running = threading.Thread(target=server.serve_forever, daemon=True)
+    running.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        running.join()
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Chromium."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        yield started
+        started.close()
+
+
+@dataclass(frozen=True)
+class Device:
+    """A page that is installed and open."""
+
+    page: Page
+
+    def ask(self, content: bytes) -> dict[str, Any]:
+        """What the page answers to a file: {"answer": ...} without its pictures, or {"error": {code, message}}."""
+        found: dict[str, Any] = self.page.evaluate(_ASK, base64.b64encode(content).decode())
+        return found
+
+    def memory(self) -> int:
+        """Bytes that the process of the page and its worker holds: resident, its share of what is shared."""
+        browser = self.page.context.browser
+        assert browser is not None  # noqa: S101  a context of a launched browser has one
+        session = browser.new_browser_cdp_session()
+        processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+        sizes = [_proportional(int(one["id"])) for one in processes if one["type"] == "renderer"]
+        return max(sizes)
+
+
+def _proportional(process: int) -> int:
+    """Pss of a process, in bytes (proc(5), smaps_rollup)."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
+def open_page(context: BrowserContext, address: str) -> Device:
+    """Visit the page for the first time, or again, and wait until it is there."""
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector("#welcome", timeout=_PATIENCE_MS)
+    page.wait_for_selector("#open-about:not([hidden])", timeout=_PATIENCE_MS)
+    return Device(page)

@@ -1,0 +1,137 @@
+"""Whether the page in a browser answers as the service does."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.robustness import changes
+from benchmarks.web.browser import Device
+from serving.errors import ImageError
+from serving.http import pictures
+from serving.predictor import Predictor
+
+CLOSE, FAR = 0.01, 0.03
+"""Differences of a probability: nearly all lie within the first, all within the second."""
+_NOT_COMPARED = {"milliseconds", "model", "request_id", "schema_version"}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to ask both about, and the group of files that it is counted with."""
+
+    group: str
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What service and device said of one file."""
+
+    file: File
+    service: dict[str, Any]
+    device: dict[str, Any]
+
+    @property
+    def codes(self) -> tuple[str, str]:
+        """The refusal codes, empty for an answer."""
+        ours, theirs = (str(told.get("error", {}).get("code", "")) for told in (self.service, self.device))
+        return ours, theirs
+
+    @property
+    def same_code(self) -> bool:
+        """Whether both refuse for the same reason, or both answer."""
+        return self.codes[0] == self.codes[1]
+
+    @property
+    def answered(self) -> bool:
+        """Whether both answer."""
+        return self.codes == ("", "")
+
+    @property
+    def difference(self) -> float:
+        """Of the probabilities; 0 where not both answer."""
+        if not self.answered:
+            return 0.0
+        return abs(float(self.service["answer"]["probability"]) - float(self.device["answer"]["probability"]))
+
+    @property
+    def same_suspicion(self) -> bool:
+        """Whether both give the same suspicion; True where not both answer."""
+        return not self.answered or self.service["answer"]["suspicion"] == self.device["answer"]["suspicion"]
+
+    @property
+    def differing(self) -> list[str]:
+        """Keys of the answers that differ by more than the last digits of a number."""
+        if not self.answered:
+            return []
+        ours, theirs = self.service["answer"], self.device["answer"]
+        keys = (ours.keys() | theirs.keys()) - _NOT_COMPARED
+        return sorted(key for key in keys if not _alike(ours.get(key), theirs.get(key)))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return abs(one - other) <= CLOSE
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_alike(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def of_service(predictor: Predictor, content: bytes) -> dict[str, Any]:
+    """What POST /predict answers with an explanation, in the form of `Device.ask`."""
+    try:
+        prediction = predictor.predict(content)
+    except ImageError as error:
+        return {"error": {"code": error.code, "message": error.message}}
+    shown = pictures.explanation(prediction).model_dump(mode="json", exclude={"heatmap"})
+    return {"answer": {**prediction.answer(), "explanation": shown}}
+
+
+def compare(predictor: Predictor, device: Device, files: Iterable[File]) -> Iterator[Compared]:
+    """Ask both about each file."""
+    for file in files:
+        yield Compared(file, of_service(predictor, file.content), device.ask(file.content))
+
+
+def radiographs(folder: Path, count: int) -> Iterator[File]:
+    """About `count` files of a folder, spread over all."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    for path in paths[:: max(1, len(paths) // count)][:count]:
+        yield File("radiographs", path.name, path.read_bytes())
+
+
+def changed(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Iterator[File]:
+    """A radiograph, grey uint8 (h, w), with everything that `benchmarks.robustness` does to one."""
+    for name in changes.CHANGES:
+        found = changes.change(name, picture, np.zeros((0, 4)), 0)
+        if found is not None:
+            yield File("changed", name, cv2.imencode(".png", found[0])[1].tobytes())
+
+
+def table(found: list[Compared]) -> list[str]:
+    """Lines of a table by group, and the files that differ."""
+    lines = [
+        "| files | same refusal | same suspicion | within 0.01 | largest difference | same answer |",
+        "| --- " * 6 + "|",
+    ]
+    for group in dict.fromkeys(one.file.group for one in found):
+        rows = [one for one in found if one.file.group == group]
+        answered = [one for one in rows if one.answered]
+        largest = max((one.difference for one in answered), default=0.0)
+        lines.append(
+            f"| {group}: {len(rows)}, {len(answered)} answered | {sum(one.same_code for one in rows)} of {len(rows)} "
+            f"| {sum(one.same_suspicion for one in answered)} of {len(answered)} "
+            f"| {sum(one.difference <= CLOSE for one in answered)} of {len(answered)} | {largest:.6f} "
+            f"| {sum(not one.differing for one in answered)} of {len(answered)} |"
+        )
+    apart = [one for one in found if not one.same_code or one.differing]
+    return lines + [f"{one.file.group} {one.file.name}: {one.codes} {', '.join(one.differing)}" for one in apart]

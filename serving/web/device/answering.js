@@ -1,0 +1,67 @@
+// The answers of the worker: a bundle, its network, and the pictures that go with an answer.
+
+import { readBundle } from "./bundle.js";
+import { roundEven } from "./numbers.js";
+import { loadNetwork } from "./network.js";
+import { Predictor } from "./predictor.js";
+import { layer } from "./saliency.js";
+import { BUNDLE, PICTURES } from "./constants.js";
+
+/** Opens the bundle that the worker's address names: its folder, the sha256 of model.json, and the runtime's folder. */
+export async function open(parameters) {
+  const [folder, runtime] = ["bundle", "runtime"].map((name) => new URL(parameters.get(name), self.location).href);
+  const fetchFile = async (name) => {
+    const response = await fetch(`${folder}/${name}`);
+    if (!response.ok) throw new Error(`${name} cannot be loaded`);
+    return new Uint8Array(await response.arrayBuffer());
+  };
+  const bundle = await readBundle(fetchFile, parameters.get("sha256"));
+  const network = await loadNetwork(runtime, await bundle.file(BUNDLE.MODEL), {
+    threads: parameters.get("threads") === "true", accelerator: parameters.get("accelerator") ?? "wasm",
+  });
+  return new Answering(new Predictor(bundle, network));
+}
+
+class Answering {
+  constructor(predictor) {
+    this.predictor = predictor;
+  }
+
+  /** The answer for one file, in the form of POST /predict, with its pictures as blobs. */
+  async answer(content) {
+    const began = performance.now();
+    const { answer, picture, evidence, explanation } = await this.predictor.predict(content);
+    const milliseconds = Math.round(performance.now() - began);
+    return {
+      ...answer,
+      milliseconds,
+      explanation: { ...explanation, heatmap: await encoded(layer(evidence), "image/png") },
+      preview: await preview(picture),
+    };
+  }
+}
+
+async function encoded(image, type) {
+  const canvas = new OffscreenCanvas(image.width, image.height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return asPicture(canvas, type);
+}
+
+async function asPicture(canvas, type) {
+  const data = await canvas.convertToBlob({ type, quality: 0.92 });
+  return { media_type: type, width: canvas.width, height: canvas.height, data };
+}
+
+// The upright grey image, of at most so many pixels a side.
+async function preview({ width, height, data }) {
+  const image = new ImageData(width, height);
+  for (let at = 0; at < data.length; at += 1) image.data.fill(data[at], 4 * at, 4 * at + 3);
+  for (let at = 3; at < image.data.length; at += 4) image.data[at] = 255;
+  const scale = Math.min(1, PICTURES.PREVIEW_SIDE / Math.max(width, height));
+  if (scale === 1) return encoded(image, "image/jpeg");
+  const canvas = new OffscreenCanvas(roundEven(width * scale), roundEven(height * scale));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(await createImageBitmap(image), 0, 0, canvas.width, canvas.height);
+  return asPicture(canvas, "image/jpeg");
+}

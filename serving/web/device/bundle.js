@@ -1,0 +1,35 @@
+// The model bundle, verified before anything is answered with it: serving/bundle.py.
+
+import { BUNDLE, FORM } from "./constants.js";
+import { BundleError } from "./errors.js";
+import { readNpz } from "./npz.js";
+import { sha256 } from "./predictor.js";
+import { Reference } from "./statistics.js";
+
+/**
+ * The bundle behind `fetchFile(name)`, a promise of a file's bytes. Throws BundleError for a missing or changed file;
+ * `manifestHash` is the sha256 that model.json has to have.
+ */
+export async function readBundle(fetchFile, manifestHash) {
+  const raw = await verified(fetchFile, BUNDLE.MANIFEST, manifestHash);
+  const manifest = JSON.parse(new TextDecoder().decode(raw));
+  const file = (name) => verified(fetchFile, name, manifest.files[name]);
+  const steps = manifest.preprocessing.canonical ?? {};
+  const polarity = steps.polarity ? JSON.parse(new TextDecoder().decode(await file(FORM.POLARITY))) : null;
+  const imageHeads = BUNDLE.IMAGE_HEADS in manifest.files ? await readNpz(await file(BUNDLE.IMAGE_HEADS)) : {};
+  return {
+    manifest,
+    file,
+    reference: new Reference(await readNpz(await file(BUNDLE.REFERENCE))),
+    heads: { polarity },
+    imageHeads,
+  };
+}
+
+async function verified(fetchFile, name, wanted) {
+  const content = await fetchFile(name);
+  if ((await sha256(content)) !== wanted) {
+    throw new BundleError(`${name} is damaged or was changed: its sha256 is not the one that was published`);
+  }
+  return content;
+}

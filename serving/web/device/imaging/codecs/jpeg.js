@@ -1,0 +1,497 @@
+// JPEG with eight bits a sample, sequential or progressive (ITU-T T.81), decoded at full scale or a half, a quarter or
+// an eighth of it. A browser's own decoder gives no reduced scale, and turns and converts colours as it likes.
+
+import { TRANSFORMS } from "./idct.js";
+
+const ZIGZAG = Uint8Array.from([
+  0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
+  35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+]);
+const SHORT = 9; // bits of a code that one look tells
+const [SOI, EOI, SOS, DQT, DHT, DRI, APP1, APP14] = [0xd8, 0xd9, 0xda, 0xdb, 0xc4, 0xdd, 0xe1, 0xee];
+
+/** What a JPEG says of itself before a coefficient is read. Throws Error for a broken one. */
+export function readHeader(bytes) {
+  const found = { frame: null, exif: null, adobe: null, jfif: false };
+  for (const { marker, start, end } of segments(bytes)) {
+    if (marker === SOS) break;
+    const text = (length) => String.fromCharCode(...bytes.subarray(start, start + length));
+    if (marker === 0xe0 && text(4) === "JFIF") found.jfif = true;
+    if (marker === APP1 && text(6) === "Exif\0\0" && !found.exif) found.exif = bytes.subarray(start + 6, end);
+    if (marker === APP14 && text(5) === "Adobe") found.adobe = bytes[start + 11];
+    if (isFrame(marker)) {
+      found.frame = readFrame(bytes, marker, start);
+      break;
+    }
+  }
+  // What stands behind the frame may still say how colours are stored.
+  if (!found.frame) throw new Error("no frame header");
+  return found;
+}
+
+function isFrame(marker) {
+  return marker >= 0xc0 && marker <= 0xcf && ![DHT, 0xc8, 0xcc].includes(marker);
+}
+
+function readFrame(bytes, marker, start) {
+  const number = (at) => (bytes[at] << 8) | bytes[at + 1];
+  const count = bytes[start + 5];
+  const components = Array.from({ length: count }, (_, index) => {
+    const at = start + 6 + 3 * index;
+    return { id: bytes[at], h: bytes[at + 1] >> 4, v: bytes[at + 1] & 15, table: bytes[at + 2] };
+  });
+  return { kind: marker - 0xc0, precision: bytes[start], height: number(start + 1), width: number(start + 3), components };
+}
+
+function* segments(bytes, from = 0) {
+  let at = from || 2;
+  if (bytes[0] !== 0xff || bytes[1] !== SOI) throw new Error("no start of a JPEG");
+  while (at + 4 <= bytes.length) {
+    if (bytes[at] !== 0xff) {
+      at += 1;
+      continue;
+    }
+    const marker = bytes[at + 1];
+    if (marker === 0xff) {
+      at += 1;
+      continue;
+    }
+    if (marker === 0 || marker === 1 || (marker >= 0xd0 && marker <= SOI)) {
+      at += 2;
+      continue;
+    }
+    if (marker === EOI) return;
+    const length = (bytes[at + 2] << 8) | bytes[at + 3];
+    yield { marker, start: at + 4, end: at + 2 + length };
+    at += 2 + length;
+  }
+}
+
+/** A JPEG's coefficients, from which pictures of several scales are made. Throws Error for what cannot be decoded. */
+export class Jpeg {
+  constructor(bytes) {
+    this.bytes = bytes;
+    this.tables = { quantisation: [], dc: [], ac: [] };
+    this.restart = 0;
+    this.frame = null;
+    this.adobe = null;
+    this.jfif = false;
+    this.cutShort = false; // what is missing is grey, as coefficients of zero are
+    this.#read();
+    if (!this.frame?.begun) throw new Error("no scan");
+  }
+
+  get width() {
+    return this.frame.width;
+  }
+
+  get height() {
+    return this.frame.height;
+  }
+
+  /** Whether the three components are red, green and blue instead of brightness and colours. */
+  get isRgb() {
+    if (this.frame.components.length !== 3) return false;
+    if (this.jfif) return false;
+    if (this.adobe !== null) return this.adobe === 0;
+    return this.frame.components.map(({ id }) => String.fromCharCode(id)).join("") === "RGB";
+  }
+
+  /** Samples of one component, `size` a side of each block: { width, height, data }, as large as its own grid. */
+  plane(index, size) {
+    const component = this.frame.components[index];
+    const transform = TRANSFORMS[size];
+    const table = this.tables.quantisation[component.table];
+    const width = component.across * size;
+    const height = component.down * size;
+    const data = new Uint8Array(width * height);
+    for (let row = 0, block = 0; row < component.down; row += 1) {
+      for (let column = 0; column < component.across; column += 1, block += 1) {
+        transform(component.coefficients, block * 64, table, data, row * size * width + column * size, width);
+      }
+    }
+    return { width, height, data };
+  }
+
+  /** Grey pixels at 1 / `factor`, 1, 2, 4 or 8, of the scale. */
+  grey(factor) {
+    if (this.isRgb || this.frame.components.length === 4) {
+      const { width, height, red, green, blue } = this.colours(factor);
+      const data = red.map((value, at) => (value * 19595 + green[at] * 38470 + blue[at] * 7471 + 32768) >> 16);
+      return { width, height, data };
+    }
+    const [width, height] = this.#size(factor);
+    const component = this.frame.components[0];
+    return scaledTo(this.plane(0, 8 / factor), width, height, this.frame.h / component.h, this.frame.v / component.v);
+  }
+
+  /** Three planes of colours at 1 / `factor` of the scale. */
+  colours(factor) {
+    const [width, height] = this.#size(factor);
+    const { components, h, v } = this.frame;
+    const base = 8 / factor;
+    const planes = components.map((component, index) => {
+      let size = base;
+      // Coarser components are taken from more of their frequencies, as long as they are not larger than needed.
+      while (size < 8 && h * base % (component.h * size * 2) === 0 && v * base % (component.v * size * 2) === 0) size *= 2;
+      return scaledTo(this.plane(index, size), width, height, (h * base) / (component.h * size), (v * base) / (component.v * size)).data;
+    });
+    return { width, height, ...this.#colours(planes) };
+  }
+
+  #size(factor) {
+    return [Math.ceil(this.width / factor), Math.ceil(this.height / factor)];
+  }
+
+  #colours(planes) {
+    if (planes.length === 1) return { red: planes[0], green: planes[0], blue: planes[0] };
+    if (this.isRgb) return { red: planes[0], green: planes[1], blue: planes[2] };
+    const [red, green, blue] = [0, 1, 2].map(() => new Uint8ClampedArray(planes[0].length));
+    const isCmyk = planes.length === 4 && this.adobe !== 2;
+    planes[0].forEach((y, at) => {
+      if (isCmyk) {
+        [red[at], green[at], blue[at]] = [y, planes[1][at], planes[2][at]];
+      } else {
+        const [cb, cr] = [planes[1][at] - 128, planes[2][at] - 128];
+        red[at] = y + ((91881 * cr + 32768) >> 16);
+        green[at] = y + ((-22554 * cb - 46802 * cr + 32768) >> 16);
+        blue[at] = y + ((116130 * cb + 32768) >> 16);
+      }
+      if (planes.length < 4) return;
+      // Adobe stores inks inverted; what is left of the light after black.
+      const black = planes[3][at] / 255;
+      [red[at], green[at], blue[at]] = [red[at] * black, green[at] * black, blue[at] * black];
+    });
+    return { red: bytesOf(red), green: bytesOf(green), blue: bytesOf(blue) };
+  }
+
+  #read() {
+    const { bytes, tables } = this;
+    let at = 0;
+    for (;;) {
+      let done = true;
+      for (const { marker, start: from, end: to } of segments(bytes, at)) {
+        if (marker === DQT) this.#readQuantisation(from, to);
+        else if (marker === DHT) this.#readCodes(from, to);
+        else if (marker === DRI) this.restart = (bytes[from] << 8) | bytes[from + 1];
+        else if (marker === 0xe0 && bytes[from] === 0x4a && bytes[from + 1] === 0x46) this.jfif = true;
+        else if (marker === APP14 && bytes[from] === 0x41 && bytes[from + 1] === 0x64) this.adobe = bytes[from + 11];
+        else if (isFrame(marker) && !this.frame) this.#beginFrame(readFrame(bytes, marker, from));
+        else if (marker === SOS) {
+          at = this.#readScan(from, to);
+          done = false;
+          break;
+        }
+      }
+      if (done || at >= bytes.length || this.cutShort) break;
+    }
+    if (!tables.quantisation.length) throw new Error("no quantisation table");
+  }
+
+  #beginFrame(frame) {
+    if (frame.kind > 2) throw new Error(`a JPEG of kind ${frame.kind} is not read`);
+    if (frame.precision !== 8) throw new Error(`${frame.precision} bits a sample are not read`);
+    if (![1, 3, 4].includes(frame.components.length)) throw new Error("an unusual number of components");
+    frame.h = Math.max(...frame.components.map(({ h }) => h));
+    frame.v = Math.max(...frame.components.map(({ v }) => v));
+    frame.mcusAcross = Math.ceil(frame.width / (8 * frame.h));
+    frame.mcusDown = Math.ceil(frame.height / (8 * frame.v));
+    for (const component of frame.components) {
+      if (!component.h || !component.v) throw new Error("a component without samples");
+      component.blocksAcross = Math.ceil(Math.ceil((frame.width * component.h) / frame.h) / 8);
+      component.blocksDown = Math.ceil(Math.ceil((frame.height * component.v) / frame.v) / 8);
+      component.across = frame.mcusAcross * component.h;
+      component.down = frame.mcusDown * component.v;
+      component.coefficients = new Int16Array(64 * component.across * component.down);
+    }
+    this.frame = frame;
+  }
+
+  #readQuantisation(start, end) {
+    for (let at = start; at < end;) {
+      const [wide, number] = [this.bytes[at] >> 4, this.bytes[at] & 15];
+      at += 1;
+      const table = new Int32Array(64);
+      for (let place = 0; place < 64; place += 1) {
+        table[ZIGZAG[place]] = wide ? (this.bytes[at] << 8) | this.bytes[at + 1] : this.bytes[at];
+        at += wide ? 2 : 1;
+      }
+      this.tables.quantisation[number] = table;
+    }
+  }
+
+  #readCodes(start, end) {
+    for (let at = start; at + 17 <= end;) {
+      const kind = this.bytes[at] >> 4 ? "ac" : "dc";
+      const number = this.bytes[at] & 15;
+      const counts = this.bytes.subarray(at + 1, at + 17);
+      const total = counts.reduce((sum, count) => sum + count, 0);
+      this.tables[kind][number] = codesOf(counts, this.bytes.subarray(at + 17, at + 17 + total));
+      at += 17 + total;
+    }
+  }
+
+  // Reads one scan from its header at `start`; gives where its data end.
+  #readScan(start, dataStart) {
+    const { bytes, frame, tables } = this;
+    if (!frame) throw new Error("a scan without a frame");
+    const count = bytes[start];
+    const several = Array.from({ length: count }, (_, index) => {
+      const [id, codes] = [bytes[start + 1 + 2 * index], bytes[start + 2 + 2 * index]];
+      const component = frame.components.find((one) => one.id === id);
+      if (!component) throw new Error("a scan of an unknown component");
+      return { component, dc: tables.dc[codes >> 4], ac: tables.ac[codes & 15], last: 0 };
+    });
+    const at = start + 1 + 2 * count;
+    const scan = { first: bytes[at], final: bytes[at + 1], high: bytes[at + 2] >> 4, low: bytes[at + 2] & 15, run: 0 };
+    const reader = new BitReader(bytes, dataStart);
+    const decode = frame.kind === 2 ? progressive(scan) : sequential;
+    frame.begun = true;
+    const alone = several.length === 1;
+    const [across, down] = alone
+      ? [several[0].component.blocksAcross, several[0].component.blocksDown]
+      : [frame.mcusAcross, frame.mcusDown];
+    let left = this.restart;
+    for (let row = 0; row < down; row += 1) {
+      for (let column = 0; column < across; column += 1) {
+        if (this.restart && left === 0) {
+          reader.restart();
+          for (const part of several) part.last = 0;
+          scan.run = 0;
+          left = this.restart;
+        }
+        left -= 1;
+        for (const part of several) {
+          const { component } = part;
+          const [h, v] = alone ? [1, 1] : [component.h, component.v];
+          for (let y = 0; y < v; y += 1) {
+            for (let x = 0; x < h; x += 1) {
+              decode(reader, part, component.coefficients, 64 * ((row * v + y) * component.across + column * h + x));
+            }
+          }
+        }
+        if (reader.exhausted) {
+          this.cutShort = true;
+          return bytes.length;
+        }
+      }
+    }
+    return reader.end();
+  }
+}
+
+function bytesOf(clamped) {
+  return new Uint8Array(clamped.buffer);
+}
+
+// A component's samples as large as the picture: repeated where they are coarser.
+function scaledTo({ width: wide, data }, width, height, across, down) {
+  const found = new Uint8Array(width * height);
+  for (let y = 0; y < height; y += 1) {
+    const row = Math.floor(y / down) * wide;
+    if (across === 1) {
+      found.set(data.subarray(row, row + width), y * width);
+      continue;
+    }
+    for (let x = 0; x < width; x += 1) found[y * width + x] = data[row + Math.floor(x / across)];
+  }
+  return { width, height, data: found };
+}
+
+// Huffman codes: those of up to SHORT bits in a table, longer ones by their smallest and largest code (T.81, F.2.2.3).
+function codesOf(counts, symbols) {
+  const short = new Int16Array(1 << SHORT).fill(-1); // length << 8 | symbol
+  const largest = new Int32Array(18).fill(-1);
+  const offset = new Int32Array(18);
+  let [code, place] = [0, 0];
+  for (let length = 1; length <= 16; length += 1) {
+    offset[length] = place - code;
+    for (let index = 0; index < counts[length - 1]; index += 1, code += 1, place += 1) {
+      if (length > SHORT) continue;
+      const from = code << (SHORT - length);
+      short.fill((length << 8) | symbols[place], from, from + (1 << (SHORT - length)));
+    }
+    largest[length] = counts[length - 1] ? code - 1 : -1;
+    code <<= 1;
+  }
+  return { short, largest, offset, symbols };
+}
+
+class BitReader {
+  constructor(bytes, at) {
+    Object.assign(this, { bytes, at, held: 0, count: 0, missing: 0, marker: false });
+  }
+
+  // Whether bits were asked for behind the end of the file.
+  get exhausted() {
+    return this.missing > this.count && !this.marker;
+  }
+
+  #fill() {
+    while (this.count <= 24) {
+      let value = 0;
+      if (this.at >= this.bytes.length) {
+        this.missing += 8;
+      } else if (this.bytes[this.at] !== 0xff) {
+        value = this.bytes[this.at++];
+      } else if (this.bytes[this.at + 1] === 0) {
+        value = 0xff;
+        this.at += 2;
+      } else if (this.at + 1 >= this.bytes.length) {
+        this.at = this.bytes.length;
+        this.missing += 8;
+      } else {
+        this.marker = true; // what is missing before a marker is zero
+      }
+      this.held = (this.held << 8) | value;
+      this.count += 8;
+    }
+  }
+
+  bits(length) {
+    if (length === 0) return 0;
+    if (this.count < length) this.#fill();
+    this.count -= length;
+    return (this.held >>> this.count) & ((1 << length) - 1);
+  }
+
+  symbol(codes) {
+    if (this.count < 16) this.#fill();
+    const found = codes.short[(this.held >>> (this.count - SHORT)) & ((1 << SHORT) - 1)];
+    if (found >= 0) {
+      this.count -= found >> 8;
+      return found & 255;
+    }
+    for (let length = SHORT + 1; length <= 16; length += 1) {
+      const code = (this.held >>> (this.count - length)) & ((1 << length) - 1);
+      if (code <= codes.largest[length]) {
+        this.count -= length;
+        return codes.symbols[code + codes.offset[length]];
+      }
+    }
+    this.count -= 16;
+    return 0;
+  }
+
+  // A number of `length` bits with its sign (T.81, F.2.2.1).
+  signed(length) {
+    if (length === 0) return 0;
+    const value = this.bits(length);
+    return value < 1 << (length - 1) ? value - (1 << length) + 1 : value;
+  }
+
+  restart() {
+    [this.held, this.count, this.marker] = [0, 0, false];
+    const { bytes } = this;
+    while (this.at + 1 < bytes.length) {
+      if (bytes[this.at] === 0xff && bytes[this.at + 1] >= 0xd0 && bytes[this.at + 1] <= 0xd7) {
+        this.at += 2;
+        return;
+      }
+      if (bytes[this.at] === 0xff && bytes[this.at + 1] === EOI) return;
+      this.at += 1;
+    }
+    this.at = bytes.length;
+  }
+
+  // Where the next marker stands.
+  end() {
+    const { bytes } = this;
+    let at = Math.max(0, Math.min(this.at, bytes.length) - 4);
+    for (; at + 1 < bytes.length; at += 1) {
+      const next = bytes[at + 1];
+      if (bytes[at] === 0xff && next !== 0 && next !== 0xff && !(next >= 0xd0 && next <= 0xd7)) return at;
+    }
+    return bytes.length;
+  }
+}
+
+function sequential(reader, part, coefficients, at) {
+  part.last += reader.signed(reader.symbol(part.dc));
+  coefficients[at] = part.last;
+  for (let place = 1; place < 64; place += 1) {
+    const symbol = reader.symbol(part.ac);
+    const length = symbol & 15;
+    if (length === 0) {
+      if (symbol < 0xf0) return;
+      place += 15;
+      continue;
+    }
+    place += symbol >> 4;
+    coefficients[at + ZIGZAG[place & 63]] = reader.signed(length);
+  }
+}
+
+// How a block is read in this scan of a progressive JPEG (T.81, G.1).
+function progressive(scan) {
+  const { first, final, high, low } = scan;
+  if (first === 0) {
+    return high === 0
+      ? (reader, part, coefficients, at) => {
+        part.last += reader.signed(reader.symbol(part.dc));
+        coefficients[at] = part.last << low;
+      }
+      : (reader, _, coefficients, at) => { if (reader.bits(1)) coefficients[at] |= 1 << low; };
+  }
+  return high === 0 ? firstBits : moreBits;
+
+  function firstBits(reader, part, coefficients, at) {
+    if (scan.run > 0) {
+      scan.run -= 1;
+      return;
+    }
+    for (let place = first; place <= final; place += 1) {
+      const symbol = reader.symbol(part.ac);
+      const [skip, length] = [symbol >> 4, symbol & 15];
+      if (length === 0) {
+        if (skip < 15) {
+          scan.run = (1 << skip) - 1 + reader.bits(skip);
+          return;
+        }
+        place += 15;
+        continue;
+      }
+      place += skip;
+      coefficients[at + ZIGZAG[place & 63]] = reader.signed(length) * (1 << low);
+    }
+  }
+
+  function moreBits(reader, part, coefficients, at) {
+    const one = 1 << low;
+    const refine = (place) => {
+      if (reader.bits(1) && !(coefficients[place] & one)) coefficients[place] += coefficients[place] > 0 ? one : -one;
+    };
+    let place = first;
+    if (scan.run === 0) {
+      for (; place <= final; place += 1) {
+        const symbol = reader.symbol(part.ac);
+        let skip = symbol >> 4;
+        let value = 0;
+        if (symbol & 15) {
+          value = reader.bits(1) ? one : -one;
+        } else if (skip < 15) {
+          scan.run = (1 << skip) + reader.bits(skip);
+          break;
+        }
+        while (place <= final) {
+          const spot = at + ZIGZAG[place];
+          if (coefficients[spot] !== 0) {
+            refine(spot);
+          } else {
+            if (skip === 0) break;
+            skip -= 1;
+          }
+          place += 1;
+        }
+        if (value && place <= final) coefficients[at + ZIGZAG[place]] = value;
+      }
+    }
+    if (scan.run > 0) {
+      for (; place <= final; place += 1) {
+        const spot = at + ZIGZAG[place];
+        if (coefficients[spot] !== 0) refine(spot);
+      }
+      scan.run -= 1;
+    }
+  }
+}

@@ -1,0 +1,105 @@
+// The device in the place of the service: what api.js asks over the network, a worker answers here.
+
+import { ServiceError } from "../api.js";
+
+// The folder of this release.
+const HERE = new URL("../../", import.meta.url);
+
+export class Service {
+  /** No key is ever asked for. */
+  constructor() {
+    this.release = null;
+    this.worker = null;
+    this.waiting = new Map();
+    this.next = 0;
+    this.forgotten = Promise.resolve();
+  }
+
+  /** Where an image goes, for the page. */
+  get words() {
+    return {
+      privacy: "Images stay on this device: none is sent anywhere, and none is kept.",
+      formats: "JPEG, PNG, WebP or BMP",
+      hasApi: false,
+    };
+  }
+
+  /** What GET /model says. */
+  async model() {
+    const release = await this.#release();
+    const manifest = await (await fetch(new URL("bundle/model.json", HERE))).json();
+    const { registered_model: _, run_id: run, ...origin } = manifest.origin;
+    return {
+      ...manifest,
+      origin: manifest.origin,
+      run_id: run,
+      sha256: manifest.files["model.tflite"],
+      packaged_at: origin.packaged_at,
+      samples: Object.keys(manifest.files).filter((name) => name.startsWith("samples/")).sort()
+        .map((name) => new URL(`bundle/${name}`, HERE).href),
+      limits: release.limits,
+    };
+  }
+
+  /** One of the sample radiographs, as a file. */
+  async sample(path) {
+    const response = await fetch(path);
+    return new File([await response.blob()], path.split("/").pop(), { type: "image/png" });
+  }
+
+  /** The answer for one image, in the form of POST /predict with explanation and preview. */
+  async predict(file, { signal }) {
+    const [release, content] = await Promise.all([this.#release(), file.arrayBuffer()]);
+    signal.throwIfAborted();
+    const answer = await this.#ask(content);
+    const { name, version, run_id: run, sha256 } = release.model;
+    return { ...answer, model: { name, version, run_id: run, sha256 }, schema_version: release.response_schema, request_id: "" };
+  }
+
+  async #release() {
+    this.release ??= fetch(new URL("release.json", HERE)).then((response) => response.json());
+    return this.release;
+  }
+
+  async #ask(content) {
+    await this.forgotten;
+    const release = await this.#release();
+    this.worker ??= this.#start(release);
+    const id = this.next;
+    this.next += 1;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, { resolve, reject });
+      this.worker.postMessage({ id, content }, [content]);
+    });
+  }
+
+  #start({ model_json: sha256 }) {
+    const address = new URL("web/device/worker.js", HERE);
+    address.search = new URLSearchParams({ bundle: "../../bundle", runtime: "../../runtime", sha256 });
+    const worker = new Worker(address);
+    worker.addEventListener("message", ({ data: { id, answer, error } }) => {
+      const { resolve, reject } = this.waiting.get(id);
+      this.waiting.delete(id);
+      if (error) reject(new ServiceError(error.code, error.message));
+      else resolve(answer);
+      if (error?.code === "bundle") this.#forget();
+    });
+    worker.addEventListener("error", (event) => this.#failed(event.message));
+    return worker;
+  }
+
+  // What is kept was changed: the next image has it fetched again, and checked.
+  #forget() {
+    this.forgotten = caches.delete("fracture");
+    this.worker?.terminate();
+    this.worker = null;
+  }
+
+  // A worker that broke, as one whose memory ran out, is made anew for the next image.
+  #failed(message) {
+    this.worker.terminate();
+    this.worker = null;
+    for (const { reject } of this.waiting.values()) reject(new ServiceError("internal", message));
+    this.waiting.clear();
+  }
+}

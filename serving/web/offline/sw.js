@@ -1,0 +1,109 @@
+// The page without a network. `RELEASE`, which the packaging writes before this, lists every file with its hash.
+//
+// A release is installed whole or not at all: each file is unpacked, checked against its sha256 and kept under its own
+// hash; only when all are there does the release begin to answer, and a page keeps the release that it began with. So a
+// tab that is killed, or an update while the page is open, leaves the old release or the new one, never half of each.
+
+/* global RELEASE */
+
+const CACHE = "fracture";
+const AT_ONCE = 4;
+const ROOT = new URL("./", self.location).href;
+const FOLDER = `v/${RELEASE.version}/`;
+const HEADERS = {
+  "content-security-policy": RELEASE.policy,
+  // Together they allow threads, whatever the server sends.
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+  "cross-origin-resource-policy": "same-origin",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "cache-control": "no-store",
+};
+
+self.addEventListener("install", (event) => event.waitUntil(install()));
+self.addEventListener("activate", (event) => event.waitUntil(activate()));
+self.addEventListener("message", ({ data }) => { if (data?.kind === "activate") self.skipWaiting(); });
+self.addEventListener("fetch", (event) => {
+  const response = answerTo(event.request);
+  if (response) event.respondWith(response);
+});
+
+async function install() {
+  const waiting = Object.values(RELEASE.files);
+  const total = waiting.reduce((sum, { transferred }) => sum + transferred, 0);
+  let done = 0;
+  const lane = async () => {
+    for (let file = waiting.pop(); file; file = waiting.pop()) {
+      await kept(file);
+      done += file.transferred;
+      await tell({ kind: "progress", done, total });
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  } catch (error) {
+    waiting.length = 0;
+    await tell({ kind: "failed", message: error.message });
+    throw error;
+  }
+}
+
+async function activate() {
+  const wanted = new Set(Object.values(RELEASE.files).map(({ sha256 }) => addressOf(sha256)));
+  const cache = await caches.open(CACHE);
+  for (const { url } of await cache.keys()) {
+    if (!wanted.has(url)) await cache.delete(url);
+  }
+  await self.clients.claim();
+}
+
+async function tell(message) {
+  for (const client of await self.clients.matchAll({ includeUncontrolled: true })) client.postMessage(message);
+}
+
+// A promise of the response, or null for what is left to the network.
+function answerTo({ url, method, mode }) {
+  if (method !== "GET" || !url.startsWith(ROOT)) return null;
+  const path = new URL(url).pathname.slice(new URL(ROOT).pathname.length);
+  if (mode === "navigate") return respond("index.html");
+  if (path.startsWith("v/")) return path.startsWith(FOLDER) ? respond(path.slice(FOLDER.length)) : gone();
+  return path in RELEASE.shell ? respond(RELEASE.shell[path]) : null;
+}
+
+function gone() {
+  return Promise.resolve(new Response("This file belongs to another release; reload the page.", { status: 404 }));
+}
+
+async function respond(path) {
+  const file = RELEASE.files[decodeURIComponent(path)];
+  if (!file) return gone();
+  const content = await kept(file);
+  return new Response(content.body, { headers: { ...HEADERS, "content-type": file.type } });
+}
+
+// The file, as it was checked and kept; from the server where it is not, or not any more.
+async function kept(file) {
+  const cache = await caches.open(CACHE);
+  const found = await cache.match(addressOf(file.sha256));
+  if (found) return found;
+  const response = await fetch(new URL(file.file, ROOT), { cache: "no-cache" });
+  if (!response.ok) throw new Error(`${file.file}: the server answers ${response.status}`);
+  const content = await unpacked(new Uint8Array(await response.arrayBuffer()), file).catch(() => new Uint8Array(0));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  const sha256 = Array.from(digest, (value) => value.toString(16).padStart(2, "0")).join("");
+  if (sha256 !== file.sha256) throw new Error(`${file.file}: is damaged or was changed (its sha256 is another)`);
+  await cache.put(addressOf(sha256), new Response(content, { headers: { "content-type": file.type } }));
+  return new Response(content);
+}
+
+// Some servers declare the packing, and then the browser has undone it already.
+async function unpacked(content, { packed }) {
+  if (!packed || content[0] !== 0x1f || content[1] !== 0x8b) return content;
+  const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+function addressOf(sha256) {
+  return new URL(`kept/${sha256}`, ROOT).href;
+}

@@ -1,0 +1,231 @@
+"""The exported page in a real browser: the service's answers, without a network, whole or not at all."""
+
+import gzip
+import io
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, expect
+from prometheus_client import CollectorRegistry
+
+from benchmarks.web import parity
+from benchmarks.web.browser import chromium, open_page, served
+from benchmarks.web.parity import Compared, File
+from pipeline.files import project_root
+from pipeline.packaging import web
+from serving import bundle
+from serving.bundle import Bundle
+from serving.http.admission import Engine
+from serving.http.app import create_app
+from serving.http.settings import Settings
+from serving.predictor import Predictor
+
+pytestmark = [pytest.mark.browser, pytest.mark.node]
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def released() -> Bundle:
+    return bundle.read(sorted(ROOT.glob("models/*/bundle"))[0])
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Path:
+    return web.install_runtime(project_root(ROOT) / ".cache/web-runtime")
+
+
+@pytest.fixture(scope="module")
+def page(released: Bundle, runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the page of the release; copy it before changing anything in it."""
+    folder = tmp_path_factory.mktemp("page") / "page"
+    web.write_page(released, runtime, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def sample(released: Bundle) -> bytes:
+    return (released.folder / released.manifest.samples[0]).read_bytes()
+
+
+def _files(released: Bundle) -> Iterator[File]:
+    """Radiographs as files of several kinds, and files that are refused."""
+    for name in released.manifest.samples:
+        yield File("samples", name, (released.folder / name).read_bytes())
+    pixels = cv2.imread(str(released.folder / released.manifest.samples[1]), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
+    picture = Image.fromarray(np.asarray(pixels, np.uint8))
+    for kind, options in (("JPEG", {}), ("WEBP", {"quality": 90}), ("WEBP", {"lossless": True}), ("BMP", {})):
+        buffer = io.BytesIO()
+        picture.save(buffer, kind, **options)
+        yield File("formats", f"{kind} {options}", buffer.getvalue())
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
+    yield File("refused", "noise", cv2.imencode(".png", noise)[1].tobytes())
+    yield File("refused", "text", b"no image")
+
+
+@pytest.fixture(scope="module")
+def compared(released: Bundle, page: Path, browser: Browser) -> list[Compared]:
+    """Ask the service and the device about the same files."""
+    context = browser.new_context()
+    with served(page) as address:
+        device = open_page(context, address)
+        found = list(parity.compare(Predictor(released), device, _files(released)))
+    context.close()
+    return found
+
+
+def test_the_device_answers_as_the_service_does(compared: list[Compared]) -> None:
+    answered = [one for one in compared if one.answered]
+    assert len(answered) >= 8
+    assert max(one.difference for one in answered) <= parity.CLOSE
+    assert all(one.same_suspicion for one in answered)
+    assert [(one.file.name, one.differing) for one in answered if one.differing] == []
+
+
+def test_the_device_refuses_what_the_service_refuses(compared: list[Compared]) -> None:
+    refused = [one for one in compared if one.file.group == "refused"]
+    assert [one.codes for one in refused] == [("not_a_radiograph",) * 2, ("unsupported_format",) * 2]
+
+
+def test_the_page_answers_after_the_server_is_gone(page: Path, context: BrowserContext, sample: bytes) -> None:
+    with served(page) as address:
+        open_page(context, address).page.close()
+    device = open_page(context, address)
+    assert "answer" in device.ask(sample)
+
+
+def test_the_page_asks_nobody_but_its_own_server(page: Path, context: BrowserContext, sample: bytes) -> None:
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    with served(page) as address:
+        open_page(context, address).ask(sample)
+        assert [url for url in asked if not url.startswith((address, "blob:" + address, "data:"))] == []
+
+
+def test_a_tab_killed_while_the_page_is_fetched_does_no_harm(
+    page: Path, context: BrowserContext, sample: bytes
+) -> None:
+    with served(page) as address:
+        tab = context.new_page()
+        tab.goto(address)
+        expect(tab.locator("#state")).to_contain_text("MB")
+        tab.close()
+        assert "answer" in open_page(context, address).ask(sample)
+
+
+@pytest.mark.parametrize("name", ["bundle/reference.npz", "web/device/decision.js"])
+def test_a_changed_file_is_not_put_on_the_device(name: str, copied: Path, context: BrowserContext) -> None:
+    listed = json.loads((copied / "release.json").read_text())["files"][name]
+    place = copied / listed["file"]
+    content = bytearray(gzip.decompress(place.read_bytes()) if listed["packed"] else place.read_bytes())
+    content[len(content) // 2] ^= 1
+    place.write_bytes(content)
+    with served(copied) as address:
+        tab = context.new_page()
+        tab.goto(address)
+        expect(tab.locator("#state")).to_contain_text("damaged or was changed", timeout=60_000)
+        assert tab.locator("#welcome").count() == 0
+
+
+def test_no_answer_is_given_with_another_model_than_the_published_one(
+    page: Path, context: BrowserContext, sample: bytes
+) -> None:
+    with served(page) as address:
+        device = open_page(context, address)
+        network = json.loads((page / "release.json").read_text())["files"][f"bundle/{bundle.MODEL}"]
+        # As if another program had changed what the browser keeps.
+        device.page.evaluate(
+            """async (sha256) => (await caches.open("fracture")).put(new URL(`kept/${sha256}`, location.href),
+            new Response(new Uint8Array(1000)))""",
+            network["sha256"],
+        )
+        told = device.ask(sample)
+        assert told["error"]["code"] == "bundle"
+        assert "damaged or was changed" in told["error"]["message"]
+        assert "answer" in device.ask(sample)  # fetched anew
+
+
+@pytest.fixture
+def copied(page: Path, tmp_path: Path) -> Path:
+    """Copy the page, to be changed."""
+    return Path(shutil.copytree(page, tmp_path / "page"))
+
+
+@pytest.fixture
+def second(released: Bundle, tmp_path: Path) -> Bundle:
+    """Make the same model as another version."""
+    folder = Path(shutil.copytree(released.folder, tmp_path / "bundle"))
+    facts: dict[str, Any] = released.manifest.model_dump(mode="json", exclude={"files", "digest", "schema_version"})
+    bundle.write(folder, {**facts, "version": "second"})
+    return bundle.read(folder)
+
+
+def test_an_open_page_keeps_its_release_until_a_person_takes_the_next(
+    copied: Path, second: Bundle, runtime: Path, context: BrowserContext, sample: bytes
+) -> None:
+    with served(copied) as address:
+        device = open_page(context, address)
+        web.write_page(second, runtime, copied)
+        device.page.evaluate("async () => (await navigator.serviceWorker.getRegistration()).update()")
+        offer = device.page.get_by_role("button", name="Use it now")
+        expect(offer).to_be_visible(timeout=60_000)
+        assert device.ask(sample)["answer"]["model"]["version"] != "second"
+        with device.page.expect_navigation():
+            offer.click()
+        expect(device.page.locator("#open-about")).to_contain_text("version second", timeout=60_000)
+        assert device.ask(sample)["answer"]["model"]["version"] == "second"
+
+
+def test_chromium_would_install_the_page(page: Path, context: BrowserContext) -> None:
+    with served(page) as address:
+        device = open_page(context, address)
+        session = context.new_cdp_session(device.page)
+        found = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    # Playwright's contexts are incognito ones, in which nothing is installed.
+    assert [error["errorId"] for error in found if error["errorId"] != "in-incognito"] == []
+
+
+def test_the_service_offers_the_page_below_its_own(
+    released: Bundle, page: Path, context: BrowserContext, sample: bytes
+) -> None:
+    app = create_app()
+    app.state.engine = Engine(released, Settings(offline=page), CollectorRegistry())
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    running = threading.Thread(target=server.run, daemon=True)
+    running.start()
+    while not server.started:
+        time.sleep(0.02)
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    assert "answer" in open_page(context, f"{address}/offline/").ask(sample)
+    server.should_exit = True
+    running.join(timeout=30)
+    app.state.engine.close()
+
+
+def test_the_page_may_use_threads(page: Path, context: BrowserContext) -> None:
+    with served(page) as address:
+        assert open_page(context, address).page.evaluate("crossOriginIsolated") is True

@@ -1,0 +1,175 @@
+"""The page's modules see the pixels that the service sees, to the last bit, and refuse what it refuses."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from benchmarks.robustness import changes
+from pipeline.data.sources import synthetic
+from pipeline.packaging import web, web_constants
+from serving import guard
+from serving.errors import ImageError
+from serving.imaging import decode, model_input
+from serving.imaging.canonical.form import HEADS, POLARITY, read_heads
+from serving.imaging.canonical.polarity import INVERTED
+from serving.imaging.canvas import Preprocessing, Steps
+from serving.imaging.model_input import ModelInput
+from serving.statistics import input_statistics, texture
+
+pytestmark = pytest.mark.node
+
+Encode = Callable[..., bytes]
+Pixels = npt.NDArray[np.uint8]
+PREPROCESSING = Preprocessing(224, canonical=Steps(field=True, range=True, polarity=True))
+RADIOGRAPH = np.asarray(synthetic.render(3, "hand", "frontal", None).pixels, np.uint8)
+LARGE = np.asarray(cv2.resize(RADIOGRAPH, (1100, 1500), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _three(pixels: Pixels) -> Pixels:
+    return np.stack([pixels] * 3, -1)
+
+
+def _oriented(number: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x112] = number
+    return exif
+
+
+def _files(encode: Encode) -> Mapping[str, bytes]:
+    half = np.where(RADIOGRAPH > 5, 255, 100).astype(np.uint8)
+    jpeg, png = encode(LARGE, "JPEG", quality=75), encode(RADIOGRAPH)
+    colour = encode(_three(LARGE), "JPEG")
+    coloured = np.dstack([RADIOGRAPH, np.roll(RADIOGRAPH, 60, 0), np.roll(RADIOGRAPH, 90, 1)])
+    palette = Image.fromarray(RADIOGRAPH).convert("P")
+    found = {
+        "png": png,
+        "png of 16 bits": encode(RADIOGRAPH.astype(np.uint16) * 200 + 1000),
+        "png with alpha": encode(np.dstack([RADIOGRAPH, half])),
+        "png of colours with alpha": encode(np.dstack([_three(RADIOGRAPH), half])),
+        "png with a palette": encode(np.asarray(palette)),
+        "png in black and white": encode(RADIOGRAPH > 90),
+        "bmp": encode(RADIOGRAPH, "BMP"),
+        "bmp of colours": encode(_three(RADIOGRAPH), "BMP"),
+        "small jpeg": encode(RADIOGRAPH, "JPEG"),
+        "jpeg at a reduced scale": jpeg,
+        "coarse jpeg": encode(LARGE, "JPEG", quality=25),
+        "progressive jpeg": encode(LARGE, "JPEG", progressive=True),
+        "jpeg with restarts": encode(LARGE, "JPEG", restart_marker_rows=1),
+        "jpeg of whole colours": encode(_three(LARGE), "JPEG", subsampling=0),
+        "jpeg of halved colours": encode(_three(LARGE), "JPEG", subsampling=1),
+        "jpeg of quartered colours": colour,
+        "progressive jpeg of colours": encode(_three(LARGE), "JPEG", progressive=True),
+        "jpeg in RGB": encode(_three(RADIOGRAPH), "JPEG", keep_rgb=True),
+        "tinted jpeg": encode((_three(LARGE) * np.array([0.9, 0.95, 1])).astype(np.uint8), "JPEG"),
+        "jpeg with a tail": jpeg + bytes(100),
+        "colour photograph, jpeg": encode(coloured, "JPEG"),
+        "colour photograph, png": encode(coloured),
+        "colour photograph, bmp": encode(coloured, "BMP"),
+        "blank": encode(np.full((200, 200), 77, np.uint8)),
+        "too small": encode(RADIOGRAPH[:20, :20]),
+        "strip": encode(np.asarray(cv2.resize(RADIOGRAPH, (900, 40)), np.uint8)),
+        "gif": encode(RADIOGRAPH, "GIF"),
+        "text": b"hello",
+        "nothing": b"",
+    }
+    for share in (0.2, 0.7, 0.95):
+        found |= {
+            f"{share} of a jpeg": jpeg[: int(share * len(jpeg))],
+            f"{share} of a png": png[: int(share * len(png))],
+        }
+        found[f"{share} of a jpeg of colours"] = colour[: int(share * len(colour))]
+    for number in range(1, 9):
+        exif = _oriented(number)
+        found[f"jpeg, orientation {number}"] = encode(LARGE, "JPEG", exif=exif)
+        found[f"png, orientation {number}"] = encode(RADIOGRAPH, exif=exif)
+    for name in changes.CHANGES:
+        if (done := changes.change(name, RADIOGRAPH, np.zeros((0, 4)), 0)) is not None:
+            found[f"radiograph, {name}"] = encode(done[0])
+    return found
+
+
+NAMES = tuple(_files(lambda *_, **__: b""))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the page's modules made of a file."""
+
+    told: dict[str, Any]
+    canvas: Pixels
+    picture: Pixels
+
+
+@pytest.fixture(scope="module")
+def files(encode: Encode) -> Mapping[str, bytes]:
+    return _files(encode)
+
+
+@pytest.fixture(scope="module")
+def seen(files: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Seen]:
+    """Run the modules on all files, once."""
+    folder = tmp_path_factory.mktemp("device")
+    device = shutil.copytree(web.WEB / "device", folder / "device")
+    (folder / "package.json").write_text('{"type": "module"}')
+    (device / "constants.js").write_text(web_constants.module_text())
+    paths = []
+    for number, content in enumerate(files.values()):
+        paths.append(folder / f"file{number}")
+        paths[-1].write_bytes(content)
+    order = {
+        "preprocessing": PREPROCESSING.to_dict(), "polarity": json.loads((HEADS / POLARITY).read_text()),
+        "files": [str(path) for path in paths], "output": str(folder / "found"),
+    }  # fmt: skip
+    (folder / "order.json").write_text(json.dumps(order))
+    subprocess.run(["node", Path(__file__).with_name("prepare.mjs"), device, folder / "order.json"], check=True)
+    found = {}
+    for number, (name, told) in enumerate(zip(files, json.loads((folder / "found.json").read_text()), strict=True)):
+        nothing = np.zeros((0, 0), np.uint8)
+        if "error" in told:
+            found[name] = Seen(told, nothing, nothing)
+            continue
+        canvas = np.fromfile(folder / f"found.{number}.canvas", np.uint8).reshape(PREPROCESSING.image_size, -1)
+        picture = np.fromfile(folder / f"found.{number}.picture", np.uint8).reshape(told["height"], told["width"])
+        found[name] = Seen(told, canvas, picture)
+    return found
+
+
+def _of_service(content: bytes) -> ModelInput | str:
+    """The model's input as the service makes it, or the code of a refusal."""
+    heads, _ = read_heads(HEADS, PREPROCESSING.canonical)
+    try:
+        header = decode.inspect(content)
+        guard.check_header(header, 1)
+        guard.check_colours(content, header)
+        given = model_input.prepare(content, PREPROCESSING, heads)
+        decode.check_complete(given.decoded)
+        guard.check_contrast(given.picture)
+    except ImageError as error:
+        return error.code
+    return given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_device_sees_what_the_service_sees(name: str, files: Mapping[str, bytes], seen: Mapping[str, Seen]) -> None:
+    found, given = seen[name], _of_service(files[name])
+    if isinstance(given, str):
+        assert found.told == {"error": given}
+        return
+    assert "error" not in found.told
+    np.testing.assert_array_equal(found.picture, given.picture)
+    np.testing.assert_array_equal(found.canvas, given.pixels)
+    assert found.told["box"] == pytest.approx(given.placement.view.box, abs=1e-6)
+    assert found.told["inverted"] == (given.canonical is not None and given.canonical.inverted >= INVERTED)
+    assert found.told["truncated"] == given.decoded.truncated
+    assert found.told["texture"] == pytest.approx(texture(given.pixels), abs=1e-9)
+    assert found.told["inputs"] == pytest.approx(input_statistics(given.pixels), abs=1e-9)
