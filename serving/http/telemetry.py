@@ -54,6 +54,24 @@ class Telemetry:
             )
             for number, name in enumerate(INPUTS)
         }
+        self._stored = prometheus.Counter("fracture_store_written", "Answers written to the store", registry=registry)
+        self._dropped = prometheus.Counter(
+            "fracture_store_dropped", "Answers that the store never got, by reason", ["reason"], registry=registry
+        )
+        self._waiting = prometheus.Gauge(
+            "fracture_store_queue", "Answers that wait to be written", multiprocess_mode="livesum", registry=registry
+        )
+        self._oldest = prometheus.Gauge(
+            "fracture_store_queue_age_seconds", "Age of the oldest answer that waits to be written",
+            multiprocess_mode="livemax", registry=registry,
+        )  # fmt: skip
+        self._feedback = prometheus.Counter(
+            "fracture_feedback", "Opinions of readers on answers", ["opinion"], registry=registry
+        )
+        for reason in ("full", "unfit", "closing"):
+            self._dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
+        for opinion in ("agree", "disagree", "unsure"):
+            self._feedback.labels(opinion)
         model = prometheus.Gauge(
             "fracture_model_info", "The model that answers", [*facts], multiprocess_mode="mostrecent", registry=registry
         )
@@ -64,7 +82,16 @@ class Telemetry:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def prediction(self, request_id: str, route: str, prediction: Prediction, seconds: float) -> None:
+    def prediction(
+        self,
+        request_id: str,
+        route: str,
+        prediction: Prediction,
+        seconds: float,
+        *,
+        answer_id: str = "",
+        site: str = "",
+    ) -> None:
         """Count and log one answer."""
         self._predictions.labels(prediction.label, prediction.suspicion).inc()
         self._probability.observe(prediction.probability)
@@ -73,7 +100,9 @@ class Telemetry:
         self._write(
             event="prediction",
             request_id=request_id,
+            answer_id=answer_id,
             route=route,
+            site=site,
             label=prediction.label,
             probability=round(prediction.probability, 6),
             suspicion=prediction.suspicion,
@@ -96,6 +125,28 @@ class Telemetry:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
         self._write(event="failure", request_id=request_id, route=route, error=type(error).__name__, where=where)
+
+    def stored(self, rows: int) -> None:
+        """Count answers that reached the store."""
+        self._stored.inc(rows)
+
+    def not_stored(self, rows: int, reason: str) -> None:
+        """Count answers that never will: the queue was `full`, they were `unfit`, or the service was `closing`."""
+        self._dropped.labels(reason).inc(rows)
+
+    def waiting(self, rows: int, oldest_seconds: float) -> None:
+        """Show how many answers wait to be written, and for how long the first of them."""
+        self._waiting.set(rows)
+        self._oldest.set(oldest_seconds)
+
+    def trouble(self, message: str) -> None:
+        """Log what keeps answers from the store."""
+        self._write(event="store", message=message)
+
+    def feedback(self, request_id: str, answer_id: str, opinion: str) -> None:
+        """Count and log an opinion; what the reader wrote is not logged."""
+        self._feedback.labels(opinion).inc()
+        self._write(event="feedback", request_id=request_id, answer_id=answer_id, opinion=opinion)
 
     def exposition(self) -> tuple[bytes, str]:
         """The metrics of all workers in Prometheus' text format, and its media type."""
