@@ -22,7 +22,9 @@ def form(engine: Engine) -> schemas.FeedbackForm | None:
     """What feedback may hold; None where the service takes none."""
     if not engine.keeper or not engine.keeper.signer:
         return None
-    return schemas.FeedbackForm(comments={str(code): words for code, words in COMMENTS.items()}, free_text=engine.settings.feedback_text)
+    return schemas.FeedbackForm(
+        comments={str(code): words for code, words in COMMENTS.items()}, free_text=engine.settings.feedback_text
+    )
 
 
 async def receive(engine: Engine, request: Request) -> Response:

@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Callable
 
 _MAC_BYTES = 24
+_SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 class TokenError(Exception):
@@ -30,7 +32,7 @@ class TokenSigner:
         if not token:
             raise TokenError("feedback_token is missing; send the one that came with the answer")
         until, _, mac = token.partition(".")
-        expires = int(until) if until.isascii() and until.isdigit() else 0
+        expires = int(until) if _SECONDS.fullmatch(until) else 0
         fits = [hmac.compare_digest(mac.encode(), _mac(key, answer_id, site, expires).encode()) for key in self._keys]
         if not any(fits):
             raise TokenError("feedback_token is not the one that came with this answer")

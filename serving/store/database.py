@@ -25,7 +25,7 @@ _BUSY_SECONDS = 5
 _STATEMENT_MS = 10_000
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _UPGRADE_LOCK = 5_081_960_101
-"""Of PostgreSQL's advisory locks: two commands that upgrade at once take turns."""
+"""Of PostgreSQL's advisory locks: two commands that upgrade at once take turns. SQLite locks the file."""
 
 
 class StoreError(Exception):
@@ -55,6 +55,8 @@ class Database:
             try:
                 if connection.dialect.name == "postgresql":
                     connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+                else:
+                    connection.exec_driver_sql("BEGIN EXCLUSIVE")
                 config = Config(attributes={"connection": connection})
                 config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
                 command.upgrade(config, "head")
@@ -71,7 +73,7 @@ class Database:
         statement = _INSERTS[self._engine.dialect.name](ANSWERS).on_conflict_do_nothing(index_elements=["answer_id"])
         with self._connected() as connection:
             try:
-                connection.execute(statement, [asdict(row) for row in rows])
+                connection.execute(statement, [_in_utc(row) for row in rows])
                 connection.commit()
             except DBAPIError as error:
                 if _is_data_error(error):
@@ -83,7 +85,7 @@ class Database:
         mine = (FEEDBACK.c.answer_id == row.answer_id) & (FEEDBACK.c.reader == row.reader)
         with self._connected() as connection:
             try:
-                connection.execute(insert(FEEDBACK), [asdict(row)])
+                connection.execute(insert(FEEDBACK), [_in_utc(row)])
                 count = connection.scalar(select(func.count()).select_from(FEEDBACK).where(mine))
                 connection.commit()
             except DBAPIError as error:
@@ -92,6 +94,7 @@ class Database:
 
     def answers(self, since: datetime, until: datetime) -> list[AnswerRecord]:
         """Answers and refusals of a time, the oldest first. StoreError."""
+        since, until = since.astimezone(UTC), until.astimezone(UTC)
         chosen = select(ANSWERS).where(ANSWERS.c.at >= since, ANSWERS.c.at < until).order_by(ANSWERS.c.at)
         return [AnswerRecord(**_with_zone(row)) for row in self._rows(chosen)]
 
@@ -155,6 +158,10 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 def _head() -> str:
     return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
+
+
+def _in_utc(row: AnswerRecord | FeedbackRecord) -> dict[str, Any]:
+    return {**asdict(row), "at": row.at.astimezone(UTC)}
 
 
 def _with_zone(row: dict[str, Any]) -> dict[str, Any]:
