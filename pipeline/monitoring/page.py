@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline.monitoring.window import Window
 from serving.bundle import Bundle
 
 _TEMPLATE = "monitor.html.jinja"
-_STYLE = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "monitor"}
+_STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "monitor"}
 _COLOURS = ("#00677f", "#b3261e", "#7a5c00", "#5b3c88", "#2e6b2e", "#8a3c6d")
 
 
@@ -37,7 +38,7 @@ def html(report: MonitorReport, now: Window, before: Window, bundle: Bundle) -> 
 def volume(now: Window, before: Window) -> Markup:
     """Answers a day by site, as an SVG."""
     rows = [row for part in (before, now) for row in part.rows]
-    days = sorted({row.at.date() for row in rows})
+    days: Any = sorted({row.at.date() for row in rows})  # matplotlib takes dates; its types do not say so
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 2.4), layout="constrained")
         axes = figure.subplots()
@@ -46,7 +47,8 @@ def volume(now: Window, before: Window) -> Markup:
             colour = _COLOURS[number % len(_COLOURS)]
             axes.plot(days, [counts[day] for day in days], ".-", color=colour, label=site or "(no site)")
         if days:
-            axes.axvline(now.since.date(), color="#7a8794", linewidth=0.8)
+            begin: Any = now.since.date()
+            axes.axvline(begin, color="#7a8794", linewidth=0.8)
             axes.legend(frameon=False)
         axes.set_ylabel("images a day")
         return _svg(figure)

@@ -1,6 +1,7 @@
 """What watches a service: the rules with their cases, and every query of the dashboard put to a real Prometheus."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from tests.deploy.test_replacement import free_port
 
 FOLDER = ROOT / "deploy/monitoring"
 RULES = FOLDER / "rules"
+OPERATOR = ROOT / "tests/deploy/operator"
 NEEDS_A_WEEK = "moved1d"
 """What compares with a week ago has no value in a test of some seconds; tests-days.yml has its cases."""
 
@@ -68,7 +70,8 @@ def test_every_alert_fires_when_it_should_and_not_before(cases: str) -> None:
 
 
 def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
-    fires, quiet = set(), set()
+    fires: set[str] = set()
+    quiet: set[str] = set()
     for name in ("tests-minutes.yml", "tests-days.yml"):
         for case in _yaml(RULES / name)["tests"]:
             for asked in case["alert_rule_test"]:
@@ -249,6 +252,37 @@ def test_compose_mounts_what_is_there_and_keeps_every_port_on_this_machine() -> 
 def test_the_operators_rules_are_those_of_prometheus() -> None:
     groups = [group for name in ("recording.yml", "alerts.yml") for group in _yaml(RULES / name)["groups"]]
     assert _yaml(FOLDER / "kubernetes/prometheus-rule.yaml")["spec"]["groups"] == groups
+
+
+@pytest.mark.operator
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({}, ["ServiceMonitor ok"]), ({"port": 5}, ["ServiceMonitor data/spec/endpoints/0/port must be string"])],
+)
+def test_the_operators_schema_takes_the_service_monitor_and_would_not_take_a_wrong_one(
+    change: dict[str, Any], said: list[str]
+) -> None:
+    document = _yaml(FOLDER / "kubernetes/service-monitor.yaml")
+    document["spec"]["endpoints"][0] |= change
+    assert _of_operator(document) == said
+
+
+@pytest.mark.operator
+def test_the_operators_schema_takes_the_rules() -> None:
+    assert _of_operator(_yaml(FOLDER / "kubernetes/prometheus-rule.yaml")) == ["PrometheusRule ok"]
+
+
+def _of_operator(document: Any) -> list[str]:
+    """What the schemas of the operator say of an object."""
+    if not (OPERATOR / "node_modules").is_dir():
+        if os.environ.get("CI") == "true":
+            pytest.fail("tests/deploy/operator is not installed, and CI leaves nothing out")
+        pytest.skip("left out: npm ci --ignore-scripts --prefix tests/deploy/operator")
+    done = subprocess.run(
+        ["node", OPERATOR / "check.mjs"], input=json.dumps(document), capture_output=True, text=True, check=False
+    )
+    assert not done.stderr
+    return done.stdout.splitlines()
 
 
 def test_the_service_monitor_finds_the_service_and_gives_it_the_name_that_the_rules_know() -> None:

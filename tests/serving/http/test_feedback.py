@@ -39,12 +39,15 @@ class Service:
         self.client = TestClient(app, raise_server_exceptions=False)
 
     def predict(self, image: bytes, key: str = "", **more: str) -> httpx.Response:
-        return self.client.post("/predict", files={"image": ("Doe_Jane.png", image)}, headers=_key(key), params=more)
+        files = {"image": ("Doe_Jane.png", image)}
+        response: httpx.Response = self.client.post("/predict", files=files, headers=_key(key), params=more)
+        return response
 
     def say(self, answer: dict[str, Any], key: str = "", **changes: Any) -> httpx.Response:
         token = answer.get("feedback_token", "")
         body = {"answer_id": answer["answer_id"], "feedback_token": token, "opinion": "agree", **changes}
-        return self.client.post("/feedback", json=body, headers=_key(key))
+        response: httpx.Response = self.client.post("/feedback", json=body, headers=_key(key))
+        return response
 
     def answers(self) -> list[AnswerRecord]:
         self.engine.keeper._writer.close()  # type: ignore[union-attr]
