@@ -42,6 +42,7 @@ def image(
     images.build(chosen, name, base or images.BASE, tool, store=store)
     print(f"image: {name}")
     print(f"parts: {images.sbom_path(name)} (CycloneDX)")
+    print(f"model: {images.ml_bom_path(name)} (CycloneDX ML-BOM)")
     if tool != "buildah":
         print(f"try it: {tool} run --rm --read-only --tmpfs /tmp --publish 127.0.0.1:3000:3000 {name}")
 

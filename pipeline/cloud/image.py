@@ -24,8 +24,10 @@ from pipeline.late import late
 from pipeline.lockfile import read_lock
 
 if TYPE_CHECKING:
+    from pipeline.packaging import ml_bom
     from serving import bundle
 else:
+    ml_bom = late("pipeline.packaging.ml_bom")
     bundle = late("serving.bundle")
 
 BASE = "python:3.11-slim-bookworm"
@@ -70,6 +72,8 @@ def build(bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: boo
             arguments += ["--label", f"{key}={value}"]
         _run_build(chosen, context / "Dockerfile", context, tag, arguments)
     write_json(sbom_path(tag), _parts(lock, tag, labels))
+    opened = bundle.read(bento / "src/bundle")
+    write_json(ml_bom_path(tag), ml_bom.document(opened, datetime.now(UTC).isoformat(timespec="seconds")))
     return tag
 
 
@@ -142,6 +146,11 @@ def _run_build(tool: str, file: Path, context: Path, tag: str, arguments: list[s
 def sbom_path(tag: str) -> Path:
     """Where the list of an image's parts lies."""
     return Artifacts(project_root()).image_lists / f"{re.sub(r'[^A-Za-z0-9._-]', '-', tag)}.cdx.json"
+
+
+def ml_bom_path(tag: str) -> Path:
+    """Where the description of an image's model and data set lies, beside the list of its parts."""
+    return sbom_path(tag).with_suffix("").with_suffix(".ml.cdx.json")
 
 
 def _parts(lock: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object]:

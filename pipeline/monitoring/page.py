@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,10 @@ def html(report: MonitorReport, now: Window, before: Window, bundle: Bundle) -> 
 def volume(now: Window, before: Window) -> Markup:
     """Answers a day by site, as an SVG."""
     rows = [row for part in (before, now) for row in part.rows]
-    days: Any = sorted({row.at.date() for row in rows})  # matplotlib takes dates; its types do not say so
+    first = min((row.at for row in rows), default=now.until)
+    count = (now.until.date() - first.date()).days + 1
+    # matplotlib takes dates; its types do not say so
+    days: Any = [first.date() + timedelta(days=number) for number in range(count)]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 2.4), layout="constrained")
         axes = figure.subplots()
@@ -46,10 +50,10 @@ def volume(now: Window, before: Window) -> Markup:
             counts = Counter(row.at.date() for row in rows if row.site == site)
             colour = _COLOURS[number % len(_COLOURS)]
             axes.plot(days, [counts[day] for day in days], ".-", color=colour, label=site or "(no site)")
-        if days:
-            begin: Any = now.since.date()
-            axes.axvline(begin, color="#7a8794", linewidth=0.8)
-            axes.legend(frameon=False)
+        begin: Any = now.since.date()
+        axes.axvline(begin, color="#7a8794", linewidth=0.8)
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False)
         axes.set_ylabel("images a day")
         return _svg(figure)
 

@@ -57,8 +57,9 @@ class MonitorReport:
 
     @property
     def moved(self) -> list[Change]:
-        """Of all groups."""
-        return [change for group in self.groups for change in group.moved]
+        """Of all groups, the largest first."""
+        found = [change for group in self.groups for change in group.moved]
+        return sorted(found, key=lambda change: -change.size / change.least)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
