@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from serving.predictor import Prediction
@@ -22,6 +23,7 @@ class Telemetry:
         import prometheus_client.multiprocess  # noqa: PLC0415  it reads a variable that BentoML sets after this import
 
         self._prometheus = prometheus = prometheus_client
+        _forget_dead_workers(prometheus.multiprocess)
         self._facts = facts
         self._registry = registry = registry or prometheus.REGISTRY
         self._requests = prometheus.Counter(
@@ -161,6 +163,25 @@ class Telemetry:
         line = json.dumps({"time": now, **facts, "model": self._facts}, ensure_ascii=False)
         sys.stdout.write(line + "\n")  # one write a line: those of several threads do not mix
         sys.stdout.flush()
+
+
+def _forget_dead_workers(multiprocess: Any) -> None:
+    """Drop what killed workers said of themselves last: nobody else does, and their queue would look stuck."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        number = path.stem.rpartition("_")[2]
+        if number.isdigit() and not _lives(int(number)):
+            multiprocess.mark_process_dead(int(number))
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _increasing(bounds: Iterable[float]) -> list[float]:

@@ -74,6 +74,7 @@ class AnswerWriter:
             self._waiting.clear()
         if left:
             self._meter.not_stored(left, "closing")
+        self._meter.waiting(0, 0.0)
 
     def _run(self) -> None:
         while True:
