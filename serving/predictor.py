@@ -16,7 +16,7 @@ from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Pixels, Placement
 from serving.imaging.decode import Decoded
 from serving.imaging.model_input import ModelInput
-from serving.network import EMBEDDING, MAP, SCORES, Network, Outputs
+from serving.network import EMBEDDING, FEATURES, MAP, SCORES, Network, Outputs
 from serving.saliency import Map
 from serving.scope import check_scope, region_of
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
@@ -84,6 +84,7 @@ class Prediction:
     distance: float
     inputs: npt.NDArray[np.float64]
     region: Region | None
+    features: npt.NDArray[np.float32]
     signed: Map
     placement: Placement
     inverted: bool
@@ -234,6 +235,7 @@ class Predictor:
             distance=prepared.distance,
             inputs=prepared.inputs,
             region=region,
+            features=outputs[FEATURES][0],
             signed=outputs[MAP][0],
             placement=prepared.given.placement,
             inverted=prepared.inverted,

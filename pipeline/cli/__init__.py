@@ -32,6 +32,7 @@ COMMANDS = {
     "release": Command("Write the registered model into models/.", "release", "release"),
     "recalibrate": Command("Refit calibration and thresholds on your images.", "recalibrate", "recalibrate"),
     "drift": Command("Compare inputs and scores with those of training.", "drift", "drift"),
+    "monitor": Command("Report what a service's store of answers says.", "monitor", "monitor"),
     "tables": Command("Print the metrics of an evaluation as Markdown.", "tables", "tables"),
     "mlflow": Command("Open the MLflow UI on loopback.", "mlflow_ui", "mlflow_ui"),
     "remote": Command("Choose where a team keeps data and models (DVC).", "remote"),

@@ -27,6 +27,10 @@ def image(
         str,
         typer.Option("--base", metavar="IMAGE", help="Image with Python 3.11, or a tar file of its root file system."),
     ] = "",
+    *,
+    store: Annotated[
+        bool, typer.Option("--store", help="With what a service needs that keeps its answers (FRACTURE_STORE_URL).")
+    ] = False,
 ) -> None:
     """Build the container image of a bento with docker, podman or buildah, whichever works here."""
     chosen = bento or newest_bento(project_root())
@@ -35,9 +39,10 @@ def image(
     name = tag or f"{labels['org.opencontainers.image.title']}:{version}"
     tool = push.find_tool()
     print(f"building {name} from {chosen} with {tool}; this takes a minute or two", flush=True)
-    images.build(chosen, name, base or images.BASE, tool)
+    images.build(chosen, name, base or images.BASE, tool, store=store)
     print(f"image: {name}")
     print(f"parts: {images.sbom_path(name)} (CycloneDX)")
+    print(f"model: {images.ml_bom_path(name)} (CycloneDX ML-BOM)")
     if tool != "buildah":
         print(f"try it: {tool} run --rm --read-only --tmpfs /tmp --publish 127.0.0.1:3000:3000 {name}")
 

@@ -19,6 +19,8 @@ from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
+from serving.http.keeping import open_database
+from serving.http.keys import Keyring
 from serving.http.settings import Settings
 
 _SERVICE = "service:FractureService"
@@ -43,6 +45,7 @@ def serve(
     root = project_root()
     settings = Settings.from_environment()
     check_port(host, port)
+    _check_store(settings)
     if host not in _LOOPBACK and not settings.api_keys:
         print(f"warning: {host} is open to other machines; set API_KEYS to ask them for a key", file=sys.stderr)
     count = workers or len(os.sched_getaffinity(0))
@@ -59,6 +62,22 @@ def serve(
             time.sleep(_POLL_SECONDS)
         if not ending.is_set():
             raise InputError(f"the service ended with exit code {process.returncode}; its last lines above say why")
+
+
+def _check_store(settings: Settings) -> None:
+    """Tell now what the workers would tell in their log; SettingsError for keys or an address that cannot be used."""
+    Keyring(settings.api_keys)
+    if not settings.store_url:
+        return
+    database = open_database(settings.store_url)
+    from serving.store.database import StoreError  # noqa: PLC0415  it needs the extra `store`
+
+    try:
+        database.check()
+    except StoreError as error:
+        print(f"warning: answers cannot be kept: {error}", file=sys.stderr)
+    finally:
+        database.close()
 
 
 def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dict[str, str]:

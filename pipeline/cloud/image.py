@@ -24,8 +24,10 @@ from pipeline.late import late
 from pipeline.lockfile import read_lock
 
 if TYPE_CHECKING:
+    from pipeline.packaging import ml_bom
     from serving import bundle
 else:
+    ml_bom = late("pipeline.packaging.ml_bom")
     bundle = late("serving.bundle")
 
 BASE = "python:3.11-slim-bookworm"
@@ -36,24 +38,29 @@ _LIBRARY = "manylinux_2_28"  # glibc of Debian 10 and later
 _BUILD_SECONDS = 1800.0
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
 _LOCK = "locks/service.txt"
+_STORE_LOCK = "locks/store.txt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 
 
-def build(bento: Path, tag: str, base: str = BASE, tool: str = "") -> str:
+def build(bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: bool = False) -> str:
     """Build the image of a bento, named `tag`, and write its list of parts beside; returns the tag.
 
     `base` is an image with Python 3.11, or a tar file of a root file system with it. `tool` is docker, podman or
-    buildah, by default the first that works. Raises InputError.
+    buildah, by default the first that works. With `store` the service can keep its answers (FRACTURE_STORE_URL).
+    Raises InputError.
     """
     labels = {**labels_of(bento), "org.opencontainers.image.base.name": str(base)}
     if not _NAME.fullmatch(tag):
         raise InputError(f"--tag {tag}: is no image's name; write one like bone-fracture:1")
+    lock = bento / "src" / (_STORE_LOCK if store else _LOCK)
+    if not lock.is_file():
+        raise InputError(f"{bento}: holds no {_STORE_LOCK}, as older bentos do not; make one anew: fracture package")
     chosen = tool or push.find_tool()
     with tempfile.TemporaryDirectory(prefix="fracture-image-") as name:
         context = Path(name)
         shutil.copytree(bento / "src", context / "src", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(project_root() / "deploy/image/Dockerfile", context)
-        install(bento / "src" / _LOCK, context / "packages")
+        install(lock, context / "packages")
         for path in [context, *context.rglob("*")]:
             path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))  # for another user
         if Path(base).is_file():
@@ -64,7 +71,9 @@ def build(bento: Path, tag: str, base: str = BASE, tool: str = "") -> str:
         for key, value in labels.items():
             arguments += ["--label", f"{key}={value}"]
         _run_build(chosen, context / "Dockerfile", context, tag, arguments)
-    write_json(sbom_path(tag), _parts(bento, tag, labels))
+    write_json(sbom_path(tag), _parts(lock, tag, labels))
+    opened = bundle.read(bento / "src/bundle")
+    write_json(ml_bom_path(tag), ml_bom.document(opened, datetime.now(UTC).isoformat(timespec="seconds")))
     return tag
 
 
@@ -139,7 +148,12 @@ def sbom_path(tag: str) -> Path:
     return Artifacts(project_root()).image_lists / f"{re.sub(r'[^A-Za-z0-9._-]', '-', tag)}.cdx.json"
 
 
-def _parts(bento: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object]:
+def ml_bom_path(tag: str) -> Path:
+    """Where the description of an image's model and data set lies, beside the list of its parts."""
+    return sbom_path(tag).with_suffix("").with_suffix(".ml.cdx.json")
+
+
+def _parts(lock: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object]:
     machine = _MACHINES[platform.machine().lower()]
     environment = {
         "implementation_name": "cpython",
@@ -155,5 +169,5 @@ def _parts(bento: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object
         "platform_release": "",
         "platform_version": "",
     }
-    packages = [package for package in read_lock(bento / "src" / _LOCK) if package.applies(environment)]
+    packages = [package for package in read_lock(lock) if package.applies(environment)]
     return sbom.document(packages, tag, labels, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -37,7 +37,8 @@ MEANINGS: Mapping[str, str] = {
 }
 FEWEST = 50
 """Answers below which nothing is said."""
-_REFUSED_BY_GUARD = frozenset({"not_a_radiograph", "colour_photograph", "blank", "too_small"})
+REFUSED_BY_GUARD = frozenset({"not_a_radiograph", "colour_photograph", "blank", "too_small"})
+"""Codes that say that the guard takes an image for no radiograph."""
 PLOTS = (".png", ".svg")
 """What the name of a plot ends with."""
 _HEADER = 1 << 20
@@ -186,7 +187,7 @@ def read_folder(folder: Path, opened: Bundle) -> Seen:
 
 def compare(seen: Seen, opened: Bundle, name: str) -> Report:
     """Compare what was seen with training; InputError for too few answers."""
-    guarded = sum(count for code, count in seen.refused.items() if code in _REFUSED_BY_GUARD)
+    guarded = sum(count for code, count in seen.refused.items() if code in REFUSED_BY_GUARD)
     total = seen.images + guarded
     if total < FEWEST:
         raise InputError(

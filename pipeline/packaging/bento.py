@@ -24,7 +24,8 @@ def build_bento(root: Path, folder: Path, target: Path) -> str:
         shutil.copytree(root / "serving", stage / "serving", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(folder, stage / "bundle")
         (stage / "locks").mkdir()
-        shutil.copy(root / "locks/service.txt", stage / "locks")
+        for lock in ("service.txt", "store.txt"):
+            shutil.copy(root / "locks" / lock, stage / "locks")
         # BentoML takes no `+`, as the version of a recalibrated bundle has one.
         version = re.sub(r"[^a-z0-9._-]", ".", f"{manifest.version}-{manifest.files[bundle.MODEL][:12]}".lower())
         labels = {

@@ -12,9 +12,12 @@ import cv2
 from starlette.requests import Request
 
 from serving.bundle import Bundle
+from serving.http.keeping import Keeper
+from serving.http.keys import Keyring
 from serving.http.problems import RETRY_AFTER_SECONDS, ProblemError
+from serving.http.rates import RateLimit
 from serving.http.schemas import Facts
-from serving.http.settings import MIB, Settings
+from serving.http.settings import KIB, MIB, Settings
 from serving.http.telemetry import Telemetry
 from serving.imaging import dicom
 from serving.predictor import Limits, Prediction, Predictor
@@ -32,7 +35,10 @@ class Engine:
         self.settings = settings
         self.predictor = Predictor(bundle, Limits(settings.max_pixels, settings.max_frames, settings.scope == "warn"))
         self.facts = Facts(**self.predictor.facts())
+        self.keyring = Keyring(settings.api_keys)
         self.telemetry = Telemetry(bundle.reference, self.predictor.facts(), registry)
+        self.keeper = Keeper(settings, self.telemetry, bundle.reference, self.facts) if settings.store_url else None
+        self.feedback_rate = RateLimit(settings.feedback_per_minute)
         self._pool = ThreadPoolExecutor(settings.threads, "predict", self.predictor.warm_up)
         self._in_flight = 0
         self._buffered = 0
@@ -54,12 +60,12 @@ class Engine:
         finally:
             self._in_flight -= 1
 
-    async def body(self, request: Request) -> bytes:
-        """The request's body; Problem `body_too_large`, `request_timeout` or `overloaded`."""
-        settings = self.settings
+    async def body(self, request: Request, most: int | None = None) -> bytes:
+        """The request's body, of at most `most` bytes; Problem `body_too_large`, `request_timeout` or `overloaded`."""
+        settings, most = self.settings, most or self.settings.max_body
         declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > settings.max_body:
-            raise _too_large(settings)
+        if declared.isdigit() and int(declared) > most:
+            raise _too_large(most)
         chunks: list[bytes] = []
         held = 0
         try:
@@ -67,8 +73,8 @@ class Engine:
                 async for chunk in request.stream():
                     held += len(chunk)
                     self._buffered += len(chunk)
-                    if held > settings.max_body:
-                        raise _too_large(settings)
+                    if held > most:
+                        raise _too_large(most)
                     if self._buffered > settings.max_buffered:
                         raise _overloaded()
                     chunks.append(chunk)
@@ -97,11 +103,14 @@ class Engine:
         """Let running predictions end and stop the threads."""
         self._later.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self.keeper:
+            self.keeper.close()
 
 
 def _overloaded() -> ProblemError:
     return ProblemError("overloaded", "the service is busy; try again", {"retry-after": str(RETRY_AFTER_SECONDS)})
 
 
-def _too_large(settings: Settings) -> ProblemError:
-    return ProblemError("body_too_large", f"the request has more than {settings.max_body / MIB:g} MiB")
+def _too_large(most: int) -> ProblemError:
+    size = f"{most / MIB:g} MiB" if most >= MIB else f"{most // KIB} KiB"
+    return ProblemError("body_too_large", f"the request has more than {size}")

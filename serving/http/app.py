@@ -1,8 +1,8 @@
 """The HTTP interface: routes, limits, errors, security headers. `docs/serving.md` describes it to callers."""
 
-import hmac
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from starlette.staticfiles import StaticFiles
 
 from serving import study
 from serving.errors import ImageError
-from serving.http import openapi, pictures, schemas
+from serving.http import feedback, openapi, pictures, schemas
 from serving.http.admission import Engine
+from serving.http.keeping import Source
+from serving.http.keys import Caller
 from serving.http.offline import offline
 from serving.http.problems import MEDIA_TYPE, PROBLEMS, ProblemError
-from serving.http.settings import Settings
 from serving.http.shell import Shell
 from serving.http.telemetry import Stopwatch
 from serving.http.uploads import Upload, flag, only, read_uploads
@@ -35,15 +36,16 @@ async def predict(engine: Engine, request: Request) -> Response:
     """POST /predict."""
     uploads, parameters = await read_uploads(engine, request, ("image",))
     wanted, region = _wanted(parameters), _region(engine, parameters)
-    prediction = await _answer(engine, request, only(uploads), region)
-    return _json(await _document(engine, request, prediction, wanted))
+    answer = await _answer(engine, request, only(uploads), region)
+    return _json(await _document(engine, request, answer, wanted))
 
 
 async def explain(engine: Engine, request: Request) -> Response:
     """POST /explain."""
     uploads, _ = await read_uploads(engine, request, ("image",))
-    prediction = await _answer(engine, request, only(uploads))
-    return Response(await engine.draw(pictures.overlay, prediction), media_type="image/png")
+    answer = await _answer(engine, request, only(uploads))
+    drawn = await engine.draw(pictures.overlay, answer.prediction)
+    return Response(drawn, media_type="image/png", headers={"x-answer-id": answer.answer_id})
 
 
 async def predict_batch(engine: Engine, request: Request) -> Response:
@@ -58,15 +60,15 @@ async def predict_batch(engine: Engine, request: Request) -> Response:
     for index, upload in enumerate(uploads):
         name = upload.name or None
         try:
-            prediction = await _answer(engine, request, upload, region)
+            answer = await _answer(engine, request, upload, region)
         except ImageError as error:
             status, _ = PROBLEMS[error.code]
             failed = schemas.EntryError(code=error.code, message=error.message, status=status)
             results.append(schemas.Entry(index=index, file=name, error=failed))
             continue
-        document = await _document(engine, request, prediction, wanted)
+        document = await _document(engine, request, answer, wanted)
         results.append(schemas.Entry(index=index, file=name, prediction=document))
-        answered.append((index, prediction))
+        answered.append((index, answer.prediction))
     batch = schemas.Batch(results=results, request_id=request.state.request_id, schema_version=RESPONSE_SCHEMA)
     if one_answer:
         found = study.assess(answered, len(uploads) - len(answered))
@@ -97,25 +99,49 @@ def _region(engine: Engine, parameters: Mapping[str, str]) -> str:
     return region
 
 
-async def _answer(engine: Engine, request: Request, upload: Upload, region: str = "") -> Prediction:
-    watch, route = Stopwatch(), request.state.route
+@dataclass(frozen=True)
+class _Answer:
+    answer_id: str
+    prediction: Prediction
+
+
+async def _answer(engine: Engine, request: Request, upload: Upload, region: str = "") -> _Answer:
+    watch, route, request_id = Stopwatch(), request.state.route, request.state.request_id
+    source = Source(uuid.uuid4().hex, request_id, route, request.state.caller)
     try:
         prediction = await engine.predict(upload.content, region)
     except ImageError as error:
-        engine.telemetry.rejection(request.state.request_id, route, error.code)
+        engine.telemetry.rejection(request_id, route, error.code)
+        if engine.keeper:
+            engine.keeper.refused(source, error.code)
         raise
-    engine.telemetry.prediction(request.state.request_id, route, prediction, watch())
-    return prediction
+    engine.telemetry.prediction(
+        request_id, route, prediction, watch(), answer_id=source.answer_id, site=source.caller.site
+    )
+    if engine.keeper:
+        names = await engine.draw(engine.keeper.pseudonyms, upload.content, source.caller.site)
+        engine.keeper.answered(source, prediction, names)
+    return _Answer(source.answer_id, prediction)
 
 
 async def _document(
     engine: Engine,
     request: Request,
-    prediction: Prediction,
+    answer: _Answer,
     wanted: Mapping[str, Callable[[Prediction], schemas.Schema]],
 ) -> schemas.Prediction:
+    prediction, caller = answer.prediction, request.state.caller
     extra: dict[str, Any] = {key: await engine.draw(draw, prediction) for key, draw in wanted.items()}
-    return schemas.Prediction(**prediction.answer(), model=engine.facts, request_id=request.state.request_id, **extra)
+    token = engine.keeper.token(answer.answer_id, caller) if engine.keeper else ""
+    if token:
+        extra["feedback_token"] = token
+    return schemas.Prediction(
+        **prediction.answer(),
+        model=engine.facts,
+        request_id=request.state.request_id,
+        answer_id=answer.answer_id,
+        **extra,
+    )
 
 
 async def model(engine: Engine, _: Request) -> Response:
@@ -135,6 +161,7 @@ async def model(engine: Engine, _: Request) -> Response:
             schema_version=RESPONSE_SCHEMA,
             samples=[f"/{name}" for name in bundle.manifest.samples],
             limits=limits,
+            feedback=feedback.form(engine),
         )
     )
 
@@ -192,7 +219,7 @@ def _served(
         request.state.route = route
         try:
             if protected:
-                _check_key(request, engine.settings)
+                request.state.caller = _caller(request, engine)
             if predicts:
                 with engine.admitted():
                     response = await endpoint(engine, request)
@@ -215,19 +242,17 @@ def _served(
     return serve
 
 
-def _check_key(request: Request, settings: Settings) -> None:
-    if not settings.api_keys:
-        return
+def _caller(request: Request, engine: Engine) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    given = (token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")).encode()
-    # Every key is compared, in constant time, so that the time taken tells nothing.
-    matches = [hmac.compare_digest(given, key.encode()) for key in settings.api_keys]
-    if not any(matches):
+    given = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    caller = engine.keyring.caller(given)
+    if caller is None:
         raise ProblemError(
             "unauthorized",
             "send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
             {"www-authenticate": "Bearer"},
         )
+    return caller
 
 
 def _problem(request: Request, problem: ProblemError) -> Response:
@@ -252,6 +277,7 @@ _ENDPOINTS: Mapping[str, Endpoint] = {
     "predict": predict,
     "predict_batch": predict_batch,
     "explain": explain,
+    "feedback": feedback.receive,
     "model": model,
     "sample": sample,
     "openapi": description,

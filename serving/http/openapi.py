@@ -64,6 +64,7 @@ class Operation:
     files: str = ""  # the form's field: `image` takes one, `images` several
     parameters: tuple[str, ...] = ()
     protected: bool = False
+    takes: type[schemas.Schema] | None = None  # a JSON object
 
     @property
     def takes_images(self) -> bool:
@@ -81,6 +82,9 @@ class Operation:
             described["parameters"] = [_parameter(name) for name in self.parameters]
         if self.takes_images:
             described["requestBody"] = _body(self.files, settings.max_files)
+        if self.takes:
+            content = {"application/json": {"schema": _ref(self.takes.__name__)}}
+            described["requestBody"] = {"required": True, "content": content}
         if self.protected and settings.api_keys:
             described["security"] = [{"bearer": []}, {"key": []}]
         return described
@@ -109,6 +113,15 @@ OPERATIONS = (
         "In the order of the files.", schemas.Batch, _UPLOAD_CODES, "post", "images",
         ("explain", "preview", "region", "study"),
         protected=True,
+    ),
+    Operation(
+        "feedback", "/feedback", "What a reader says of an answer", "It is kept.", schemas.Receipt,
+        (
+            "unauthorized", "feedback_refused", "not_found", "request_timeout", "body_too_large",
+            "unsupported_media_type", "invalid_feedback", "too_many_requests", "internal", "overloaded",
+            "store_unavailable",
+        ),
+        "post", takes=schemas.Feedback, protected=True,
     ),
     Operation(
         "model", "/model", "Which model answers, where it comes from and how good it is", "The model.", schemas.Model,
@@ -170,7 +183,9 @@ class _Untitled(GenerateJsonSchema):
 
 
 def _schemas(classes: Sequence[str]) -> JsonSchema:
-    answers: list[tuple[type[BaseModel], Any]] = [(answer, "validation") for answer in schemas.ANSWERS]
+    answers: list[tuple[type[BaseModel], Any]] = [
+        (schema, "validation") for schema in (*schemas.ANSWERS, *schemas.REQUESTS)
+    ]
     _, made = models_json_schema(answers, ref_template=_ref("{model}")["$ref"], schema_generator=_Untitled)
     found: JsonSchema = made["$defs"]
     properties = found["Prediction"]["properties"]
@@ -216,7 +231,7 @@ def _problems(codes: Sequence[str]) -> JsonSchema:
                     "schema": {"allOf": [_ref("Problem"), {"type": "object", "properties": {"code": {"enum": found}}}]}
                 }
             },
-            **({"headers": {"Retry-After": {"schema": count}}} if status == 503 else {}),
+            **({"headers": {"Retry-After": {"schema": count}}} if status in {429, 503} else {}),
         }
         for status, found in sorted(by_status.items())
     }

@@ -11,6 +11,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "invalid_parameter": (400, "A parameter has an unusable value"),
     "empty": (400, "The file is empty"),
     "unauthorized": (401, "An API key is needed"),
+    "feedback_refused": (403, "This feedback is not accepted"),
     "not_found": (404, "There is nothing at this address"),
     "method_not_allowed": (405, "The address does not answer this method"),
     "request_timeout": (408, "The request did not arrive in time"),
@@ -28,9 +29,12 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "colour_photograph": (422, "The image is a colour photograph"),
     "blank": (422, "The image is blank"),
     "not_a_radiograph": (422, "The image is unlike a radiograph"),
+    "invalid_feedback": (422, "The feedback cannot be used"),
+    "too_many_requests": (429, "Too much feedback in a short time"),
     "internal": (500, "The service has failed"),
     "overloaded": (503, "The service is busy"),
     "timeout": (503, "The answer took too long"),
+    "store_unavailable": (503, "The store of answers cannot be reached"),
 }
 RETRY_AFTER_SECONDS = 1
 

@@ -10,10 +10,12 @@ from pydantic.json_schema import SkipJsonSchema
 
 from serving.decision import LABELS, Suspicion
 from serving.http.problems import PROBLEMS
+from serving.store.records import COMMENTS, CommentCode, Opinion
 from serving.wording import NONE_IN_PART, STATEMENTS
 
 # The bounds are described and not checked again: an answer is not lost to the last digit of a float.
 Count = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
+Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
 
 
@@ -143,6 +145,10 @@ class Prediction(Answer):
     schema_version: Count
     model: Facts
     request_id: str
+    answer_id: str
+    """of this image's answer, made by the service: 32 hexadecimal digits"""
+    feedback_token: str | SkipJsonSchema[None] = _may_be_left_out()
+    """to send with feedback on this answer; only where the service takes any"""
     explanation: Explanation | SkipJsonSchema[None] = _may_be_left_out()
     preview: Picture | SkipJsonSchema[None] = _may_be_left_out()
 
@@ -186,6 +192,14 @@ class Batch(Schema):
     study: Study | None = _may_be_left_out()
 
 
+class FeedbackForm(Schema):
+    """What feedback may hold."""
+
+    comments: dict[str, str]
+    """codes of comments and what they say"""
+    free_text: bool
+
+
 class Model(Schema):
     """GET /model; the description leaves out what a bundle says for its own use."""
 
@@ -211,6 +225,45 @@ class Model(Schema):
     schema_version: Count
     samples: list[str]
     limits: dict[str, Any]
+    feedback: FeedbackForm | None
+    """null where the service takes no feedback"""
+
+
+class FeedbackBox(Schema):
+    """Where a reader sees a fracture, as fractions of the upright image; x0 < x1 and y0 < y1."""
+
+    x0: Share
+    y0: Share
+    x1: Share
+    y1: Share
+
+
+class Feedback(Schema):
+    """POST /feedback: what a reader says of one answer; it replaces what the same reader said of it before."""
+
+    answer_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+    feedback_token: Annotated[str, Field(max_length=200)]
+    """that came with the answer"""
+    opinion: Opinion
+    """withdrawn takes back what was said before"""
+    label: Annotated[str, Field(max_length=64)] | None = None
+    """the final one, a class of the model"""
+    boxes: Annotated[list[FeedbackBox], Field(max_length=20)] = []
+    comments: Annotated[list[CommentCode], Field(max_length=len(COMMENTS))] = []
+    text: Annotated[str, Field(max_length=500)] | None = None
+    """only where the service takes free text"""
+    saw_answer: bool | None = None
+    """whether the reader had seen the answer before judging"""
+
+
+class Receipt(Schema):
+    """That feedback is kept."""
+
+    answer_id: str
+    opinion: Opinion
+    opinions: Count
+    """of this reader on this answer so far; the last one counts"""
+    request_id: str
 
 
 class Problem(Schema):
@@ -224,5 +277,7 @@ class Problem(Schema):
     request_id: str
 
 
-ANSWERS: tuple[type[Schema], ...] = (Prediction, Batch, Model, Problem)
+ANSWERS: tuple[type[Schema], ...] = (Prediction, Batch, Model, Receipt, Problem)
 """What a route answers; the others are parts of these."""
+REQUESTS: tuple[type[Schema], ...] = (Feedback,)
+"""What a route takes as JSON."""

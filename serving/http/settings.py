@@ -7,7 +7,9 @@ from pathlib import Path
 
 from serving.errors import SettingsError
 
+KIB = 2**10
 MIB = 2**20
+_SHORTEST_SECRET = 32
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,14 @@ class Settings:
     scope: str = "refuse"  # FRACTURE_SCOPE: `warn` answers what the model is not for
     threads: int = 1  # FRACTURE_THREADS: predictions at once
     offline: Path | None = None  # FRACTURE_OFFLINE: folder of the page for devices, served below /offline
-    api_keys: tuple[str, ...] = ()  # API_KEYS: separated by commas; empty switches authentication off
+    api_keys: tuple[str, ...] = ()  # API_KEYS: separated by commas, see keys.py; empty switches authentication off
+    store_url: str = ""  # FRACTURE_STORE_URL: database that keeps the answers; empty keeps none
+    store_queue: int = 10_000  # FRACTURE_STORE_QUEUE: answers that wait to be written; further ones are dropped
+    pseudonym_key: str = ""  # FRACTURE_PSEUDONYM_KEY: secret of the pseudonyms; empty keeps none
+    feedback_key: str = ""  # FRACTURE_FEEDBACK_KEY: secrets of the feedback tokens; empty switches feedback off
+    feedback_days: float = 30.0  # FRACTURE_FEEDBACK_DAYS: that a token is valid
+    feedback_per_minute: int = 120  # FRACTURE_FEEDBACK_PER_MINUTE: of one key
+    feedback_text: bool = False  # FRACTURE_FEEDBACK_TEXT: `true` takes free text from readers
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -44,6 +53,13 @@ class Settings:
             threads=int(number("FRACTURE_THREADS", default.threads, whole=True)),
             offline=_offline(values),
             api_keys=tuple(key for key in (part.strip() for part in values.get("API_KEYS", "").split(",")) if key),
+            store_url=values.get("FRACTURE_STORE_URL", "").strip(),
+            store_queue=int(number("FRACTURE_STORE_QUEUE", default.store_queue, whole=True)),
+            pseudonym_key=_secret(values, "FRACTURE_PSEUDONYM_KEY"),
+            feedback_key=_secret(values, "FRACTURE_FEEDBACK_KEY"),
+            feedback_days=number("FRACTURE_FEEDBACK_DAYS", default.feedback_days),
+            feedback_per_minute=int(number("FRACTURE_FEEDBACK_PER_MINUTE", default.feedback_per_minute, whole=True)),
+            feedback_text=_switch(values, "FRACTURE_FEEDBACK_TEXT"),
         )
 
 
@@ -62,6 +78,21 @@ def _offline(values: Mapping[str, str]) -> Path | None:
     if not (folder / "sw.js").is_file():
         raise SettingsError(f"FRACTURE_OFFLINE: {text} is no page; write one with `fracture export --format web DIR`")
     return folder
+
+
+def _secret(values: Mapping[str, str], name: str) -> str:
+    """A secret, or several separated by commas, of which the first is used and all are accepted."""
+    text = values.get(name, "").strip()
+    if text and any(len(part.strip()) < _SHORTEST_SECRET for part in text.split(",")):
+        raise SettingsError(f"{name}: is shorter than {_SHORTEST_SECRET} characters; make one: openssl rand -hex 32")
+    return text
+
+
+def _switch(values: Mapping[str, str], name: str) -> bool:
+    text = values.get(name, "").strip().lower() or "false"
+    if text not in {"true", "false", "1", "0"}:
+        raise SettingsError(f"{name}: {text!r} is neither true nor false")
+    return text in {"true", "1"}
 
 
 @dataclass(frozen=True)

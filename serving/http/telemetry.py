@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from serving.predictor import Prediction
@@ -22,6 +23,7 @@ class Telemetry:
         import prometheus_client.multiprocess  # noqa: PLC0415  it reads a variable that BentoML sets after this import
 
         self._prometheus = prometheus = prometheus_client
+        _forget_dead_workers(prometheus.multiprocess)
         self._facts = facts
         self._registry = registry = registry or prometheus.REGISTRY
         self._requests = prometheus.Counter(
@@ -54,6 +56,24 @@ class Telemetry:
             )
             for number, name in enumerate(INPUTS)
         }
+        self._stored = prometheus.Counter("fracture_store_written", "Answers written to the store", registry=registry)
+        self._dropped = prometheus.Counter(
+            "fracture_store_dropped", "Answers that the store never got, by reason", ["reason"], registry=registry
+        )
+        self._waiting = prometheus.Gauge(
+            "fracture_store_queue", "Answers that wait to be written", multiprocess_mode="livesum", registry=registry
+        )
+        self._oldest = prometheus.Gauge(
+            "fracture_store_queue_age_seconds", "Age of the oldest answer that waits to be written",
+            multiprocess_mode="livemax", registry=registry,
+        )  # fmt: skip
+        self._feedback = prometheus.Counter(
+            "fracture_feedback", "Opinions of readers on answers", ["opinion"], registry=registry
+        )
+        for reason in ("full", "unfit", "closing"):
+            self._dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
+        for opinion in ("agree", "disagree", "unsure"):
+            self._feedback.labels(opinion)
         model = prometheus.Gauge(
             "fracture_model_info", "The model that answers", [*facts], multiprocess_mode="mostrecent", registry=registry
         )
@@ -64,7 +84,16 @@ class Telemetry:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def prediction(self, request_id: str, route: str, prediction: Prediction, seconds: float) -> None:
+    def prediction(
+        self,
+        request_id: str,
+        route: str,
+        prediction: Prediction,
+        seconds: float,
+        *,
+        answer_id: str = "",
+        site: str = "",
+    ) -> None:
         """Count and log one answer."""
         self._predictions.labels(prediction.label, prediction.suspicion).inc()
         self._probability.observe(prediction.probability)
@@ -73,7 +102,9 @@ class Telemetry:
         self._write(
             event="prediction",
             request_id=request_id,
+            answer_id=answer_id,
             route=route,
+            site=site,
             label=prediction.label,
             probability=round(prediction.probability, 6),
             suspicion=prediction.suspicion,
@@ -97,6 +128,28 @@ class Telemetry:
         where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else ""
         self._write(event="failure", request_id=request_id, route=route, error=type(error).__name__, where=where)
 
+    def stored(self, rows: int) -> None:
+        """Count answers that reached the store."""
+        self._stored.inc(rows)
+
+    def not_stored(self, rows: int, reason: str) -> None:
+        """Count answers that never will: the queue was `full`, they were `unfit`, or the service was `closing`."""
+        self._dropped.labels(reason).inc(rows)
+
+    def waiting(self, rows: int, oldest_seconds: float) -> None:
+        """Show how many answers wait to be written, and for how long the first of them."""
+        self._waiting.set(rows)
+        self._oldest.set(oldest_seconds)
+
+    def trouble(self, message: str) -> None:
+        """Log what keeps answers from the store."""
+        self._write(event="store", message=message)
+
+    def feedback(self, request_id: str, answer_id: str, opinion: str) -> None:
+        """Count and log an opinion; what the reader wrote is not logged."""
+        self._feedback.labels(opinion).inc()
+        self._write(event="feedback", request_id=request_id, answer_id=answer_id, opinion=opinion)
+
     def exposition(self) -> tuple[bytes, str]:
         """The metrics of all workers in Prometheus' text format, and its media type."""
         prometheus, registry = self._prometheus, self._registry
@@ -110,6 +163,25 @@ class Telemetry:
         line = json.dumps({"time": now, **facts, "model": self._facts}, ensure_ascii=False)
         sys.stdout.write(line + "\n")  # one write a line: those of several threads do not mix
         sys.stdout.flush()
+
+
+def _forget_dead_workers(multiprocess: Any) -> None:
+    """Drop what killed workers said of themselves last: nobody else does, and their queue would look stuck."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    for path in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        number = path.stem.rpartition("_")[2]
+        if number.isdigit() and not _lives(int(number)):
+            multiprocess.mark_process_dead(int(number))
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _increasing(bounds: Iterable[float]) -> list[float]:

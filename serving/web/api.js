@@ -2,6 +2,7 @@
 
 const KEY = "fracture-api-key";
 const MOST_TRIES = 5;
+const FEEDBACK_TRIES = 3;
 const LONGEST_WAIT_SECONDS = 15;
 const PATIENCE_MS = 120_000; // sending and answering; the service itself gives up earlier
 
@@ -66,6 +67,20 @@ export class Service {
     }
   }
 
+  // Keeps what a reader says of an answer. While the store is away, waits and tries again.
+  async feedback(said) {
+    const body = JSON.stringify(said);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await readJson(await this.#authorised(() =>
+          this.#send("feedback", { method: "POST", body, headers: { "Content-Type": "application/json" } })));
+      } catch (error) {
+        if (error.retryAfter === null || attempt === FEEDBACK_TRIES) throw error;
+        await pause(waitSeconds(error.retryAfter, attempt));
+      }
+    }
+  }
+
   async #authorised(send) {
     for (;;) {
       const used = this.key;
@@ -94,7 +109,7 @@ export class Service {
     const timer = setTimeout(() => limit.abort(), PATIENCE_MS);
     const cancel = () => limit.abort();
     signal?.addEventListener("abort", cancel);
-    const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};
+    const headers = { ...options.headers, ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}) };
     try {
       const response = await fetch(new URL(path, document.baseURI), { ...options, headers, signal: limit.signal });
       if (!response.ok) throw await problemOf(response);

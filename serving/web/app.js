@@ -9,7 +9,9 @@ import { button, byId, element } from "./dom.js";
 import { answerOf, pictureOf, save, stem } from "./export.js";
 import { listenForImages } from "./intake.js";
 import { explain, megabytes, megapixels, percent } from "./messages.js";
+import { Reading } from "./reading.js";
 import { drawResult, drawVerdict } from "./result.js";
+import { Review } from "./review.js";
 import { Viewer } from "./viewer.js";
 import { Worklist } from "./worklist.js";
 
@@ -60,6 +62,7 @@ async function answer(item) {
       if (found.model.sha256 !== model?.sha256) await loadModel();
       if (item.cancel.signal.aborted) return;
       await item.adopt(found, model?.sha256 === found.model.sha256 ? model : null);
+      if (found.feedback_token) openReview(item, found.feedback_token);
       if (found.warnings.some(({ code }) => code === "synthetic_model")) byId("synthetic").hidden = false;
       announce(`${item.name}: ${found.statement} Probability ${percent(found.probability)}.`);
     } catch (error) {
@@ -69,6 +72,16 @@ async function answer(item) {
     }
     draw(item);
   });
+}
+
+function openReview(item, token) {
+  const changed = () => {
+    item.reading?.draw();
+    worklist.draw(cases, selected);
+    if (item === selected) viewer.show(item);
+  };
+  item.review = new Review(item.answer, token, { send: (said) => service.feedback(said), onChange: changed });
+  item.reading = new Reading(item, () => viewer.mark());
 }
 
 // Sooner than the service could say it, and without sending the file in vain.

@@ -16,6 +16,8 @@ export class Case {
     this.shown = null; // the service's preview
     this.heatmap = null;
     this.thumbnail = null;
+    this.review = null; // what the reader says of the answer, where the service wants to know
+    this.reading = null; // and where it is said
     this.view = null; // zoom, position and tone, kept by the viewer
     this.cancel = new AbortController();
   }
@@ -62,7 +64,8 @@ export class Case {
     this.heatmap = answer.explanation?.peak ? { url: URL.createObjectURL(toBlob(answer.explanation.heatmap)) } : null;
     this.#release("local");
     // The pictures now lie behind their addresses; as text they would take the memory twice.
-    const { preview: _, ...rest } = answer;
+    // The token is for this page, not for a saved answer.
+    const { preview: _, feedback_token: __, ...rest } = answer;
     this.answer = rest;
     this.model = model;
     this.error = null;

@@ -21,6 +21,20 @@ export const PROBLEMS = {
     advice: "Enter the key you were given for this service.",
     again: true,
   },
+  feedback_refused: {
+    title: "Your reading was not accepted",
+    advice: "It may have been given too late, or with another key. Open the image again and say it once more.",
+  },
+  invalid_feedback: {
+    title: "The service did not understand your reading",
+    advice: "The page and the service probably have different versions. Reload the page.",
+  },
+  too_many_requests: { title: "Too much at once", advice: "Wait a minute.", again: true },
+  store_unavailable: {
+    title: "Your reading is not kept yet",
+    advice: "The service cannot reach its store of answers.",
+    again: true,
+  },
   not_found: {
     title: "The service has no such address",
     advice: "The page and the service probably have different versions. Reload the page.",
@@ -109,6 +123,27 @@ export function explain(error) {
   };
   return { ...known, detail: error.detail };
 }
+
+// What a reader may say of an answer.
+export const OPINIONS = {
+  agree: { verb: "Agree", said: "you agree", symbol: "yes" },
+  disagree: { verb: "Disagree", said: "you disagree", symbol: "no" },
+  unsure: { verb: "Unsure", said: "you are not sure", symbol: "help" },
+};
+
+// Codes of serving/store/records.py.
+export const COMMENTS = {
+  old_fracture: "Healed or old fracture",
+  hardware: "Implant, screw or plate",
+  cast: "Cast or splint",
+  growth_plate: "Growth plate",
+  artefact: "Artefact or foreign object",
+  positioning: "Positioning or projection",
+  exposure: "Exposure or noise",
+  wrong_region: "Another body region than stated",
+  outside_image: "The fracture lies outside of this image",
+  other_finding: "Another finding than a fracture",
+};
 
 export const SUSPICION = {
   none: { rank: 0, short: "None", words: "No suspicion" },

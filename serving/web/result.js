@@ -69,6 +69,7 @@ function answered(item, actions) {
     element("p", { class: "plain" }, inHundred(answer.probability), " ",
       element("span", { class: "hint" }, "This holds for images like those of the test set."), " ",
       firmness(answer.probability, answer.threshold)),
+    item.reading?.root,
     !item.heatmap && element("p", { class: "hint" }, "The model found no suspicious region, so there is no heatmap."),
     notes.length > 0 && element("section", { class: "warnings", "aria-label": "Warnings" },
       element("ul", {}, ...notes)),

@@ -4,6 +4,7 @@
 // screen, and tone.js' settings. It belongs to one image. Heatmap and boxes belong to the session.
 
 import { svg } from "./dom.js";
+import { Marks } from "./marks.js";
 import { percent } from "./messages.js";
 import { cssFilter, NEUTRAL } from "./tone.js";
 
@@ -22,6 +23,7 @@ export class Viewer {
     this.picture = find("#picture");
     this.heatmap = find("#heatmap");
     this.boxes = find("#boxes");
+    this.marks = new Marks(this.stage, find("#marks"), () => this.#setDragTool("move"));
     this.message = find("#screen-message");
     this.level = find("#zoom-level");
     this.controls = {
@@ -59,7 +61,16 @@ export class Viewer {
       this.picture.alt = "";
     }
     this.#drawEvidence();
+    this.marks.show(subject?.review ?? null);
+    if (!subject?.review?.opinion && this.dragTool === "box") this.#setDragTool("move");
     this.#enable();
+  }
+
+  // Lets the reader draw boxes.
+  mark() {
+    this.#setDragTool("box");
+    this.screen.scrollIntoView({ block: "nearest" });
+    this.screen.focus();
   }
 
   // What an export has to repeat.
@@ -185,6 +196,8 @@ export class Viewer {
     const { controls, buttons, subject } = this;
     const visible = Boolean(this.size);
     for (const made of Object.values(buttons)) made.disabled = !visible;
+    buttons.box.hidden = !subject?.review;
+    buttons.box.disabled = !visible || !subject?.review?.opinion;
     controls.brightness.disabled = controls.contrast.disabled = !visible;
     controls.showHeatmap.disabled = controls.opacity.disabled = !subject?.heatmap;
     controls.showBoxes.disabled = !subject?.boxes.length;
@@ -210,7 +223,10 @@ export class Viewer {
     this.dragTool = tool;
     this.buttons.move.setAttribute("aria-pressed", tool === "move");
     this.buttons.window.setAttribute("aria-pressed", tool === "window");
+    this.buttons.box.setAttribute("aria-pressed", tool === "box");
     this.screen.classList.toggle("windowing", tool === "window");
+    this.screen.classList.toggle("marking", tool === "box");
+    this.screen.setAttribute("aria-describedby", tool === "box" ? "mark-keys" : "screen-keys");
     if (this.view) this.#place();
   }
 
@@ -219,6 +235,7 @@ export class Viewer {
     const actions = {
       in: () => this.zoom(STEP), out: () => this.zoom(1 / STEP), fit: () => this.fit(), reset: () => this.reset(),
       move: () => this.#setDragTool("move"), window: () => this.#setDragTool("window"),
+      box: () => this.#setDragTool(this.dragTool === "box" ? "move" : "box"),
       invert: () => this.setTone({ invert: !this.view.tone.invert }),
     };
     for (const [name, act] of Object.entries(actions)) buttons[name].addEventListener("click", act);
@@ -231,6 +248,7 @@ export class Viewer {
     screen.addEventListener("keydown", (event) => this.#onKey(event));
     screen.addEventListener("wheel", (event) => this.#onWheel(event), { passive: false });
     screen.addEventListener("dblclick", (event) => {
+      if (this.dragTool === "box") return;
       if (this.fitted) this.zoom(STEP ** 4, this.#onScreen(event));
       else this.fit();
     });
@@ -240,6 +258,7 @@ export class Viewer {
     for (const end of ["pointerup", "pointercancel"]) {
       screen.addEventListener(end, (event) => {
         this.pointers.delete(event.pointerId);
+        this.marks.end();
         screen.classList.toggle("dragging", this.pointers.size > 0);
       });
     }
@@ -251,6 +270,10 @@ export class Viewer {
   }
 
   #onKey(event) {
+    if (this.view && this.dragTool === "box" && this.marks.key(event)) {
+      event.preventDefault();
+      return;
+    }
     if (!this.view || event.ctrlKey || event.metaKey || event.altKey) return;
     const { tone } = this.view;
     const arrows = {
@@ -288,6 +311,7 @@ export class Viewer {
     if (!this.view || event.button === 1) return;
     this.screen.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, this.#onScreen(event));
+    if (this.dragTool === "box" && event.button === 0 && this.pointers.size === 1) this.marks.begin(event);
     this.windowing = event.button === 2 || this.dragTool === "window";
     this.screen.classList.add("dragging");
   }
@@ -296,7 +320,9 @@ export class Viewer {
     const before = this.pointers.get(event.pointerId);
     if (!before || !this.view) return;
     const now = this.#onScreen(event);
-    if (this.pointers.size === 1) {
+    if (this.marks.drag && this.pointers.size === 1) {
+      this.marks.follow(event);
+    } else if (this.pointers.size === 1) {
       const [dx, dy] = [now.x - before.x, now.y - before.y];
       if (this.windowing) this.#dragTone(dx, dy);
       else this.move(dx, dy);

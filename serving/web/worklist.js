@@ -2,7 +2,7 @@
 
 import { bySuspicion } from "./case.js";
 import { bars, button, element, icon, refill } from "./dom.js";
-import { explain, percent, SUSPICION } from "./messages.js";
+import { explain, OPINIONS, percent, SUSPICION } from "./messages.js";
 
 const STATES = { waiting: "Waiting", reading: "Reading", busy: "Service busy, waiting" };
 
@@ -67,6 +67,9 @@ function describe(item) {
     return [
       bars(rank), element("span", { class: "visually-hidden" }, "Suspicion: "), short, " ",
       element("span", { class: "case-probability" }, percent(item.answer.probability, true)),
+      item.review?.state === "kept" && element("span", { class: "case-reviewed", title: `Reviewed: ${OPINIONS[item.review.opinion].said}` },
+        icon(OPINIONS[item.review.opinion].symbol),
+        element("span", { class: "visually-hidden" }, ` Reviewed: ${OPINIONS[item.review.opinion].said}`)),
     ];
   }
   return [item.state === "failed" ? explain(item.error).title : STATES[item.state]];

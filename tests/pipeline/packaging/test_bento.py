@@ -42,7 +42,7 @@ def test_the_bento_holds_service_serving_bundle_and_lock_and_nothing_else(bento:
     assert {path.name for path in (bento / "src").iterdir()} - {"__pycache__"} == {
         "service.py", "bentofile.yaml", "serving", "bundle", "locks"
     }  # fmt: skip
-    assert [path.name for path in (bento / "src/locks").iterdir()] == ["service.txt"]
+    assert sorted(path.name for path in (bento / "src/locks").iterdir()) == ["service.txt", "store.txt"]
 
 
 def test_the_bento_names_no_package_index(bento: Path) -> None:

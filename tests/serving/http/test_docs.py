@@ -79,7 +79,9 @@ def test_the_table_of_limits_holds_every_setting_with_its_default() -> None:
         "max_body": default.max_body // 2**20, "max_buffered": default.max_buffered // 2**20,
         "max_pixels": default.max_pixels, "max_frames": default.max_frames, "max_files": default.max_files,
         "timeout": int(default.timeout), "concurrency": default.concurrency, "threads": default.threads,
-        "api_keys": "", "scope": default.scope,
+        "api_keys": "", "scope": default.scope, "store_url": "", "store_queue": default.store_queue,
+        "pseudonym_key": "", "feedback_key": "", "feedback_days": int(default.feedback_days),
+        "feedback_per_minute": default.feedback_per_minute, "feedback_text": "false",
     }  # fmt: skip
     assert set(values) == {field.name for field in fields(Settings)}
     variables = {"max_body": "FRACTURE_MAX_BODY_MB", "max_buffered": "FRACTURE_MAX_BUFFERED_MB", "api_keys": "API_KEYS"}

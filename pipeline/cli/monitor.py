@@ -1,0 +1,82 @@
+"""`fracture monitor`: what the store of a service says of the last weeks."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.errors import InputError
+from pipeline.files import write_json, write_text
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline.monitoring import page, window
+    from pipeline.monitoring import report as reporting
+else:
+    page = late("pipeline.monitoring.page")
+    window = late("pipeline.monitoring.window")
+    reporting = late("pipeline.monitoring.report")
+
+_MOVED = 3
+"""Exit code of --check; 1 and 2 are those of bad input and wrong usage."""
+_LENGTH = re.compile(r"([1-9][0-9]{0,4})([hdw])")
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+def monitor(
+    *,
+    store: Annotated[
+        str,
+        typer.Option("--store", metavar="URL", envvar="FRACTURE_STORE_URL", show_envvar=True, help="The store."),
+    ] = "",
+    since: Annotated[
+        str, typer.Option("--since", metavar="LENGTH", help="How far back: 12h, 30d or 8w; as long before is compared.")
+    ] = "30d",
+    by: Annotated[
+        str, typer.Option("--by", metavar="LIST", help="Groups, separated by commas: site, region, model.")
+    ] = "site,region,model",
+    bundle: BundleOption = None,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Where monitor.html, monitor.json and monitor.md go.")
+    ] = Path("reports/monitoring"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of Markdown.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with code 3 if something moved, for scripts and cron.")
+    ] = False,
+) -> None:
+    """Report drift, refusals, agreement with readers and performance, from the store of a service."""
+    if not store:
+        raise InputError("--store: name the database of the service, or set FRACTURE_STORE_URL")
+    length, dimensions = _length(since), _dimensions(by)
+    opened = open_bundle(bundle)
+    until = datetime.now(UTC)
+    now, before = window.read_windows(store, until, length, opened.manifest.classes)
+    if not now.rows:
+        raise InputError(f"the store holds no answer of the last {since}; name a longer time with --since")
+    report = reporting.build(now, before, opened, dimensions)
+    text = reporting.markdown(report)
+    write_text(output / "monitor.html", page.html(report, now, before, opened))
+    write_json(output / "monitor.json", report.to_dict())
+    write_text(output / "monitor.md", text)
+    print(json.dumps(report.to_dict(), indent=2) if as_json else text)
+    if check and report.moved:
+        raise typer.Exit(_MOVED)
+
+
+def _length(text: str) -> timedelta:
+    found = _LENGTH.fullmatch(text.strip())
+    if not found:
+        raise InputError(f"--since {text}: write a number and h, d or w, such as 30d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def _dimensions(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in window.DIMENSIONS]
+    if unknown:
+        raise InputError(f"--by {unknown[0]}: is none of {', '.join(window.DIMENSIONS)}")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,134 @@
+"""What moved: later answers against training, and against the time before, with a correction for many comparisons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from pipeline.monitoring.drift import DISTANCE, FEWEST, PROBABILITY, REFUSED_BY_GUARD
+from pipeline.monitoring.window import Window
+from serving.bundle import Bundle
+from serving.statistics import INPUTS, shift
+
+Array = npt.NDArray[np.float64]
+
+FALSE_DISCOVERIES = 0.01
+"""Expected share of chance among the changes that a report calls significant (Benjamini and Hochberg, 1995)."""
+LEAST_DISTANCE = 0.15
+"""Kolmogorov-Smirnov distance below which a change means little, however certain it is."""
+LEAST_FEATURE_SHIFT = 0.5
+"""The same for a direction of the features, in standard deviations of the later answers."""
+LEAST_REFUSALS = 0.05
+"""The same for the share of images that the guard refuses."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One comparison.
+
+    `size` is a Kolmogorov-Smirnov distance, a shift in standard deviations or a difference of shares, and `least` the
+    size from which it matters. `p` is the chance of one as large without any change, `adjusted` the same after the
+    correction for all comparisons of a report.
+    """
+
+    group: str
+    what: str
+    against: str
+    size: float
+    least: float
+    before: float
+    after: float
+    images: int
+    p: float
+    adjusted: float = 1.0
+
+    @property
+    def moved(self) -> bool:
+        """Whether it is neither chance nor too small to matter."""
+        return self.adjusted < FALSE_DISCOVERIES and self.size >= self.least
+
+
+def against_training(group: str, window: Window, bundle: Bundle) -> list[Change]:
+    """Input statistics, texture, probabilities and features of this bundle's answers against its training images."""
+    ours = window.where("model", f"{bundle.manifest.version} ({bundle.sha256[:8]})")
+    if len(ours.answered) < FEWEST:
+        return []
+    reference, trained = bundle.reference, float(len(bundle.reference.known))
+    expected = [
+        *((name, reference.inputs[number], trained) for number, name in enumerate(INPUTS)),
+        (DISTANCE, reference.distances, trained),
+        (PROBABILITY, reference.scores, float(reference.scored)),
+    ]
+    found = []
+    for name, quantiles, behind in expected:
+        values = ours.probabilities() if name == PROBABILITY else ours.statistic(name)
+        moved = shift(quantiles, behind, values)
+        pooled = len(values) * behind / (len(values) + behind)
+        p = float(stats.kstwobign.sf(moved.distance * np.sqrt(pooled)))
+        found.append(
+            Change(group, name, "training", moved.distance, LEAST_DISTANCE, moved.before, moved.after, len(values), p)
+        )
+    return [*found, *_features(group, "training", ours.features(), None, trained)]
+
+
+def against_before(group: str, window: Window, before: Window) -> list[Change]:
+    """The same, and the share that the guard refuses, against as long a time before."""
+    if len(window.answered) < FEWEST or len(before.answered) < FEWEST:
+        return []
+    found = []
+    for name in (*INPUTS, DISTANCE, PROBABILITY):
+        old, new = (part.probabilities() if name == PROBABILITY else part.statistic(name) for part in (before, window))
+        if not len(old) or not len(new):
+            continue
+        test = stats.ks_2samp(old, new, method="asymp")
+        middles = float(np.median(old)), float(np.median(new))
+        found.append(
+            Change(group, name, "before", float(test.statistic), LEAST_DISTANCE, *middles, len(new), float(test.pvalue))
+        )
+    return [
+        *found,
+        *_features(group, "before", window.features(), before.features(), 0),
+        *_refusals(group, window, before),
+    ]
+
+
+def corrected(changes: Sequence[Change]) -> list[Change]:
+    """The same comparisons with their adjusted p values, in the order of size over what matters, largest first."""
+    if not changes:
+        return []
+    adjusted = stats.false_discovery_control([min(max(change.p, 0.0), 1.0) for change in changes], method="bh")
+    done = [Change(**{**vars(change), "adjusted": float(p)}) for change, p in zip(changes, adjusted, strict=True)]
+    return sorted(done, key=lambda change: (not change.moved, -change.size / change.least))
+
+
+def _features(group: str, against: str, new: Array, old: Array | None, behind: float) -> list[Change]:
+    """The mean of each direction: Welch's test against the answers before, or against 0, where training has it.
+
+    Training's own spread in a direction is not known, as its features are kept one by one; the later one stands for it.
+    """
+    if len(new) < FEWEST or (old is not None and len(old) < FEWEST):
+        return []
+    found = []
+    for number in range(new.shape[1]):
+        later = new[:, number]
+        spread = max(float(later.std(ddof=1)), 1e-9)
+        earlier, error = 0.0, spread**2 / len(later) + spread**2 / max(behind, 1)
+        if old is not None:
+            earlier = float(old[:, number].mean())
+            error = spread**2 / len(later) + float(old[:, number].var(ddof=1)) / len(old)
+        mean = float(later.mean())
+        p = float(2 * stats.norm.sf(abs(mean - earlier) / max(np.sqrt(error), 1e-12)))
+        size = abs(mean - earlier) / spread
+        name = f"features {number + 1}"
+        found.append(Change(group, name, against, size, LEAST_FEATURE_SHIFT, earlier, mean, len(later), p))
+    return found
+
+
+def _refusals(group: str, window: Window, before: Window) -> list[Change]:
+    counts = [(sum(part.refused[code] for code in REFUSED_BY_GUARD), len(part.answered)) for part in (before, window)]
+    old, new = (refused / (refused + answered) for refused, answered in counts)
+    p = float(stats.fisher_exact(np.array(counts)).pvalue)
+    images = sum(counts[1])
+    return [Change(group, "refused", "before", abs(new - old), LEAST_REFUSALS, old, new, images, p)]

@@ -1,0 +1,181 @@
+"""The database behind FRACTURE_STORE_URL: its connection, its version, and what is written and read of it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from serving.errors import one_line
+from serving.store.records import AnswerRecord, FeedbackRecord
+from serving.store.tables import ANSWERS, FEEDBACK
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_SECONDS = 5
+"""That a statement waits for another process' lock, and a connection for the server."""
+_STATEMENT_MS = 10_000
+_INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+_UPGRADE_LOCK = 5_081_960_101
+"""Of PostgreSQL's advisory locks: two commands that upgrade at once take turns. SQLite locks the file."""
+
+
+class StoreError(Exception):
+    """A store that cannot be used; the message is one line and holds no password."""
+
+
+class Database:
+    """One store. Threads may share it; it connects when it is first used."""
+
+    def __init__(self, url: str) -> None:
+        """StoreError for an address of another kind of database."""
+        self._url = _parsed(url)
+        self.name = self._url.render_as_string(hide_password=True)
+        self._engine = _engine(self._url)
+
+    def check(self) -> None:
+        """StoreError unless the tables are there, in the version of this program."""
+        with self._connected() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+        if found != (wanted := _head()):
+            state = "has no tables yet" if found is None else f"is of version {found}, this program needs {wanted}"
+            raise StoreError(f"{self.name}: {state}; run: python -m serving.store upgrade")
+
+    def upgrade(self) -> str:
+        """Make the tables, or bring them to the version of this program; that version. StoreError."""
+        with self._connected() as connection:
+            try:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+                else:
+                    connection.exec_driver_sql("BEGIN EXCLUSIVE")
+                config = Config(attributes={"connection": connection})
+                config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+                command.upgrade(config, "head")
+                connection.commit()
+            except SQLAlchemyError as error:
+                raise StoreError(f"{self.name}: {_reason(error)}") from None
+        return _head()
+
+    def add_answers(self, rows: Sequence[AnswerRecord]) -> None:
+        """Write answers; those that are there already stay as they are, so that a batch may be sent again.
+
+        StoreError when the database cannot be reached; ValueError for rows that it will never take.
+        """
+        statement = _INSERTS[self._engine.dialect.name](ANSWERS).on_conflict_do_nothing(index_elements=["answer_id"])
+        with self._connected() as connection:
+            try:
+                connection.execute(statement, [_in_utc(row) for row in rows])
+                connection.commit()
+            except DBAPIError as error:
+                if _is_data_error(error):
+                    raise ValueError(_reason(error)) from None
+                raise StoreError(f"{self.name}: {_reason(error)}") from None
+
+    def add_feedback(self, row: FeedbackRecord) -> int:
+        """Write an opinion beside the reader's earlier ones; how many there are of this answer now. StoreError."""
+        mine = (FEEDBACK.c.answer_id == row.answer_id) & (FEEDBACK.c.reader == row.reader)
+        with self._connected() as connection:
+            try:
+                connection.execute(insert(FEEDBACK), [_in_utc(row)])
+                count = connection.scalar(select(func.count()).select_from(FEEDBACK).where(mine))
+                connection.commit()
+            except DBAPIError as error:
+                raise StoreError(f"{self.name}: {_reason(error)}") from None
+        return int(count or 0)
+
+    def answers(self, since: datetime, until: datetime) -> list[AnswerRecord]:
+        """Answers and refusals of a time, the oldest first. StoreError."""
+        since, until = since.astimezone(UTC), until.astimezone(UTC)
+        chosen = select(ANSWERS).where(ANSWERS.c.at >= since, ANSWERS.c.at < until).order_by(ANSWERS.c.at)
+        return [AnswerRecord(**_with_zone(row)) for row in self._rows(chosen)]
+
+    def opinions(self) -> list[FeedbackRecord]:
+        """The current opinion of every reader and answer, without those taken back, the oldest first. StoreError."""
+        last = select(func.max(FEEDBACK.c.feedback_id)).group_by(FEEDBACK.c.answer_id, FEEDBACK.c.reader)
+        columns = [column for column in FEEDBACK.c if column.name != "feedback_id"]
+        chosen = select(*columns).where(FEEDBACK.c.feedback_id.in_(last), FEEDBACK.c.opinion != "withdrawn")
+        return [FeedbackRecord(**_with_zone(row)) for row in self._rows(chosen.order_by(FEEDBACK.c.feedback_id))]
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def _rows(self, statement: Any) -> list[dict[str, Any]]:
+        with self._connected() as connection:
+            try:
+                return [dict(row) for row in connection.execute(statement).mappings()]
+            except DBAPIError as error:
+                raise StoreError(f"{self.name}: {_reason(error)}") from None
+
+    def _connected(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except SQLAlchemyError as error:
+            raise StoreError(f"{self.name}: {_reason(error)}") from None
+
+
+def _parsed(url: str) -> URL:
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        raise StoreError(
+            "the store's address cannot be read; write sqlite:////var/lib/fracture/answers.db or "
+            "postgresql://user:password@host/database"
+        ) from None
+    if found.get_backend_name() not in _INSERTS:
+        raise StoreError(f"the store's address begins with {found.drivername}; sqlite and postgresql are supported")
+    return found.set(drivername="postgresql+psycopg") if found.drivername == "postgresql" else found
+
+
+def _engine(url: URL) -> Engine:
+    try:
+        if url.get_backend_name() == "sqlite":
+            made = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+            event.listen(made, "connect", _prepare_sqlite)
+            return made
+        options = {"connect_timeout": _BUSY_SECONDS, "options": f"-c statement_timeout={_STATEMENT_MS}"}
+        return create_engine(url, connect_args=options, pool_pre_ping=True, pool_size=2, max_overflow=2)
+    except (NoSuchModuleError, ImportError) as error:
+        raise StoreError(f"the store's driver is missing ({one_line(error, 120)}); install locks/store.txt") from None
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """Let readers and a writer work at once, and let a power cut lose seconds, never the file."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()
+
+
+def _head() -> str:
+    return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
+
+
+def _in_utc(row: AnswerRecord | FeedbackRecord) -> dict[str, Any]:
+    return {**asdict(row), "at": row.at.astimezone(UTC)}
+
+
+def _with_zone(row: dict[str, Any]) -> dict[str, Any]:
+    """SQLite keeps times without their zone; ours are all UTC."""
+    at = row["at"]
+    return {**row, "at": at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)}
+
+
+def _is_data_error(error: DBAPIError) -> bool:
+    """Whether the same rows would fail again, on a database that works."""
+    return type(error).__name__ in {"DataError", "IntegrityError", "NotSupportedError"}
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    """What the driver said, without the statement and its values."""
+    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return one_line(said, 200)

@@ -1,0 +1,300 @@
+"""What watches a service: the rules with their cases, and every query of the dashboard put to a real Prometheus."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+from ruamel.yaml import YAML
+
+from serving import bundle
+from serving.http.admission import Engine
+from serving.http.app import create_app
+from serving.http.settings import Settings
+from serving.store.database import Database
+from tests.deploy import checkers
+from tests.deploy.checkers import ROOT
+from tests.deploy.test_replacement import free_port
+
+FOLDER = ROOT / "deploy/monitoring"
+RULES = FOLDER / "rules"
+OPERATOR = ROOT / "tests/deploy/operator"
+NEEDS_A_WEEK = "moved1d"
+"""What compares with a week ago has no value in a test of some seconds; tests-days.yml has its cases."""
+
+
+def _yaml(path: Path) -> Any:
+    return YAML(typ="safe").load(path.read_text())
+
+
+def _run(*words: str | Path, folder: Path = FOLDER) -> str:
+    done = subprocess.run([*map(str, words)], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _alerts() -> set[str]:
+    return {rule["alert"] for group in _yaml(RULES / "alerts.yml")["groups"] for rule in group["rules"]}
+
+
+def _panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((FOLDER / "grafana/dashboards/fracture.json").read_text())["panels"]
+    return found
+
+
+def _queries() -> list[str]:
+    return [target["expr"] for panel in _panels() for target in panel.get("targets", [])]
+
+
+@pytest.mark.prometheus
+def test_configuration_and_rules_are_valid() -> None:
+    _run("promtool", "check", "config", "prometheus.yml")
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("cases", ["tests-minutes.yml", "tests-days.yml"])
+def test_every_alert_fires_when_it_should_and_not_before(cases: str) -> None:
+    _run("promtool", "test", "rules", cases, folder=RULES)
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    fires: set[str] = set()
+    quiet: set[str] = set()
+    for name in ("tests-minutes.yml", "tests-days.yml"):
+        for case in _yaml(RULES / name)["tests"]:
+            for asked in case["alert_rule_test"]:
+                (fires if asked.get("exp_alerts") else quiet).add(asked["alertname"])
+    assert fires == _alerts()
+    assert quiet == _alerts()
+
+
+def test_every_alert_says_what_to_do() -> None:
+    for group in _yaml(RULES / "alerts.yml")["groups"]:
+        for rule in group["rules"]:
+            assert rule["labels"]["severity"] in {"page", "ticket"}
+            assert {"summary", "description"} == set(rule["annotations"])
+
+
+@pytest.mark.alertmanager
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [("severity=page", "page"), ("severity=ticket", "ticket"), ("alertname=Other", "ticket")],
+)
+def test_alerts_are_routed_by_their_severity(labels: str, receiver: str) -> None:
+    _run("amtool", "check-config", "alertmanager.yml")
+    said = _run("amtool", "config", "routes", "test", "--config.file=alertmanager.yml", labels)
+    assert said.strip() == receiver
+
+
+@pytest.fixture(scope="module")
+def service(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run a service with a store on loopback."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('store') / 'answers.db'}"
+    database = Database(url)
+    database.upgrade()
+    app = create_app()
+    settings = Settings(store_url=url, feedback_key="f" * 32)
+    app.state.engine = Engine(bundle.read(bundle_folder), settings, CollectorRegistry())
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    running = threading.Thread(target=server.run, daemon=True)
+    running.start()
+    while not server.started:
+        assert running.is_alive(), "the server did not start"
+        time.sleep(0.02)
+    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    running.join(timeout=30)
+    app.state.engine.close()
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def prometheus(service: str, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Run a Prometheus with the project's files, faster, while the service answers, refuses and hears readers."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    shutil.copytree(RULES, folder / "rules")
+    for path in (folder / "rules").glob("*.yml"):
+        path.write_text(path.read_text().replace("interval: 5m", "interval: 1s"))
+    text = (FOLDER / "prometheus.yml").read_text().replace("fracture:3000", service)
+    text = re.sub(r"(scrape|evaluation)_interval: \d+s", r"\1_interval: 1s", text)
+    (folder / "prometheus.yml").write_text(re.sub(r"(?s)alerting:.*?\n\n", "", text))
+    port = free_port()
+    words = [
+        "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]  # fmt: skip
+    with (folder / "log.txt").open("wb") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1/", timeout=30) as client:
+            _wait(lambda: _value(client, 'up{job="fracture"}') == 1, process, folder)
+            _use(f"http://{service}", sorted((bundle_folder / "samples").iterdir())[0].read_bytes())
+            _wait(lambda: (_value(client, "sum(fracture:agreement:ratio7d)") or 0) > 0, process, folder)
+            _wait(lambda: _value(client, "sum(fracture:refusals:ratio6h)") is not None, process, folder)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _use(address: str, radiograph: bytes) -> None:
+    """Answer, refuse and judge some images, twice with a scrape in between, so that rates have something to show."""
+    with httpx.Client(base_url=address, timeout=60) as client:
+        for _ in range(4):
+            answer = client.post("/predict", files={"image": radiograph}).json()
+            client.post("/predict", files={"image": _blank()})
+            said = {"answer_id": answer["answer_id"], "feedback_token": answer["feedback_token"], "opinion": "agree"}
+            assert client.post("/feedback", json=said).status_code == 200
+            time.sleep(1.5)
+
+
+def _blank() -> bytes:
+    return bytes(cv2.imencode(".png", np.full((200, 200), 90, np.uint8))[1])
+
+
+def _ask(client: httpx.Client, query: str) -> list[Any]:
+    found = client.get("query", params={"query": query}).json()
+    assert found["status"] == "success", (query, found)
+    series: list[Any] = found["data"]["result"]
+    return series
+
+
+def _value(client: httpx.Client, query: str) -> float | None:
+    try:
+        series = _ask(client, query)
+    except httpx.HTTPError:
+        return None
+    return float(series[0]["value"][1]) if series else None
+
+
+def _wait(condition: Any, process: subprocess.Popen[bytes], folder: Path) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, (folder / "log.txt").read_text()
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.3)
+
+
+@pytest.mark.prometheus
+def test_every_query_of_the_dashboard_is_answered(prometheus: httpx.Client) -> None:
+    empty = []
+    for query in _queries():
+        written = query.replace("$job", "fracture").replace("$__rate_interval", "1m")
+        if not _ask(prometheus, written) and NEEDS_A_WEEK not in query:
+            empty.append(query)
+    assert empty == []
+
+
+@pytest.mark.prometheus
+def test_every_recording_rule_finds_the_metrics_that_it_names(prometheus: httpx.Client) -> None:
+    records = {rule["record"] for group in _yaml(RULES / "recording.yml")["groups"] for rule in group["rules"]}
+    # The service made no error, and has no week behind it.
+    expected = {name for name in records if NEEDS_A_WEEK not in name} - {"fracture:errors:ratio_rate5m"}
+    assert [name for name in sorted(expected) if not _ask(prometheus, name)] == []
+
+
+@pytest.mark.prometheus
+def test_no_alert_fires_on_a_service_that_works(prometheus: httpx.Client) -> None:
+    found = prometheus.get("alerts").json()["data"]["alerts"]
+    assert [alert["labels"]["alertname"] for alert in found if alert["state"] == "firing"] == []
+
+
+def test_the_dashboard_is_one_that_grafana_provisions() -> None:
+    dashboard = json.loads((FOLDER / "grafana/dashboards/fracture.json").read_text())
+    assert {"uid", "title", "schemaVersion", "panels", "templating", "time"} <= set(dashboard)
+    assert "id" not in dashboard  # Grafana gives one itself
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] >= 0
+        assert place["x"] + place["w"] <= 24
+        assert panel["type"] in {"row", "stat", "timeseries", "heatmap"}
+    names = {variable["name"] for variable in dashboard["templating"]["list"]}
+    used = set(re.findall(r"\$\{?([a-z]+)\}?", json.dumps(dashboard)))
+    assert used == names
+
+
+def test_no_two_panels_lie_on_each_other() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in _panels():
+        place = panel["gridPos"]
+        columns = range(place["x"], place["x"] + place["w"])
+        cells = {(x, y) for x in columns for y in range(place["y"], place["y"] + place["h"])}
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+def test_compose_mounts_what_is_there_and_keeps_every_port_on_this_machine() -> None:
+    compose = _yaml(FOLDER / "compose.yaml")
+    made_by_hand = {"./secrets"}
+    for name, service in compose["services"].items():
+        assert service["read_only"], name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert source in compose["volumes"] or source in made_by_hand or (FOLDER / source).exists(), volume
+    assert compose["services"]["fracture"]["depends_on"]["upgrade"]["condition"] == "service_completed_successfully"
+
+
+def test_the_operators_rules_are_those_of_prometheus() -> None:
+    groups = [group for name in ("recording.yml", "alerts.yml") for group in _yaml(RULES / name)["groups"]]
+    assert _yaml(FOLDER / "kubernetes/prometheus-rule.yaml")["spec"]["groups"] == groups
+
+
+@pytest.mark.operator
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({}, ["ServiceMonitor ok"]), ({"port": 5}, ["ServiceMonitor data/spec/endpoints/0/port must be string"])],
+)
+def test_the_operators_schema_takes_the_service_monitor_and_would_not_take_a_wrong_one(
+    change: dict[str, Any], said: list[str]
+) -> None:
+    document = _yaml(FOLDER / "kubernetes/service-monitor.yaml")
+    document["spec"]["endpoints"][0] |= change
+    assert _of_operator(document) == said
+
+
+@pytest.mark.operator
+def test_the_operators_schema_takes_the_rules() -> None:
+    assert _of_operator(_yaml(FOLDER / "kubernetes/prometheus-rule.yaml")) == ["PrometheusRule ok"]
+
+
+def _of_operator(document: Any) -> list[str]:
+    """What the schemas of the operator say of an object."""
+    if not (OPERATOR / "node_modules").is_dir():
+        if os.environ.get("CI") == "true":
+            pytest.fail("tests/deploy/operator is not installed, and CI leaves nothing out")
+        pytest.skip("left out: npm ci --ignore-scripts --prefix tests/deploy/operator")
+    done = subprocess.run(
+        ["node", OPERATOR / "check.mjs"], input=json.dumps(document), capture_output=True, text=True, check=False
+    )
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_service_monitor_finds_the_service_and_gives_it_the_name_that_the_rules_know() -> None:
+    monitor = _yaml(FOLDER / "kubernetes/service-monitor.yaml")["spec"]
+    service = _yaml(ROOT / "deploy/kubernetes/base/service.yaml")
+    assert monitor["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert monitor["selector"]["matchLabels"] == service["spec"]["selector"]
+    assert monitor["endpoints"][0]["relabelings"] == [{"targetLabel": "job", "replacement": "fracture"}]
+    assert _yaml(FOLDER / "prometheus.yml")["scrape_configs"][0]["job_name"] == "fracture"
+
+
+def test_the_manifests_render() -> None:
+    documents = list(YAML(typ="safe").load_all(checkers.kustomize(FOLDER / "kubernetes")))
+    assert {document["kind"] for document in documents} == {"ServiceMonitor", "PrometheusRule", "NetworkPolicy"}
+    assert {document["metadata"]["namespace"] for document in documents} == {"bone-fracture"}
