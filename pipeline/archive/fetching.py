@@ -36,8 +36,8 @@ class Fetcher:
         try:
             address = parse(entry.uri)
             self._roots.check(address)
-        except InputError as error:
-            raise ImageError("not_allowed", str(error)) from None
+        except InputError:  # whose text names the address, which may identify a patient
+            raise ImageError("not_allowed", "its address lies below none of the roots; allow it with --root") from None
         if entry.size is not None and entry.size > MAX_BYTES:
             raise too_large()
         if address.scheme == FILE:
