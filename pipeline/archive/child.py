@@ -1,6 +1,7 @@
 """What runs in a child process: it fetches, decodes and scores images, and may die of one."""
 
 import ctypes
+import importlib
 import signal
 import sys
 import time
@@ -106,12 +107,15 @@ class ObservedPredictor(Predictor):
         self._tell(Begun(position, "work"))
         with self._timed(position):
             try:
-                prepared = super().prepare(content)
+                prepared = self._decode(content)
             except Exception:
                 self.hashes[position] = sha256(content).hexdigest()
                 raise
         self._prepared[id(prepared)] = position
         return prepared
+
+    def _decode(self, content: bytes) -> PreparedImage:
+        return super().prepare(content)
 
     def infer(self, prepared: PreparedImage, given_region: str = "") -> Prediction:
         position = self._prepared.pop(id(prepared))
@@ -133,9 +137,19 @@ class ObservedPredictor(Predictor):
             self.seconds[position] = self.seconds.get(position, 0) + time.perf_counter() - start
 
 
+def main() -> None:
+    """What a new process runs: its arguments are the number of an open connection, and the function to hand it to."""
+    connection = Connection(int(sys.argv[1]))
+    _die_with_parent()
+    module, _, name = sys.argv[2].partition(":")
+    try:
+        getattr(importlib.import_module(module), name)(connection, connection.recv())
+    except (EOFError, BrokenPipeError):
+        return  # the one who asked is gone
+
+
 def run(connection: Connection, asked: Scoring) -> None:
     """Answer what comes through `connection`, lists of entries, until it is closed or None comes."""
-    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who watches ends us
     cv2.setNumThreads(0)
     try:

@@ -11,7 +11,7 @@ from pipeline.archive import results
 from pipeline.archive.child import Scoring
 from pipeline.archive.pseudonyms import Pseudonyms
 from pipeline.archive.shards import Block, Counts, Shards
-from pipeline.archive.worker import Bounds, Worker
+from pipeline.archive.worker import RUN, Bounds, Worker
 from serving.statistics import INPUTS
 
 PROBABILITY = "probability"
@@ -25,10 +25,11 @@ class Work:
     bounds: Bounds
     model_sha256: str
     pseudonyms: Pseudonyms
+    target: str = RUN
 
     def worker(self) -> Worker:
         """One that scores; it starts its child when it is first needed."""
-        return Worker(self.asked, self.bounds, self.model_sha256)
+        return Worker(self.asked, self.bounds, self.model_sha256, self.target)
 
     def do(self, worker: Worker, shards: Shards, block: Block) -> "Report":
         """Score a block and write its rows."""

@@ -1,20 +1,24 @@
 """Buckets and containers; the login comes from the environment, as for the clouds' own clients."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obstore import exceptions
-from obstore.store import AzureStore, ClientConfig, ObjectStore, RetryConfig, S3Store
+from obstore.store import AzureStore, ObjectStore, S3Store
 
 from pipeline.archive.addresses import S3, Address
 from pipeline.errors import InputError
 from serving.errors import one_line
 
-_CLIENT: ClientConfig = {"connect_timeout": timedelta(seconds=10), "timeout": timedelta(minutes=10)}
-_RETRY: RetryConfig = {
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+_CLIENT: "ClientConfig" = {"connect_timeout": timedelta(seconds=10), "timeout": timedelta(minutes=10)}
+_RETRY: "RetryConfig" = {
     "max_retries": 12,
     "backoff": {"init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=15), "base": 2},
     "retry_timeout": timedelta(minutes=4),
@@ -52,6 +56,10 @@ def _azure_options() -> tuple[str, Mapping[str, Any]]:
     return options.get("endpoint", os.environ.get("AZURE_STORAGE_ENDPOINT", "")), options
 
 
+_STATUS = re.compile(r"status code: (\d{3}[A-Za-z ]*)")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+
+
 @contextmanager
 def store_errors(place: str) -> Iterator[None]:
     """Turn what a store says into one line that names `place`; a missing object keeps its own error."""
@@ -70,4 +78,6 @@ def store_errors(place: str) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """What a store said, in one line without addresses: they may hold signatures."""
-    return one_line(str(error).split("\n", 1)[0].split("http", 1)[0], 120) or type(error).__name__
+    text = str(error)
+    found = [match[1] for pattern in (_STATUS, _CODE) if (match := pattern.search(text))]
+    return ": ".join(found) or one_line(text.split("\n", 1)[0].split(" http", 1)[0], 120) or type(error).__name__

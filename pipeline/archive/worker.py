@@ -1,17 +1,18 @@
 """Scores entries in a child process, and survives what an image does to it."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
-from pipeline.archive import child
 from pipeline.archive.child import OUT_OF_MEMORY, Answered, Begun, Failed, Message, Ready, Scoring
 from pipeline.archive.entries import Entry
 from pipeline.archive.results import Row, error_row
@@ -24,6 +25,9 @@ _MESSAGES = {
     TIMEOUT: "the decoder did not end in time, twice",
     OUT_OF_MEMORY: "the decoder needed more memory than a process may have, twice",
 }
+RUN = "pipeline.archive.child:run"
+"""What a child runs."""
+_PROGRAM = "from pipeline.archive.child import main; main()"
 _TICK = 0.1
 """Seconds between two looks at the memory of a child."""
 _MOST_STARTS = 3
@@ -44,7 +48,7 @@ class Bounds:
 class _Watch:
     """Waits for a child's messages, and looks at its time and memory meanwhile."""
 
-    def __init__(self, process: BaseProcess | None, bounds: Bounds) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | None, bounds: Bounds) -> None:
         self._memory = Path(f"/proc/{process.pid if process else 0}/statm")
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._bounds = bounds
@@ -84,15 +88,12 @@ class _Watch:
 class Worker:
     """One child process at a time, started anew when an image ends it.
 
-    `target` is what the child runs, `child.run` but in tests. Used by one thread.
+    `target` is what the child runs, a module and a function; in tests another one. Used by one thread.
     """
 
-    def __init__(
-        self, asked: Scoring, bounds: Bounds, model: str, target: Callable[[Connection, Scoring], None] = child.run
-    ) -> None:
+    def __init__(self, asked: Scoring, bounds: Bounds, model: str, target: str = RUN) -> None:
         self._asked, self._bounds, self._model, self._target = asked, bounds, model, target
-        self._context = multiprocessing.get_context("spawn")
-        self._process: BaseProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
     def score(self, entries: Sequence[Entry]) -> list[Row]:
@@ -124,7 +125,7 @@ class Worker:
         """End the child."""
         if self._process is not None:
             self._process.kill()
-            self._process.join()
+            self._process.wait()
         if self._connection is not None:
             self._connection.close()
         self._process = self._connection = None
@@ -159,24 +160,26 @@ class Worker:
         process = self._process
         assert process is not None  # noqa: S101
         if reason is None:
-            process.join(10)
-        code = process.exitcode
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+        code = process.returncode
         self.close()
         if reason is None:
             return "out_of_memory" if code == -signal.SIGKILL else "crashed"
         return reason
 
     def _start(self) -> None:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=self._target, args=(theirs, self._asked), daemon=True)
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited, and read when numpy is imported
-        process.start()
-        theirs.close()
+        ours, theirs = multiprocessing.Pipe()
+        # Not by multiprocessing, which would run the main module of this process again: a command, or Ray's.
+        command = [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), self._target]
+        environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # read when numpy is imported
+        with theirs:
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)  # noqa: S603  our own
         self._process, self._connection = process, ours
-        try:
+        found = None
+        with contextlib.suppress(EOFError, OSError):
+            ours.send(self._asked)
             found = ours.recv()
-        except EOFError:
-            found = None
         if isinstance(found, Failed):
             self.close()
             raise InputError(found.reason)
