@@ -1,7 +1,9 @@
 """`fracture score`: score an archive, on this machine or on a Ray cluster."""
 
+import importlib.util
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,10 +15,15 @@ from pipeline.late import late
 
 if TYPE_CHECKING:
     from pipeline import progress
-    from pipeline.archive import engines, places, pseudonyms, scoring, status, worker
+    from pipeline.archive import answers, cluster, engines, metrics, places, pseudonyms, scoring, status, worker
     from pipeline.archive import manifest as manifests
+    from pipeline.monitoring import drift
 else:
     progress = late("pipeline.progress")
+    answers = late("pipeline.archive.answers")
+    drift = late("pipeline.monitoring.drift")
+    metrics = late("pipeline.archive.metrics")
+    cluster = late("pipeline.archive.cluster")
     engines = late("pipeline.archive.engines")
     manifests = late("pipeline.archive.manifest")
     places = late("pipeline.archive.places")
@@ -37,6 +44,15 @@ def score(
             "--out", metavar="URI", help="Folder, s3://BUCKET/PREFIX or az://CONTAINER/PREFIX of the answers."
         ),
     ] = "",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option("--engine", help="Processes of this machine, or of a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str, typer.Option("--address", metavar="HOST:PORT", help="Of the Ray cluster; without it Ray starts here.")
+    ] = "",
+    stall: Annotated[
+        float, typer.Option("--stall", min=1, help="Seconds after which a cluster that ends nothing is given up.")
+    ] = 1800,
     bundle: BundleOption = None,
     actors: Annotated[int, typer.Option("--actors", min=0, help="Processes that score; 0 takes one a core.")] = 0,
     shard_rows: Annotated[
@@ -62,6 +78,9 @@ def score(
     ] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one image may take.")] = 60,
     memory: Annotated[float, typer.Option("--memory", min=0.5, help="GiB that one process may take.")] = 4,
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", min=0, max=65535, help="Port on loopback for Prometheus; 0 for none.")
+    ] = 0,
     status_of: Annotated[
         str, typer.Option("--status", metavar="URI", help="Only say how far the scoring in this place is.")
     ] = "",
@@ -84,14 +103,50 @@ def score(
         bounds=worker.Bounds(seconds=timeout, memory=int(memory * (1 << 30))),
         shard_rows=shard_rows,
     )
+    place = places.open_place(out)
     work = request.work()
     for root in work.asked.roots.allowed:
         _remark(f"reads below {root.uri}")
-    engine = engines.LocalEngine(work, actors or len(os.sched_getaffinity(0)))
-    with progress.progress_bar("score", request.manifest.rows) as advance:
+    if engine == "ray":
+        if importlib.util.find_spec("ray") is None:
+            raise InputError(
+                "--engine ray: Ray is not installed here; `make ray-setup` makes .venv-ray, then use "
+                ".venv-ray/bin/fracture (elsewhere: pip install 'bone-fracture-detection[train,ray]')"
+            )
+        chosen = cluster.RayEngine(work, actors, address, stall)
+    else:
+        chosen = nullcontext(engines.LocalEngine(work, actors or len(os.sched_getaffinity(0))))
+    with chosen as crew, progress.progress_bar("score", request.manifest.rows) as advance:
         observer = scoring.Observer(found=advance, done=lambda report: advance(report.counts.rows))
-        shards = scoring.run(request, places.open_place(out), engine, observer)
+        shards = scoring.run(request, place, crew, _with_metrics(observer, request, metrics_port))
     print("\n".join(status.summary(shards)))
+    count = answers.write_suspicious(place, shards.plan.shards)
+    print(f"{place.uri}/{answers.SUSPICIOUS}: {count:,} suspicious images, the highest probability first")
+    seen = answers.read_seen(out, request.opened)
+    if seen.images >= drift.FEWEST:
+        print("\n".join(drift.text(drift.compare(seen, request.opened, out))))
+
+
+def _with_metrics(observer: "scoring.Observer", request: "scoring.Request", port: int) -> "scoring.Observer":
+    """The observer, and metrics for Prometheus where a port is given."""
+    if not port:
+        return observer
+    facts = request.opened.manifest
+    named = {
+        "name": facts.name, "version": facts.version, "run_id": facts.origin.run_id, "sha256": request.opened.sha256,
+    }  # fmt: skip
+    counted = metrics.ScoringMetrics(request.opened.reference, named, request.manifest.rows)
+    counted.serve(port)
+
+    def found(rows: int) -> None:
+        observer.found(rows)
+        counted.found(rows)
+
+    def done(report: "engines.Report") -> None:
+        observer.done(report)
+        counted.done(report)
+
+    return scoring.Observer(found, done, observer.finished)
 
 
 def _remark(text: str) -> None:

@@ -200,7 +200,9 @@ def test_a_second_run_into_the_same_place_is_refused(request_of: Request, place:
     run(request_of, place, engine(request_of), Observer(done=second))
 
 
-def test_pseudonyms_hide_addresses_and_join(request_of: Request, place: Place, shared_archive: Path, engine: Engines) -> None:
+def test_pseudonyms_hide_addresses_and_join(
+    request_of: Request, place: Place, shared_archive: Path, engine: Engines
+) -> None:
     hidden = replace(request_of, pseudonyms=Pseudonyms(b"a key of this hospital"))
     run(hidden, place, engine(hidden), Observer())
     found = rows(place)

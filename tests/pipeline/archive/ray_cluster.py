@@ -1,0 +1,31 @@
+"""Run by the Python of .venv-ray: a Ray cluster of two nodes with a CPU each, on 127.0.0.2 and 127.0.0.3.
+
+Prints the address and the process numbers of the two raylets as a line of JSON, and ends when its input does.
+"""
+
+import json
+import sys
+import tempfile
+
+from ray.cluster_utils import Cluster
+
+
+def main() -> None:
+    """Start it, and end it."""
+    options = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
+    # A short path: sockets lie in it.
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        cluster = Cluster(
+            initialize_head=True, head_node_args={**options, "node_ip_address": "127.0.0.2", "temp_dir": folder}
+        )
+        try:
+            node = cluster.add_node(**options, node_ip_address="127.0.0.3")
+            raylets = [one.all_processes["raylet"][0].process.pid for one in (cluster.head_node, node)]
+            print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
+            sys.stdin.read()
+        finally:
+            cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
