@@ -134,14 +134,6 @@ def locked(path: Path, message: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def locked_wait(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting until another process lets it go."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes, read in blocks."""
     with path.open("rb") as file:

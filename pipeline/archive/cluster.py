@@ -4,6 +4,7 @@ Ray moves blocks and reports, never pixels. Whatever dies, its block is done aga
 writes the same file, so doing it twice is no harm (`pipeline.archive.shards`).
 """
 
+import fcntl
 import os
 import tempfile
 import time
@@ -21,7 +22,7 @@ from pipeline.archive.engines import Report, Work
 from pipeline.archive.places import open_place
 from pipeline.archive.shards import Block, Plan, Shards
 from pipeline.errors import InputError
-from pipeline.files import atomic_folder, locked_wait
+from pipeline.files import atomic_folder
 from serving import bundle
 from serving.errors import one_line
 
@@ -211,7 +212,8 @@ def _unpacked(files: Mapping[str, bytes], digest: str) -> Path:
     if home.lstat().st_uid != os.getuid() or home.is_symlink():
         raise InputError(f"{home}: belongs to somebody else; set TMPDIR on the nodes")
     target = home / digest
-    with locked_wait(home / f"{digest}.lock"):
+    with (home / f"{digest}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not (target / bundle.MANIFEST).exists():
             with atomic_folder(target) as partial:
                 for name, content in files.items():

@@ -1,10 +1,11 @@
 """Where answers are written: a folder, or a prefix of a bucket or container. A file is there whole or not at all."""
 
 import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from pipeline.archive.addresses import FILE, OBJECTS, Address, parse
 from pipeline.errors import InputError, os_errors_name
@@ -124,16 +125,14 @@ class ObjectPlace:
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         with object_stores.store_errors(self.uri):
             # Its parts are put together when it is closed, which an error in the block must not do.
-            file: Any = obstore.open_writer(self._store, self._key(name))
-            yield file
-            if not file.closed():
-                file.close()
+            target = obstore.open_writer(self._store, self._key(name))
+            yield cast(IO[bytes], _Sink(target))
+            target.close()
 
     @contextmanager
     def opened(self, name: str) -> Iterator[IO[bytes]]:
         with object_stores.store_errors(self.uri):
-            file: Any = obstore.open_reader(self._store, self._key(name))
-            yield file
+            yield cast(IO[bytes], io.BufferedReader(_Source(obstore.open_reader(self._store, self._key(name)))))
 
     def names(self, folder: str) -> list[Written]:
         cut = len(self._key("")) if self._prefix else 0
@@ -149,3 +148,41 @@ class ObjectPlace:
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
+
+
+class _Sink(io.RawIOBase):
+    """A file of obstore as Python's own are: its `closed` is a method, which others take for true."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._target.write(bytes(content))
+        return len(content)
+
+
+class _Source(io.RawIOBase):
+    """The same for reading."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = bytes(self._source.read(len(buffer)))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._source.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._source.tell())

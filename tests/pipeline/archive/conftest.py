@@ -87,7 +87,7 @@ def listed(archive: Path, tmp_path: Path) -> Manifest:
 def bucket(moto: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """Make a bucket of this test's own, and log in; give its address."""
     name = f"b{abs(hash(request.node.nodeid))}"
-    assert httpx.put(f"{moto}/{name}", trust_env=False).status_code == 200
+    assert httpx.put(f"{moto}/{name}", trust_env=False, timeout=60).status_code == 200
     for key, value in {
         "AWS_ENDPOINT_URL": moto, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_REGION": "us-east-1",

@@ -6,12 +6,14 @@ Prints the address and the process numbers of the two raylets as a line of JSON,
 import json
 import sys
 import tempfile
+from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
 
 def main() -> None:
     """Start it, and end it."""
+    Path("/tmp/ray").mkdir(exist_ok=True)  # noqa: S108  where Ray notes its last cluster, whatever its folder is
     options = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20}
     # A short path: sockets lie in it.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:

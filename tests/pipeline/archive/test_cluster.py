@@ -3,20 +3,25 @@
 import importlib.util
 import json
 import os
+import random
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
+from pipeline.archive import manifest
 from pipeline.archive.engines import LocalEngine
-from pipeline.archive.manifest import Manifest
+from pipeline.archive.manifest import Manifest, Sources
 from pipeline.archive.places import open_place
 from pipeline.archive.scoring import Observer, Request, run
 from serving.bundle import Bundle
-from tests.pipeline.archive.conftest import RELEASE, ROOT
+from tests.pipeline.archive.conftest import RELEASE, ROOT, SAMPLES
 from tests.pipeline.archive.test_scoring import PROGRAM, rows
 
 TOOLS = Path(os.environ.get("RAY_TOOLS") or ROOT / ".venv-ray/bin")
@@ -91,3 +96,41 @@ def test_without_ray_the_command_says_how_to_install_it(shared_manifest: Manifes
     assert done.returncode == 1
     assert "Ray is not installed here; `make ray-setup`" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _actors(cluster: Cluster) -> list[psutil.Process]:
+    """The processes of the actors, on whichever node they run."""
+    below = [
+        one for raylet in cluster.raylets if psutil.pid_exists(raylet) for one in psutil.Process(raylet).children()
+    ]
+    return [one for one in below if "ScoringActor" in " ".join(one.cmdline())]
+
+
+def _kill(victim: str, cluster: Cluster, driver: "subprocess.Popen[bytes]") -> None:
+    if victim == "an actor":
+        random.choice(_actors(cluster)).kill()  # noqa: S311
+    elif victim == "a node":
+        psutil.Process(cluster.raylets[1]).kill()
+    else:
+        driver.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["an actor", "a node", "the driver"])
+def test_every_image_is_answered_once_after_a_kill(victim: str, opened: Bundle, tmp_path: Path) -> None:
+    for number in range(80):
+        shutil.copy(SAMPLES[number % len(SAMPLES)], tmp_path / f"{number}.png")
+    manifest.write(tmp_path / "m.parquet", Sources((str(tmp_path),)))
+    listed, out = Manifest(tmp_path / "m.parquet"), tmp_path / "out"
+    with _cluster() as cluster:
+        command = cluster.command(listed, out)
+        driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 300
+        while len(open_place(str(out)).names("checkpoints/00000")) < 2 and time.monotonic() < end:
+            time.sleep(0.05)
+        _kill(victim, cluster, driver)
+        if driver.wait(300) != 0:
+            _run(command)
+    found = rows(open_place(str(out)))
+    assert len({row["id"] for row in found}) == len(found) == 80
+    assert {row["error_code"] for row in found} == {None}

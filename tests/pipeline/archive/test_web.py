@@ -33,6 +33,8 @@ class _Archive(BaseHTTPRequestHandler):
         if type(self).failures:
             type(self).failures -= 1
             self._answer(503, b"", "text/plain")
+        elif not parts.path.startswith("/dicom-web/"):
+            self._answer(404, b"", "text/plain")
         elif names[-1] in TAGS:
             offset = int(given.get("offset", 0))
             rows = self._rows(names)[offset : offset + 2]
@@ -136,4 +138,4 @@ def test_the_token_of_the_environment_is_sent(pacs: str, monkeypatch: pytest.Mon
 def test_what_is_no_dicomweb_is_one_line(pacs: str) -> None:
     root = pacs.removesuffix("/dicom-web")
     with pytest.raises(InputError, match="is it the root of DICOMweb"):
-        list(Sources((f"{root}/moved",), roots=(root,)).entries(lambda _: None))
+        list(Sources((f"{root}/elsewhere",), roots=(root,)).entries(lambda _: None))

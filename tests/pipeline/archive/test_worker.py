@@ -73,7 +73,7 @@ def test_images_that_end_their_process_are_rows_and_the_others_are_answered(tmp_
     shutil.copy(SAMPLES[1], tmp_path / "z.png")
     for word in ("crash", "kill", "hang", "eat"):
         (tmp_path / f"{word}.png").write_text(f"{word} ")
-    assert _codes(worker(tmp_path, Bounds(seconds=5, memory=1 << 30)), tmp_path) == {
+    assert _codes(worker(tmp_path, Bounds(seconds=10, memory=600 << 20)), tmp_path) == {
         "a.png": None,
         "crash.png": "crashed",
         "eat.png": "out_of_memory",
