@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -107,15 +107,7 @@ def score(
     work = request.work()
     for root in work.asked.roots.allowed:
         _remark(f"reads below {root.uri}")
-    if engine == "ray":
-        if importlib.util.find_spec("ray") is None:
-            raise InputError(
-                "--engine ray: Ray is not installed here; `make ray-setup` makes .venv-ray, then use "
-                ".venv-ray/bin/fracture (elsewhere: pip install 'bone-fracture-detection[train,ray]')"
-            )
-        chosen = cluster.RayEngine(work, actors, address, stall)
-    else:
-        chosen = nullcontext(engines.LocalEngine(work, actors or len(os.sched_getaffinity(0))))
+    chosen = _ray_engine(work, actors, address, stall) if engine == "ray" else nullcontext(_local_engine(work, actors))
     with chosen as crew, progress.progress_bar("score", request.manifest.rows) as advance:
         observer = scoring.Observer(found=advance, done=lambda report: advance(report.counts.rows))
         shards = scoring.run(request, place, crew, _with_metrics(observer, request, metrics_port))
@@ -125,6 +117,22 @@ def score(
     seen = answers.read_seen(out, request.opened)
     if seen.images >= drift.FEWEST:
         print("\n".join(drift.text(drift.compare(seen, request.opened, out))))
+
+
+def _local_engine(work: "engines.Work", actors: int) -> "engines.Engine":
+    return engines.LocalEngine(work, actors or len(os.sched_getaffinity(0)))
+
+
+def _ray_engine(
+    work: "engines.Work", actors: int, address: str, stall: float
+) -> "AbstractContextManager[engines.Engine]":
+    if importlib.util.find_spec("ray") is None:
+        raise InputError(
+            "--engine ray: Ray is not installed here; `make ray-setup` makes .venv-ray, then use "
+            ".venv-ray/bin/fracture (elsewhere: pip install 'bone-fracture-detection[train,ray]')"
+        )
+    engine: AbstractContextManager[engines.Engine] = cluster.RayEngine(work, actors, address, stall)
+    return engine
 
 
 def _with_metrics(observer: "scoring.Observer", request: "scoring.Request", port: int) -> "scoring.Observer":

@@ -91,7 +91,16 @@ def test_two_nodes_answer_every_image_once_as_one_machine_does(
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
 def test_without_ray_the_command_says_how_to_install_it(shared_manifest: Manifest, tmp_path: Path) -> None:
-    command = [PROGRAM, "score", "--engine", "ray", "--manifest", shared_manifest.path, "--out", tmp_path / "out"]
+    command = [
+        PROGRAM,
+        "score",
+        "--engine",
+        "ray",
+        "--manifest",
+        str(shared_manifest.path),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Ray is not installed here; `make ray-setup`" in done.stderr

@@ -30,7 +30,7 @@ from pipeline.errors import InputError
 from serving.bundle import Bundle
 from tests.pipeline.archive.conftest import RELEASE, ROOT
 
-PROGRAM = Path(sys.executable).parent / "fracture"
+PROGRAM = str(Path(sys.executable).parent / "fracture")
 
 
 class OneWorker:
@@ -86,7 +86,16 @@ def place(tmp_path: Path) -> Place:
 def test_answers_are_those_of_predict_to_the_last_digit(
     shared_manifest: Manifest, shared_archive: Path, tmp_path: Path
 ) -> None:
-    command = [PROGRAM, "score", "--manifest", shared_manifest.path, "--out", tmp_path / "out", "--bundle", RELEASE]
+    command = [
+        PROGRAM,
+        "score",
+        "--manifest",
+        str(shared_manifest.path),
+        "--out",
+        str(tmp_path / "out"),
+        "--bundle",
+        str(RELEASE),
+    ]
     done = subprocess.run([*command, "--actors", "1"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = subprocess.run(

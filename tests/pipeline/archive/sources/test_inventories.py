@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def _manifest(folder: Path, name: str, **changes: Any) -> Path:
     return path
 
 
-def _csv(folder: Path, rows: list[tuple[str, ...]]) -> Path:
+def _csv(folder: Path, rows: Sequence[tuple[str, ...]]) -> Path:
     with gzip.open(folder / "data.csv.gz", "wt", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
     return _manifest(folder, "data.csv.gz")
