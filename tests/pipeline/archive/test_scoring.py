@@ -2,16 +2,20 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import obstore
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +30,7 @@ from pipeline.archive.pseudonyms import Pseudonyms
 from pipeline.archive.scoring import Observer, Request, run
 from pipeline.archive.shards import SUCCESS, Block, Shards, block_name
 from pipeline.archive.worker import Worker
-from pipeline.errors import InputError
+from pipeline.errors import InputError, describe
 from serving.bundle import Bundle
 from tests.pipeline.archive.conftest import RELEASE, ROOT
 
@@ -295,3 +299,82 @@ def test_a_killed_command_goes_on_and_leaves_no_process(listed: Manifest, tmp_pa
     assert done.returncode == 0, done.stderr
     found = rows(open_place(str(tmp_path / "out")))
     assert len({row["id"] for row in found}) == len(found) == 6
+
+
+class _Busy(BaseHTTPRequestHandler):
+    """Hands requests on to S3, and answers every tenth one 503."""
+
+    behind = ""
+    count = 0
+
+    def _hand_on(self) -> None:
+        type(self).count += 1
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if type(self).count % 10 == 3:
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "accept-encoding"}
+        answer = httpx.request(
+            self.command, f"{self.behind}{self.path}", content=content, headers=headers, trust_env=False, timeout=60
+        )
+        self.send_response(answer.status_code)
+        for name, value in answer.headers.items():
+            if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
+                self.send_header(name, value)
+        length = answer.headers.get("content-length") if self.command == "HEAD" else len(answer.content)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _hand_on  # noqa: N815  names of http.server
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_store_that_is_busy_costs_no_image(
+    bucket: str, opened: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(parse(bucket))
+    for number in range(20):
+        obstore.put(store, f"in/{number:02d}.jpg", f"no image {number}".encode())
+    _Busy.behind, _Busy.count = os.environ["AWS_ENDPOINT_URL"], 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        manifest.write(tmp_path / "m.parquet", Sources((f"{bucket}/in",)))
+        asked = Request(Manifest(tmp_path / "m.parquet"), opened, shard_rows=10)
+        out = open_place(f"{bucket}/out")
+        run(asked, out, LocalEngine(asked.work(), 1), Observer())
+        found = rows(out)
+        server.shutdown()
+    assert _Busy.count > 40
+    assert len({row["id"] for row in found}) == 20
+    assert {row["error_code"] for row in found} == {"unsupported_format"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 40 KiB, where that is permitted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_told_and_with_more_room_the_scoring_goes_on(
+    request_of: Request, small_disk: Path, engine: Engines
+) -> None:
+    place = open_place(str(small_disk / "out"))
+    with pytest.raises(OSError, match="No space left") as found:
+        run(request_of, place, engine(request_of), Observer())
+    assert "the disk is full" in (describe(found.value) or "")
+    assert place.read(SUCCESS) is None
+    subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
+    run(request_of, place, engine(request_of), Observer())
+    assert len({row["id"] for row in rows(place)}) == 6
