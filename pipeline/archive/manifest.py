@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 )
 VERSION = 1
 _KEY = b"fracture.manifest"
-_GROUP = 1 << 16
+_GROUP = 1 << 14
 """Rows of a row group: what is held at once."""
 
 

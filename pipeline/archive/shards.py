@@ -31,6 +31,8 @@ _COUNTS = b"fracture.counts"
 _FEWEST, _MOST = 8, 1000
 """Rows of a block: few enough to be spread over all processes, and for little to be lost with one."""
 _BLOCKS = 64
+_GROUP = 1 << 14
+"""Rows that are held at once while blocks are put together."""
 
 
 @dataclass(frozen=True)
@@ -199,12 +201,13 @@ class Shards:
                 with self.place.opened(name) as part:
                     held.append(pq.read_table(part, schema=results.SCHEMA))
                 counts.add(Counts.of(held[-1]))
-                if sum(table.num_rows for table in held) >= 1 << 16 or number == len(names) - 1:
+                if sum(table.num_rows for table in held) >= _GROUP or number == len(names) - 1:
                     out.write_table(pa.concat_tables(held))
                     held = []
             out.add_key_value_metadata({_COUNTS: counts.to_json().encode()})
             out.close()
         self.place.delete(names)
+        pa.default_memory_pool().release_unused()  # else the process grows from shard to shard
         return counts
 
     def clear(self, shard: int) -> None:

@@ -58,7 +58,8 @@ def _cluster() -> Iterator[Cluster]:
     # The patience of a busy machine.
     environment = os.environ | {
         "RAY_raylet_start_wait_time_s": "300", "RAY_worker_register_timeout_seconds": "300",
-        "RAY_gcs_rpc_server_connect_timeout_s": "60", "RAY_USAGE_STATS_ENABLED": "0", "RAY_agent_register_timeout_ms": "300000",
+        "RAY_gcs_rpc_server_connect_timeout_s": "60", "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_agent_register_timeout_ms": "300000",
     }  # fmt: skip
     program = [TOOLS / "python", Path(__file__).parent / "ray_cluster.py"]
     process = subprocess.Popen(
