@@ -78,7 +78,7 @@ serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 test: setup cloud-setup tracking-setup croissant-setup ray-setup ## the quick tests, as CI runs them
 	@tests/run
 
-test-slow: setup ray-setup ## the tests that take minutes: killed trainings, experiments, how a trained model behaves
+test-slow: setup ## the tests that take minutes: killed trainings, experiments, how a trained model behaves
 	@TEST_PART=slow tests/run
 
 lint: setup ## ruff (lint and format) and mypy

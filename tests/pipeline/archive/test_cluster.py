@@ -1,27 +1,22 @@
-"""Scoring on a Ray cluster of two nodes on loopback: every image once, whatever is killed."""
+"""Scoring on a Ray cluster of two nodes on loopback."""
 
 import importlib.util
 import json
 import os
-import random
-import shutil
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
-from pipeline.archive import manifest
 from pipeline.archive.engines import LocalEngine
-from pipeline.archive.manifest import Manifest, Sources
+from pipeline.archive.manifest import Manifest
 from pipeline.archive.places import open_place
 from pipeline.archive.scoring import Observer, Request, run
 from serving.bundle import Bundle
-from tests.pipeline.archive.conftest import RELEASE, ROOT, SAMPLES
+from tests.pipeline.archive.conftest import RELEASE, ROOT
 from tests.pipeline.archive.test_scoring import PROGRAM, rows
 
 TOOLS = Path(os.environ.get("RAY_TOOLS") or ROOT / ".venv-ray/bin")
@@ -34,15 +29,8 @@ class Cluster:
     address: str
     raylets: tuple[int, int]
 
-    @property
-    def whole(self) -> bool:
-        """Whether both nodes run."""
-        return all(
-            psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in self.raylets
-        )
-
     def command(self, manifest: Manifest, out: Path) -> list[str]:
-        """The command that scores on it, in shards of two rows."""
+        """The command that scores on it, with two actors."""
         return [
             str(TOOLS / "fracture"), "score", "--engine", "ray", "--address", self.address, "--actors", "2",
             "--manifest", str(manifest.path), "--out", str(out), "--bundle", str(RELEASE),
@@ -75,36 +63,11 @@ def _cluster() -> Iterator[Cluster]:
         process.wait(60)
 
 
-class _Clusters:
-    """One cluster at a time, as two of one machine want the same ports; a new one when a node of it was killed."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._found: Cluster | None = None
-
-    def get(self) -> Cluster:
-        if self._found is None or not self._found.whole:
-            self.close()
-            self._found = self._stack.enter_context(_cluster())
-        return self._found
-
-    def close(self) -> None:
-        self._stack.close()
-        self._found = None
-
-
 @pytest.fixture(scope="module")
-def clusters() -> Iterator[_Clusters]:
-    """Keep a cluster for all tests."""
-    found = _Clusters()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def cluster(clusters: _Clusters) -> Cluster:
-    """Run a cluster of two nodes."""
-    return clusters.get()
+def cluster() -> Iterator[Cluster]:
+    """Run a cluster."""
+    with _cluster() as found:
+        yield found
 
 
 def _run(command: list[str]) -> None:
@@ -138,40 +101,3 @@ def test_without_ray_the_command_says_how_to_install_it(shared_manifest: Manifes
     assert done.returncode == 1
     assert "Ray is not installed here; `make ray-setup`" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def _actors(cluster: Cluster) -> list[psutil.Process]:
-    """The processes of the actors, on whichever node they run."""
-    below = [
-        one for raylet in cluster.raylets if psutil.pid_exists(raylet) for one in psutil.Process(raylet).children()
-    ]
-    return [one for one in below if "ScoringActor" in " ".join(one.cmdline())]
-
-
-def _kill(victim: str, cluster: Cluster, driver: "subprocess.Popen[bytes]") -> None:
-    if victim == "an actor":
-        random.choice(_actors(cluster)).kill()  # noqa: S311
-    elif victim == "a node":
-        psutil.Process(cluster.raylets[1]).kill()
-    else:
-        driver.kill()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", ["an actor", "the driver", "a node"])
-def test_every_image_is_answered_once_after_a_kill(victim: str, cluster: Cluster, tmp_path: Path) -> None:
-    for number in range(80):
-        shutil.copy(SAMPLES[number % len(SAMPLES)], tmp_path / f"{number}.png")
-    manifest.write(tmp_path / "m.parquet", Sources((str(tmp_path),)))
-    listed, out = Manifest(tmp_path / "m.parquet"), tmp_path / "out"
-    command = cluster.command(listed, out)
-    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 300
-    while len(open_place(str(out)).names("checkpoints/00000")) < 2 and time.monotonic() < end:
-        time.sleep(0.05)
-    _kill(victim, cluster, driver)
-    if driver.wait(300) != 0:
-        _run(command)
-    found = rows(open_place(str(out)))
-    assert len({row["id"] for row in found}) == len(found) == 80
-    assert {row["error_code"] for row in found} == {None}
