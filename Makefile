@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 CLOUD := .venv-cloud
 TRACKING := .venv-tracking
 CROISSANT := .venv-croissant
+RAY := .venv-ray
 EXTRA ?=
 DEMO_SERVE ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -16,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup tracking-setup croissant-setup demo serve test test-slow lint format mlflow lock benchmark state clean
+.PHONY: help setup cloud-setup tracking-setup croissant-setup ray-setup demo serve test test-slow lint format mlflow lock benchmark state clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,14 @@ $(CROISSANT)/.installed: locks/croissant.txt | $(VENV)/.installed
 	$(BIN)/uv pip sync --quiet --python $(CROISSANT)/bin/python --require-hashes locks/croissant.txt
 	@touch $@
 
+ray-setup: $(RAY)/.installed ## make .venv-ray, the pipeline with Ray, which scores an archive on a cluster (docs/archive.md)
+
+$(RAY)/.installed: locks/ray.txt pyproject.toml | $(VENV)/.installed
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(RAY)
+	$(BIN)/uv pip sync --quiet --python $(RAY)/bin/python --require-hashes locks/ray.txt
+	$(BIN)/uv pip install --quiet --python $(RAY)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
 demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:3000 (DEMO_SERVE=0 ends before it)
 	fracture data sample
 	dvc repro
@@ -70,7 +79,7 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve
 
-test: setup cloud-setup tracking-setup croissant-setup ## the quick tests, as CI runs them
+test: setup cloud-setup tracking-setup croissant-setup ray-setup ## the quick tests, as CI runs them
 	@tests/run
 
 test-slow: setup cloud-setup tracking-setup ## the tests that take long and change rarely (CONTRIBUTING.md)
@@ -90,6 +99,7 @@ mlflow: setup ## the MLflow UI on 127.0.0.1:5000
 
 lock: ## write the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra store --extra dev --output-file locks/full.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra ray --constraint locks/full.txt --output-file locks/ray.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra store --output-file locks/store.txt
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt

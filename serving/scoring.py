@@ -144,20 +144,28 @@ def score(
         for start in range(0, len(files), size):
             if len(waiting) >= _AHEAD * count:
                 yield from waiting.popleft().result()
-            waiting.append(pool.submit(_score_chunk, predictor, files[start : start + size], keep))
+            waiting.append(pool.submit(score_chunk, predictor, files[start : start + size], keep))
         while waiting:
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _score_chunk(predictor: Predictor, files: Sequence[File], keep: Callable[[File, Prediction], T]) -> list[Answer[T]]:
-    """Prepare all files first, then run the network on them (`Predictor.prepare`); large images a few at a time."""
+def score_chunk(
+    predictor: Predictor,
+    files: Sequence[File],
+    keep: Callable[[File, Prediction], T],
+    fetch: Callable[[str], bytes] = read,
+) -> list[Answer[T]]:
+    """Answers in the order of a few `files`, of which `fetch` gives the bytes; `keep` as in `score`.
+
+    Prepares all files first, then runs the network on them (`Predictor.prepare`); large images a few at a time.
+    """
     answers: list[Answer[T]] = []
     held: list[tuple[File, PreparedImage | ImageError]] = []
     pixels = 0
     for file in files:
-        prepared = _tried(lambda path: predictor.prepare(read(path)), file.path)
+        prepared = _tried(lambda path: predictor.prepare(fetch(path)), file.path)
         held.append((file, prepared))
         pixels += 0 if isinstance(prepared, ImageError) else prepared.decoded.pixels.size
         if pixels > _MOST_PIXELS:

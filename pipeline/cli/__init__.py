@@ -26,6 +26,8 @@ COMMANDS = {
     "package": Command("Make the bundle and the bento of the champion.", "package", "package"),
     "serve": Command("Answer radiographs over HTTP, with a web page.", "serve", "serve"),
     "predict": Command("Score image files on all cores.", "predict", "predict"),
+    "manifest": Command("List an archive's images, for `score`.", "manifest", "manifest"),
+    "score": Command("Score the images of a manifest, millions of them.", "score", "score"),
     "image": Command("Build the container image of a bento.", "image", "image"),
     "deploy": Command("Serve a registered model in a cloud.", "deploy"),
     "export": Command("Write a registered model to one file.", "export", "export"),

@@ -12,8 +12,10 @@ from pipeline.errors import InputError
 from pipeline.late import late
 
 if TYPE_CHECKING:
+    from pipeline.archive import answers
     from pipeline.monitoring import drift as work
 else:
+    answers = late("pipeline.archive.answers")
     work = late("pipeline.monitoring.drift")
 
 _MOVED = 3
@@ -24,8 +26,9 @@ def drift(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="LOG|FOLDER",
-            help="What the service wrote to standard output (- reads it from stdin), or a folder of images.",
+            metavar="LOG|FOLDER|ANSWERS",
+            help="What the service wrote to standard output (- reads it from stdin), a folder of images, or what "
+            "`fracture score` wrote: its --out, or one Parquet file of it.",
         ),
     ],
     *,
@@ -46,6 +49,8 @@ def drift(
     path = Path(source)
     if source == "-":
         seen = work.read_log(sys.stdin, opened, "standard input")
+    elif answers.is_scored(source):
+        seen = answers.read_seen(source, opened)
     elif path.is_dir():
         seen = work.read_folder(path, opened)
     elif path.is_file():

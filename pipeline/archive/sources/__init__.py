@@ -1,0 +1,1 @@
+"""What an archive holds, one entry an image: folders, buckets, lists, inventories."""

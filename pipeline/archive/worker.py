@@ -1,0 +1,185 @@
+"""Scores entries in a child process, and survives what an image does to it."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Literal
+
+from pipeline.archive.child import OUT_OF_MEMORY, Answered, Begun, Failed, Message, Ready, Scoring
+from pipeline.archive.entries import Entry
+from pipeline.archive.results import Row, error_row
+from pipeline.errors import InputError
+from serving.errors import ImageError
+
+CRASHED, TIMEOUT = "crashed", "timeout"
+_MESSAGES = {
+    CRASHED: "the decoder ended the process that ran it, twice",
+    TIMEOUT: "the decoder did not end in time, twice",
+    OUT_OF_MEMORY: "the decoder needed more memory than a process may have, twice",
+}
+RUN = "pipeline.archive.child:run"
+"""What a child runs."""
+_PROGRAM = "from pipeline.archive.child import main; main()"
+_TICK = 0.1
+"""Seconds between two looks at the memory of a child."""
+_MOST_STARTS = 3
+"""Children that may end one after the other without having begun an image."""
+
+Death = Literal["crashed", "timeout", "out_of_memory"]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What one image may take of a child process."""
+
+    seconds: float = 60.0  # of decoding and scoring
+    fetch_seconds: float = 600.0  # of waiting for its bytes, all attempts together
+    memory: int = 4 << 30  # bytes resident, the model and the images ahead included
+
+
+class _Watch:
+    """Waits for a child's messages, and looks at its time and memory meanwhile."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | None, bounds: Bounds) -> None:
+        self._memory = Path(f"/proc/{process.pid if process else 0}/statm")
+        self._page = os.sysconf("SC_PAGE_SIZE")
+        self._bounds = bounds
+        self._looked = self._since = time.monotonic()
+        self._patience = bounds.fetch_seconds
+
+    def next_message(self, connection: Connection) -> Message | Death | None:
+        """The next message; why the child has to be ended; None where it has ended."""
+        while True:
+            there = connection.poll(_TICK)
+            now = time.monotonic()
+            if now - self._looked >= _TICK:
+                self._looked = now
+                if self._resident() > self._bounds.memory:
+                    return "out_of_memory"
+            if there:
+                break
+            if now - self._since > self._patience:
+                return "timeout"
+        try:
+            found: Message = connection.recv()
+        except (EOFError, OSError):
+            return None
+        self._since = time.monotonic()
+        working = isinstance(found, Begun) and found.phase == "work"
+        self._patience = self._bounds.seconds if working else self._bounds.fetch_seconds
+        return found
+
+    def _resident(self) -> int:
+        """Bytes; 0 where the process is gone, or this is no Linux."""
+        try:
+            return int(self._memory.read_text().split()[1]) * self._page
+        except (OSError, IndexError):
+            return 0
+
+
+class Worker:
+    """One child process at a time, started anew when an image ends it.
+
+    `target` is what the child runs, a module and a function; in tests another one. Used by one thread.
+    """
+
+    def __init__(self, asked: Scoring, bounds: Bounds, model: str, target: str = RUN) -> None:
+        self._asked, self._bounds, self._model, self._target = asked, bounds, model, target
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def score(self, entries: Sequence[Entry]) -> list[Row]:
+        """One row an entry, in their order; InputError when no child can be started.
+
+        An image of which a child dies is tried once more, alone: not every death is its fault.
+        """
+        rows: dict[int, Row] = {}
+        suspects: set[int] = set()
+        deaths = 0
+        while open_positions := [n for n in range(len(entries)) if n not in rows]:
+            alone = next((n for n in open_positions if n in suspects), None)
+            asked = open_positions if alone is None else [alone]
+            death, at = self._ask(entries, asked, rows)
+            if death is None:
+                suspects.difference_update(asked)
+                continue
+            deaths = deaths + 1 if at is None else 0
+            if deaths == _MOST_STARTS:
+                raise InputError("the processes that score end before they begin an image; is there enough memory?")
+            if at is not None and at in suspects:
+                rows[at] = error_row(entries[at], ImageError(death, _MESSAGES[death]), self._model, 0.0)
+                suspects.discard(at)
+            elif at is not None:
+                suspects.add(at)
+        return [rows[n] for n in range(len(entries))]
+
+    def close(self) -> None:
+        """End the child."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _ask(
+        self, entries: Sequence[Entry], positions: Sequence[int], rows: dict[int, Row]
+    ) -> tuple[Death | None, int | None]:
+        """Let the child answer some entries into `rows`; how it died, and at which one, or None twice."""
+        if self._process is None:
+            self._start()
+        connection, at = self._connection, None
+        assert connection is not None  # noqa: S101
+        try:
+            connection.send([entries[n] for n in positions])
+        except OSError:
+            return self._ended(None), None
+        watch = _Watch(self._process, self._bounds)
+        while True:
+            found = watch.next_message(connection)
+            if isinstance(found, Begun):
+                at = positions[found.position]
+            elif isinstance(found, Answered):
+                rows.update((positions[n], row) for n, row in found.rows)
+                at = None
+            elif isinstance(found, Ready):
+                return None, None
+            elif not isinstance(found, Failed):
+                return self._ended(found), at
+
+    def _ended(self, reason: Death | None) -> Death:
+        """Why the child is gone, or has to be: a kill that is none of ours is the system's, for want of memory."""
+        process = self._process
+        assert process is not None  # noqa: S101
+        if reason is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+        code = process.returncode
+        self.close()
+        if reason is None:
+            return "out_of_memory" if code == -signal.SIGKILL else "crashed"
+        return reason
+
+    def _start(self) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        # Not by multiprocessing, which would run the main module of this process again: a command, or Ray's.
+        command = [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), self._target]
+        environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # read when numpy is imported
+        with theirs:
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)  # noqa: S603  our own
+        self._process, self._connection = process, ours
+        found = None
+        with contextlib.suppress(EOFError, OSError):
+            ours.send(self._asked)
+            found = ours.recv()
+        if isinstance(found, Failed):
+            self.close()
+            raise InputError(found.reason)

@@ -1,0 +1,161 @@
+"""`fracture score`: score an archive, on this machine or on a Ray cluster."""
+
+import importlib.util
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.errors import InputError
+from pipeline.late import late
+
+if TYPE_CHECKING:
+    from pipeline import progress
+    from pipeline.archive import answers, cluster, engines, metrics, places, pseudonyms, scoring, status, worker
+    from pipeline.archive import manifest as manifests
+    from pipeline.monitoring import drift
+else:
+    progress = late("pipeline.progress")
+    answers = late("pipeline.archive.answers")
+    drift = late("pipeline.monitoring.drift")
+    metrics = late("pipeline.archive.metrics")
+    cluster = late("pipeline.archive.cluster")
+    engines = late("pipeline.archive.engines")
+    manifests = late("pipeline.archive.manifest")
+    places = late("pipeline.archive.places")
+    pseudonyms = late("pipeline.archive.pseudonyms")
+    scoring = late("pipeline.archive.scoring")
+    status = late("pipeline.archive.status")
+    worker = late("pipeline.archive.worker")
+
+
+def score(
+    *,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", metavar="FILE", help="What `fracture manifest` wrote.")
+    ] = None,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", metavar="URI", help="Folder, s3://BUCKET/PREFIX or az://CONTAINER/PREFIX of the answers."
+        ),
+    ] = "",
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option("--engine", help="Processes of this machine, or of a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str, typer.Option("--address", metavar="HOST:PORT", help="Of the Ray cluster; without it Ray starts here.")
+    ] = "",
+    stall: Annotated[
+        float, typer.Option("--stall", min=1, help="Seconds after which a cluster that ends nothing is given up.")
+    ] = 1800,
+    bundle: BundleOption = None,
+    actors: Annotated[int, typer.Option("--actors", min=0, help="Processes that score; 0 takes one a core.")] = 0,
+    shard_rows: Annotated[
+        int, typer.Option("--shard-rows", min=1, help="Images whose answers stand in one file.")
+    ] = 5_000_000,
+    roots: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--root",
+            metavar="URI",
+            help="Read below these instead of what the manifest was made of; also names a private host.",
+        ),
+    ] = None,
+    scope: Annotated[
+        Literal["refuse", "warn"],
+        typer.Option("--scope", help="What to do with images whose header says that the model is not meant for them."),
+    ] = "refuse",
+    pseudonymise: Annotated[
+        bool,
+        typer.Option(
+            "--pseudonymise", help="Write names in place of addresses and UIDs; key in FRACTURE_PSEUDONYM_KEY."
+        ),
+    ] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one image may take.")] = 60,
+    memory: Annotated[float, typer.Option("--memory", min=0.5, help="GiB that one process may take.")] = 4,
+    metrics_port: Annotated[
+        int, typer.Option("--metrics-port", min=0, max=65535, help="Port on loopback for Prometheus; 0 for none.")
+    ] = 0,
+    status_of: Annotated[
+        str, typer.Option("--status", metavar="URI", help="Only say how far the scoring in this place is.")
+    ] = "",
+) -> None:
+    """Score the images of a manifest into Parquet files; killed anywhere, the same command goes on.
+
+    Answers are those of `fracture predict`. An image without an answer is a row with an error code.
+    """
+    if status_of:
+        print("\n".join(status.report(places.open_place(status_of))))
+        return
+    if manifest is None or not out:
+        raise InputError("name --manifest FILE and --out URI, or --status URI")
+    request = scoring.Request(
+        manifest=manifests.Manifest(manifest),
+        opened=open_bundle(bundle),
+        roots=tuple(roots or ()),
+        warn_of_scope=scope == "warn",
+        pseudonyms=pseudonyms.Pseudonyms.from_environment() if pseudonymise else pseudonyms.Pseudonyms(),
+        bounds=worker.Bounds(seconds=timeout, memory=int(memory * (1 << 30))),
+        shard_rows=shard_rows,
+    )
+    place = places.open_place(out)
+    work = request.work()
+    for root in work.asked.roots.allowed:
+        _remark(f"reads below {root.uri}")
+    chosen = _ray_engine(work, actors, address, stall) if engine == "ray" else nullcontext(_local_engine(work, actors))
+    with chosen as crew, progress.progress_bar("score", request.manifest.rows) as advance:
+        observer = scoring.Observer(found=advance, done=lambda report: advance(report.counts.rows))
+        shards = scoring.run(request, place, crew, _with_metrics(observer, request, metrics_port))
+    print("\n".join(status.summary(shards)))
+    count = answers.write_suspicious(place, shards.plan.shards)
+    print(f"{place.uri}/{answers.SUSPICIOUS}: {count:,} suspicious images, the highest probability first")
+    seen = answers.read_seen(out, request.opened)
+    if seen.images >= drift.FEWEST:
+        print("\n".join(drift.text(drift.compare(seen, request.opened, out))))
+
+
+def _local_engine(work: "engines.Work", actors: int) -> "engines.Engine":
+    return engines.LocalEngine(work, actors or len(os.sched_getaffinity(0)))
+
+
+def _ray_engine(
+    work: "engines.Work", actors: int, address: str, stall: float
+) -> "AbstractContextManager[engines.Engine]":
+    if importlib.util.find_spec("ray") is None:
+        raise InputError(
+            "--engine ray: Ray is not installed here; `make ray-setup` makes .venv-ray, then use "
+            ".venv-ray/bin/fracture (elsewhere: pip install 'bone-fracture-detection[train,ray]')"
+        )
+    engine: AbstractContextManager[engines.Engine] = cluster.RayEngine(work, actors, address, stall)
+    return engine
+
+
+def _with_metrics(observer: "scoring.Observer", request: "scoring.Request", port: int) -> "scoring.Observer":
+    """The observer, and metrics for Prometheus where a port is given."""
+    if not port:
+        return observer
+    facts = request.opened.manifest
+    named = {
+        "name": facts.name, "version": facts.version, "run_id": facts.origin.run_id, "sha256": request.opened.sha256,
+    }  # fmt: skip
+    counted = metrics.ScoringMetrics(request.opened.reference, named, request.manifest.rows)
+    counted.serve(port)
+
+    def found(rows: int) -> None:
+        observer.found(rows)
+        counted.found(rows)
+
+    def done(report: "engines.Report") -> None:
+        observer.done(report)
+        counted.done(report)
+
+    return scoring.Observer(found, done, observer.finished)
+
+
+def _remark(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,45 @@
+"""Run by the Python of .venv-ray: a Ray cluster of two nodes with a CPU each, on 127.0.0.2 and 127.0.0.3.
+
+Prints the address and the process numbers of the two raylets as a line of JSON, and ends when its input does.
+"""
+
+import json
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ray.cluster_utils import Cluster
+
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+"""Of what Ray starts beside a node: chosen here, as Ray gives them 15 seconds to choose, too few on a busy machine."""
+
+
+def _options(host: str) -> dict[str, Any]:
+    held = [socket.create_server((host, 0)) for _ in PORTS]
+    ports = {name: one.getsockname()[1] for name, one in zip(PORTS, held, strict=True)}
+    for one in held:
+        one.close()
+    return {
+        "num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20, "node_ip_address": host, **ports,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Start it, and end it."""
+    Path("/tmp/ray").mkdir(exist_ok=True)  # noqa: S108  where Ray notes its last cluster, whatever its folder is
+    # A short path: sockets lie in it.
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        cluster = Cluster(initialize_head=True, head_node_args={**_options("127.0.0.2"), "temp_dir": folder})
+        try:
+            node = cluster.add_node(**_options("127.0.0.3"))
+            raylets = [one.all_processes["raylet"][0].process.pid for one in (cluster.head_node, node)]
+            print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
+            sys.stdin.read()
+        finally:
+            cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Ray clusters beyond loopback need a token and TLS."""
+
+import pytest
+
+from pipeline.archive.cluster_safety import check_safety
+from pipeline.errors import InputError
+
+
+@pytest.mark.parametrize("address", ["10.0.0.5:6379", "ray-head:6379", "0.0.0.0:6379", "[2001:db8::1]:6379"])
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        ({}, "RAY_AUTH_MODE=token and RAY_USE_TLS=1"),
+        ({"RAY_AUTH_MODE": "token"}, "needs RAY_USE_TLS=1 here"),
+        ({"RAY_USE_TLS": "1"}, "needs RAY_AUTH_MODE=token here"),
+    ],
+)
+def test_an_open_cluster_is_not_joined(
+    address: str, variables: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_USE_TLS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=missing):
+        check_safety(address)
+
+
+def test_a_closed_cluster_may_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    check_safety("10.0.0.5:6379")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2:6379", "localhost:6379", "[::1]:6379"])
+def test_a_cluster_on_loopback_may_be_open(address: str) -> None:
+    check_safety(address)
