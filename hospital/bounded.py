@@ -1,7 +1,7 @@
 """A DICOM server that no peer can fill up: bounded PDUs, objects, times and connections.
 
-pynetdicom's own server reads a PDU of any length that a peer states, waits without a limit for the rest of it, and makes
-the TLS handshake in the thread that accepts connections.
+pynetdicom's own server reads a PDU of any length that a peer states, waits without a limit for the rest of it, and
+makes the TLS handshake in the thread that accepts connections.
 """
 
 import socket
@@ -121,12 +121,15 @@ def make_server(
     context: ssl.SSLContext | None,
 ) -> BoundedServer:
     """A server for `entity`, bound to `address` and not yet serving; OSError where the address is taken."""
-    server = entity.make_server(
-        address,
-        ssl_context=context,
-        evt_handlers=handlers,
-        server_class=BoundedServer,
-        request_handler=_BoundedHandler,
+    server = cast(
+        BoundedServer,
+        entity.make_server(
+            address,
+            ssl_context=context,
+            evt_handlers=handlers,
+            server_class=BoundedServer,
+            request_handler=_BoundedHandler,
+        ),
     )
     server.bounds = bounds
     server.most_connections = entity.maximum_associations + _SPARE_CONNECTIONS

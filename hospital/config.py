@@ -246,7 +246,9 @@ class Secrets(_Section):
             },
         )
         if config.model.service and not re.match(r"https?://\S+$", found.service_url):
-            raise HospitalError("FRACTURE_SERVICE_URL: `model.service` needs the service's address, http:// or https://")
+            raise HospitalError(
+                "FRACTURE_SERVICE_URL: `model.service` needs the service's address, http:// or https://"
+            )
         if not is_loopback(config.operation.host) and not found.operation_key:
             raise HospitalError(
                 f"HOSPITAL_KEY: operation.host {config.operation.host} is open to other machines and needs a key"

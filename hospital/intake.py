@@ -1,4 +1,4 @@
-"""A received object to a durable file, its row and the job that scores it: all of it before the sender hears Success."""
+"""A received object to a durable file, its row and the job that scores it, before the sender hears Success."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hospital.database import Database, Instance, Result, now
+from hospital.database import Instance, Result, now
+from hospital.parts import Parts
 from hospital.queue import Queue
-from hospital.spool import INCOMING, Spool, digest_of
+from hospital.spool import INCOMING, digest_of
 from serving.errors import ImageError
 from serving.imaging import dicom
 from serving.imaging.dicom.dataset import identifier
@@ -39,10 +40,8 @@ class Arrival:
 class Intake:
     """Takes objects over into the spool and the database."""
 
-    def __init__(self, spool: Spool, database: Database, queue: Queue, gateway: str, reserve_bytes: int) -> None:
-        self._spool = spool
-        self._database = database
-        self._queue = queue
+    def __init__(self, parts: Parts, gateway: str, reserve_bytes: int) -> None:
+        self._parts = parts
         self._gateway = gateway
         self._reserve_bytes = reserve_bytes
 
@@ -54,13 +53,13 @@ class Intake:
         """
         if not identifier(arrival.sop_instance_uid) or not identifier(arrival.sop_class_uid):
             raise NotStoredError(0xC000, "bad_uid")
-        if self._spool.free_bytes() < self._reserve_bytes:
+        if self._parts.spool.free_bytes() < self._reserve_bytes:
             raise NotStoredError(0xA700, "disk_reserve")
         digest = digest_of(arrival.partial)
         study_uid, series_uid = _study_and_series(arrival.partial)
         size = arrival.partial.stat().st_size
-        path = self._spool.adopt(arrival.partial, INCOMING, digest)
-        with self._database.session() as session:
+        path = self._parts.spool.adopt(arrival.partial, INCOMING, digest)
+        with self._parts.database.session() as session:
             if session.scalar(select(Result.id).where(Result.sop_instance_uid == arrival.sop_instance_uid)) is not None:
                 return "own"
             known = session.scalars(
@@ -87,7 +86,7 @@ class Intake:
                 if older is not instance and (older.study_uid, older.series_uid) == (study_uid, series_uid):
                     older.superseded = True
             session.flush()
-            add_scoring(session, self._queue, instance)
+            add_scoring(session, self._parts.queue, instance)
         return "new"
 
 

@@ -51,7 +51,7 @@ def silence() -> None:
 
 
 def event(name: str, **facts: str | float | None) -> None:
-    """A line of what happened; `facts` may hold UIDs, codes, titles and counts, never what a header says of a person."""
+    """A line of what happened; `facts` may hold UIDs, codes and counts, never what a header says of a person."""
     _LOGGER.info(name, extra={"facts": facts})
 
 

@@ -3,9 +3,9 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import CursorResult, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from hospital.database import Database, Job, Setting, now
@@ -26,7 +26,7 @@ class Backoff:
     def wait(self, attempts: int) -> float:
         """Before the next attempt: between half and all of first * 2^(attempts - 1)."""
         full = min(self.longest, self.first * 2 ** min(attempts - 1, 30))
-        return full * random.uniform(0.5, 1)  # noqa: S311  spreads load, keeps no secret
+        return float(full * random.uniform(0.5, 1))  # noqa: S311  spreads load, keeps no secret
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,16 @@ class Queue:
         self._backoff = backoff
 
     def add(
-        self, session: Session, kind: Kind, key: str, subject: int, *, due_at: float | None = None, destination: str = ""
+        self,
+        session: Session,
+        kind: Kind,
+        key: str,
+        subject: int,
+        *,
+        due_at: float | None = None,
+        destination: str = "",
     ) -> Job:
-        """Put a job in, in the caller's transaction; one of the same kind and key waits for the later of both times."""
+        """Put a job in, in the caller's transaction; one of the same kind and key starts anew."""
         due = now() if due_at is None else due_at
         job = session.scalar(select(Job).where(Job.kind == kind, Job.key == key).with_for_update())
         if job is None:
@@ -93,7 +100,7 @@ class Queue:
             job.attempts += 1
             return Lease(job.id, job.kind, job.key, job.subject, job.destination, job.attempts, self._owner)
 
-    def _claimable(self, kind: Kind, destination: str, moment: float) -> Select[tuple[Job]]:
+    def _claimable(self, kind: Kind, destination: str, moment: float) -> Select[Job]:
         expired = (Job.state == "leased") & (Job.lease_until < moment)
         return (
             select(Job)
@@ -132,8 +139,8 @@ class Queue:
         self._settle(session, lease, "waiting", due_at=due, failing_since=since, code=code, reason=reason[:300])
         return "waiting"
 
-    def _settle(self, session: Session, lease: Lease, state: str, **values: object) -> bool:
-        result = session.execute(
+    def _settle(self, session: Session, lease: Lease, state: str, **values: Any) -> bool:
+        result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
             update(Job)
             .where(Job.id == lease.id, Job.state == "leased", Job.lease_owner == lease.owner)
             .values(state=state, lease_owner="", **values)
@@ -170,11 +177,11 @@ def oldest_waiting(session: Session) -> float | None:
     return session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(("waiting", "leased"))))
 
 
-def retry_by_hand(session: Session, job: Job) -> None:
+def retry_by_hand(job: Job) -> None:
     """Start a dead or waiting job again at once, as if it were new."""
     job.state, job.due_at, job.attempts, job.failing_since, job.lease_owner = "waiting", now(), 0, None, ""
 
 
-def drop_by_hand(session: Session, job: Job) -> None:
+def drop_by_hand(job: Job) -> None:
     """Never do a job; its row stays."""
     job.state, job.done_at, job.lease_owner, job.code, job.reason = "dropped", now(), "", "dropped", "by hand"

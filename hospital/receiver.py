@@ -5,9 +5,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -21,8 +24,7 @@ from hospital.bounded import MAX_PDU, BoundedServer, Bounds, make_server, reader
 from hospital.config import MIB, Peer, Receiver
 from hospital.errors import HospitalError
 from hospital.intake import Arrival, Intake, NotStoredError
-from hospital.metrics import Metrics
-from hospital.spool import Spool
+from hospital.parts import Parts
 from serving.imaging.dicom import DECODERS
 
 STORED = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
@@ -43,20 +45,20 @@ class DicomReceiver:
         self,
         settings: Receiver,
         intake: Intake,
-        spool: Spool,
-        metrics: Metrics,
+        parts: Parts,
         arrived: Callable[[], None],
         committed: CommitmentReport,
     ) -> None:
         self._settings = settings
         self._intake = intake
-        self._metrics = metrics
+        self._metrics = parts.metrics
         self._arrived = arrived
         self._committed = committed
         # Data sets go straight to files: an object of any size takes the memory of one PDU.
         _config.STORE_RECV_CHUNKED_DATASET = True
         _config.LOG_HANDLER_LEVEL = "none"
-        tempfile.tempdir = str(spool.partial)  # where pynetdicom makes these files; of the spool, so that they are renamed
+        # pynetdicom makes these files where Python makes its temporary ones; in the spool they can be renamed.
+        tempfile.tempdir = str(parts.spool.partial)
         self._server = self._listen()
         self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
 
@@ -108,7 +110,8 @@ class DicomReceiver:
     def _on_requested(self, event: evt.Event) -> None:
         """Reject who is not expected, or asks for another AE (PS3.8, 9.3.4)."""
         requestor = event.assoc.requestor
-        calling, called = _title(requestor.primitive.calling_ae_title), _title(requestor.primitive.called_ae_title)
+        asked = cast(A_ASSOCIATE, requestor.primitive)
+        calling, called = _title(asked.calling_ae_title), _title(asked.called_ae_title)
         address = str(requestor.address)
         if called != self._settings.ae_title:
             self._reject(event, _CALLED_TITLE, "called_ae_title", address)
@@ -125,7 +128,7 @@ class DicomReceiver:
         return SUCCESS
 
     def _on_store(self, event: evt.Event) -> int:
-        request = event.request
+        request = cast(C_STORE, event.request)
         partial = event.dataset_path
         arrival = Arrival(
             partial,
@@ -134,7 +137,7 @@ class DicomReceiver:
             _title(event.assoc.requestor.ae_title),
         )
         try:
-            request._dataset_file.close()  # what is buffered in it has to be on the disk first
+            cast(IO[bytes], request._dataset_file).close()  # what it buffers has to be in the file
             kept = self._intake.take(arrival)
         except NotStoredError as error:
             return self._not_stored(error.status, error.code)
@@ -159,11 +162,7 @@ class DicomReceiver:
         return status
 
     def _on_event_report(self, event: evt.Event) -> tuple[int, None]:
-        """Storage commitment's result (PS3.4, J.3.3): type 1 all kept, type 2 failures exist."""
-        information = event.event_information
-        kept = frozenset(_uids(information.get("ReferencedSOPSequence")))
-        lost = frozenset(_uids(information.get("FailedSOPSequence")))
-        self._committed(str(information.get("TransactionUID", "")), kept, lost)
+        self._committed(*reported(event))
         return SUCCESS, None
 
     def _on_message(self, event: evt.Event) -> None:
@@ -182,6 +181,14 @@ class DicomReceiver:
         if isinstance(partial, Path):
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
+
+
+def reported(event: evt.Event) -> tuple[str, frozenset[str], frozenset[str]]:
+    """What a report on storage commitment says (PS3.4, J.3.3): transaction UID, UIDs that are kept, that are not."""
+    information = event.event_information
+    kept = frozenset(_uids(information.get("ReferencedSOPSequence")))
+    lost = frozenset(_uids(information.get("FailedSOPSequence")))
+    return str(information.get("TransactionUID", "")), kept, lost
 
 
 def _expected(peers: tuple[Peer, ...], title: str, address: str) -> bool:
