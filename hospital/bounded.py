@@ -131,6 +131,7 @@ def make_server(
             request_handler=_BoundedHandler,
         ),
     )
+    entity._servers.append(server)  # as `start_server` does: a server takes itself from there at its end
     server.bounds = bounds
     server.most_connections = entity.maximum_associations + _SPARE_CONNECTIONS
     return server

@@ -74,7 +74,6 @@ class DicomReceiver:
     def close(self) -> None:
         """Take no further association, and end those that are open; what was acknowledged is kept."""
         self._server.shutdown()
-        self._server.server_close()
         for association in self._server.active_associations:
             association.abort()
 
@@ -171,7 +170,10 @@ class DicomReceiver:
             reader.message_ended()
 
     def _on_closed(self, event: evt.Event) -> None:
-        """Remove what is left of an object that never came to its end."""
+        """Remove what is left of an object that never came to its end, and give the slot of a mere connection back."""
+        if event.assoc.requestor.primitive is None:
+            # pynetdicom goes on waiting for the request: health checks would use up all associations for seconds.
+            event.assoc.dul.to_user_queue.put(None)
         reader = reader_of(event.assoc)
         if reader is not None and reader.over_size:
             self._metrics.refused.labels("object_size").inc()

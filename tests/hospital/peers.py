@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +32,13 @@ from tests.hospital.objects import BUNDLE
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
+
+
+def dcmtk(program: str) -> str:
+    """Where DCMTK's program lies: pynetdicom installs some of the same names."""
+    found = shutil.which(program, path="/usr/local/bin:/usr/bin:/opt/homebrew/bin")
+    assert found, f"{program} is not installed (tests/system-packages.txt)"
+    return found
 
 
 def free_port() -> int:

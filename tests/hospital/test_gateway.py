@@ -1,11 +1,10 @@
 """The whole way: an object in over the wire, its results out over the wire."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.hospital.objects import NORMAL, drawn, radiograph
+from tests.hospital.objects import radiograph
 from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventually, send
 
 Site = tuple[RunningGateway, Pacs]
@@ -14,10 +13,9 @@ Site = tuple[RunningGateway, Pacs]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Run a gateway that delivers to one PACS."""
-    with Pacs() as pacs:
-        with RunningGateway(tmp_path_factory.mktemp("site"), None, dicom_destination(pacs)) as gateway:
-            pacs.report_to = gateway.port
-            yield gateway, pacs
+    with Pacs() as pacs, RunningGateway(tmp_path_factory.mktemp("site"), None, dicom_destination(pacs)) as gateway:
+        pacs.report_to = gateway.port
+        yield gateway, pacs
 
 
 def test_radiograph_is_delivered_as_report_capture_and_presentation(site: Site) -> None:
