@@ -2,10 +2,11 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hospital import logs, queue
+from hospital import logs, queue, retention
 from hospital.config import MIB, Config, Destination, Dicom, Secrets
 from hospital.database import Database, now
 from hospital.delivery import Sender
@@ -26,6 +27,7 @@ from hospital.studies import Assembler
 from serving import bundle as bundles
 
 _IDLE_SECONDS = 0.5
+_PURGE_SECONDS = 60.0
 _ROOT = Path(__file__).parents[1]
 
 
@@ -35,6 +37,7 @@ class Gateway:
     def __init__(self, config: Config, secrets: Secrets) -> None:
         self._ending = threading.Event()
         self._bell = threading.Event()
+        self._purged_at = time.monotonic()
         self.config = config
         self.parts = self._opened(config)
         self.scorer = open_scorer(config, secrets)
@@ -61,6 +64,7 @@ class Gateway:
     def start(self) -> None:
         """Take up what an earlier process left, and begin to receive."""
         freed = self.parts.queue.release_own()
+        retention.sweep(self.parts)
         for thread in self._threads:
             thread.start()
         self.receiver.start()
@@ -98,13 +102,20 @@ class Gateway:
         workers: list[tuple[str, Callable[[], bool]]] = [
             (f"score-{number}", image.step) for number in range(self.scorer.at_once)
         ]
-        workers.append(("assemble", assembler.step))
+        workers += [("assemble", assembler.step), ("retention", self._purge)]
         for destination in config.destinations:
             sender = open_sender(destination, config.receiver.ae_title, secrets, self._ledger)
             patience = destination.commitment_seconds if isinstance(destination, Dicom) else 0.0
             deliverer = Deliverer(destination.name, sender, patience, self.parts)
             workers.append((f"deliver-{destination.name}", deliverer.step))
         return workers
+
+    def _purge(self) -> bool:
+        """Purge what is old enough, now and then."""
+        if time.monotonic() - self._purged_at > _PURGE_SECONDS:
+            self._purged_at = time.monotonic()
+            return retention.purge(self.parts, self.config.operation.retention_hours) > 0
+        return False
 
     def _loop(self, step: Callable[[], bool]) -> None:
         """One step after the other; a database that is away is waited for."""

@@ -59,35 +59,45 @@ class Intake:
         study_uid, series_uid = _study_and_series(arrival.partial)
         size = arrival.partial.stat().st_size
         path = self._parts.spool.adopt(arrival.partial, INCOMING, digest)
+        instance = Instance(
+            sop_instance_uid=arrival.sop_instance_uid,
+            sop_class_uid=arrival.sop_class_uid,
+            digest=digest,
+            study_uid=study_uid,
+            series_uid=series_uid,
+            path=path,
+            size=size,
+            calling_ae_title=arrival.calling_ae_title,
+            gateway=self._gateway,
+        )
         with self._parts.database.session() as session:
-            if session.scalar(select(Result.id).where(Result.sop_instance_uid == arrival.sop_instance_uid)) is not None:
-                return "own"
-            known = session.scalars(
-                select(Instance).where(Instance.sop_instance_uid == arrival.sop_instance_uid).with_for_update()
-            ).all()
-            same = next((one for one in known if one.digest == digest), None)
-            if same is not None and not same.superseded:
-                return "known"
-            instance = same or Instance(
-                sop_instance_uid=arrival.sop_instance_uid,
-                sop_class_uid=arrival.sop_class_uid,
-                digest=digest,
-                study_uid=study_uid,
-                series_uid=series_uid,
-                path=path,
-                size=size,
-                calling_ae_title=arrival.calling_ae_title,
-                gateway=self._gateway,
-            )
-            instance.superseded, instance.state, instance.received_at, instance.path = False, "received", now(), path
-            session.add(instance)
-            for older in known:
-                # The same UID in another series is a conflict for a person, not a newer copy.
-                if older is not instance and (older.study_uid, older.series_uid) == (study_uid, series_uid):
-                    older.superseded = True
-            session.flush()
-            add_scoring(session, self._parts.queue, instance)
-        return "new"
+            kept, needed = self._entered(session, instance)
+        if not needed:
+            self._parts.spool.remove(path)
+        return kept
+
+    def _entered(self, session: Session, given: Instance) -> tuple[str, bool]:
+        """Put an object's row and job in, unless it is there; what `take` answers, and whether a row names its file."""
+        own = select(Result.id).where(Result.sop_instance_uid == given.sop_instance_uid)
+        if session.scalar(own) is not None:
+            return "own", False
+        known = session.scalars(
+            select(Instance).where(Instance.sop_instance_uid == given.sop_instance_uid).with_for_update()
+        ).all()
+        same = next((one for one in known if one.digest == given.digest), None)
+        if same is not None and not same.superseded:
+            return "known", bool(same.path)
+        instance = same or given
+        instance.superseded, instance.state, instance.received_at, instance.path = False, "received", now(), given.path
+        session.add(instance)
+        for older in known:
+            # The same UID in another series is a conflict for a person, not a newer copy.
+            place = (older.study_uid, older.series_uid)
+            if older is not instance and place == (given.study_uid, given.series_uid):
+                older.superseded = True
+        session.flush()
+        add_scoring(session, self._parts.queue, instance)
+        return "new", True
 
 
 def add_scoring(session: Session, queue: Queue, instance: Instance) -> None:

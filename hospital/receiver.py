@@ -173,7 +173,7 @@ class DicomReceiver:
         """Remove what is left of an object that never came to its end, and give the slot of a mere connection back."""
         if event.assoc.requestor.primitive is None:
             # pynetdicom goes on waiting for the request: health checks would use up all associations for seconds.
-            event.assoc.dul.to_user_queue.put(None)
+            event.assoc.dul.to_user_queue.put(cast(A_ASSOCIATE, None))
         reader = reader_of(event.assoc)
         if reader is not None and reader.over_size:
             self._metrics.refused.labels("object_size").inc()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hospital.errors import HospitalError
 
-INCOMING, RESULTS, OVERLAYS = "incoming", "results", "overlays"
+INCOMING, RESULTS = "incoming", "results"
 _PARTIAL = "partial"
 
 
@@ -23,7 +23,7 @@ class Spool:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.root.chmod(0o700)
-            for name in (_PARTIAL, INCOMING, RESULTS, OVERLAYS):
+            for name in (_PARTIAL, INCOMING, RESULTS):
                 (self.root / name).mkdir(exist_ok=True, mode=0o700)
             for leftover in self.partial.iterdir():
                 leftover.unlink()
@@ -62,6 +62,10 @@ class Spool:
             return self.adopt(partial, kind, name)
         finally:
             partial.unlink(missing_ok=True)
+
+    def names(self, kind: str) -> list[str]:
+        """Names in the spool of all files of a kind."""
+        return [path.relative_to(self.root).as_posix() for path in (self.root / kind).glob("*/*")]
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is still there."""

@@ -4,7 +4,7 @@ each).
 A destination has taken a result only by the standard's own sign; a sender returns or raises, and never guesses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,10 +30,8 @@ class Promise:
     transaction_uid: str = ""
 
 
-class Announce(Protocol):
-    """Told of a transaction before the destination can report on it."""
-
-    def __call__(self, transaction_uid: str) -> None: ...
+Announce = Callable[[str], None]
+"""Told the UID of a transaction before the destination can report on it."""
 
 
 class Sender(Protocol):

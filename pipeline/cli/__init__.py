@@ -25,6 +25,7 @@ COMMANDS = {
     "rollback": Command("Return to the previous champion.", "promote", "rollback"),
     "package": Command("Make the bundle and the bento of the champion.", "package", "package"),
     "serve": Command("Answer radiographs over HTTP, with a web page.", "serve", "serve"),
+    "hospital": Command("Connect a PACS: DICOM in, results out.", "hospital", "hospital"),
     "predict": Command("Score image files on all cores.", "predict", "predict"),
     "image": Command("Build the container image of a bento.", "image", "image"),
     "deploy": Command("Serve a registered model in a cloud.", "deploy"),

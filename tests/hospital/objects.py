@@ -36,7 +36,7 @@ def radiograph(pixels: npt.NDArray[np.uint8] | None = None, *, sop_class: str = 
     shown = drawn() if pixels is None else pixels
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    made = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False, is_little_endian=True)
+    made = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False, is_little_endian=True)
     made.SpecificCharacterSet = "ISO_IR 192"
     is_cr = sop_class == "CR"
     made.SOPClassUID = ComputedRadiographyImageStorage if is_cr else DigitalXRayImageStorageForPresentation

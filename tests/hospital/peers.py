@@ -89,8 +89,8 @@ class Pacs:
         entity.add_supported_context(Verification)
         if self.commitment != "unknown":
             entity.add_supported_context(StorageCommitmentPushModel)
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._commit)]
-        self._server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._commit)]
+        self._server: Any = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
 
     def close(self) -> None:
         """Go away."""

@@ -204,7 +204,7 @@ def _echoes(port: int, certificates: Path, with_certificate: bool) -> bool:
     association = entity.associate("127.0.0.1", port, ae_title="FRACTURE", tls_args=(context, "localhost"))
     if not association.is_established:
         return False
-    answered = association.send_c_echo().get("Status") == 0x0000
+    answered = bool(association.send_c_echo().get("Status") == 0x0000)
     association.release()
     return answered
 

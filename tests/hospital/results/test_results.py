@@ -144,7 +144,7 @@ def test_capture_shows_box_and_words(scorer: Scorer) -> None:
     box = view.boxes[0]
     assert picture.shape[0] > height
     assert tuple(picture[round(box.y0 * height), round(box.x0 * width)]) == (255, 220, 80)
-    assert picture[height:].max() == 255
+    assert picture[height:].max() > 200
 
 
 @pytest.mark.parametrize(("photometric", "shape"), [("MONOCHROME1", "INVERSE"), ("MONOCHROME2", "IDENTITY")])
