@@ -177,7 +177,31 @@ class Stow(_Section):
     timeout_seconds: float = Field(default=30, gt=0, le=600)
 
 
-Destination = Annotated[Dicom | Stow, Field(discriminator="kind")]
+class Fhir(_Section):
+    """A destination that is sent a FHIR transaction."""
+
+    kind: Literal["fhir"]
+    name: Name
+    url: str = Field(pattern=r"^https?://[^\s?#]+$")  # the server's base
+    release: Literal["R4", "R4B", "R5"] = "R4"
+    patient_system: str = Field(default="", pattern=r"^(\w+:\S+)?$")  # of the identifiers that Patient IDs are
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+
+
+class Hl7(_Section):
+    """A destination that is sent HL7 v2 ORU^R01 over MLLP."""
+
+    kind: Literal["hl7"]
+    name: Name
+    host: str = Field(min_length=1)
+    port: Port
+    application: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-5
+    facility: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-6
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+    tls: Tls | None = None
+
+
+Destination = Annotated[Dicom | Stow | Fhir | Hl7, Field(discriminator="kind")]
 
 
 class Delivery(_Section):
@@ -294,7 +318,8 @@ def _from_folder(config: Config, folder: Path) -> Config:
 
     bundle = config.model.bundle
     destinations = tuple(
-        one.model_copy(update={"tls": tls(one.tls)}) if isinstance(one, Dicom) else one for one in config.destinations
+        one.model_copy(update={"tls": tls(one.tls)}) if isinstance(one, Dicom | Hl7) else one
+        for one in config.destinations
     )
     return config.model_copy(
         update={
@@ -309,7 +334,9 @@ def _from_folder(config: Config, folder: Path) -> Config:
 def _check_files(config: Config, path: Path) -> None:
     """Certificates that load, and a database address that is one."""
     sides = [("receiver.tls", config.receiver.tls, True)]
-    sides += [(f"destinations.{one.name}.tls", one.tls, False) for one in config.destinations if isinstance(one, Dicom)]
+    sides += [
+        (f"destinations.{one.name}.tls", one.tls, False) for one in config.destinations if isinstance(one, Dicom | Hl7)
+    ]
     for key, tls, serves in sides:
         if tls is None:
             continue

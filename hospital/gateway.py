@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hospital import logs, queue, retention
-from hospital.config import MIB, Config, Destination, Dicom, Secrets
+from hospital.config import MIB, Config, Destination, Dicom, Fhir, Hl7, Secrets
 from hospital.database import Database, now
 from hospital.delivery import Sender
 from hospital.delivery.dimse import DicomSender
+from hospital.delivery.fhir import FhirSender
+from hospital.delivery.hl7 import Hl7Sender
 from hospital.delivery.stow import StowSender
 from hospital.delivery.worker import CommitmentLedger, Deliverer
 from hospital.images import ImageWorker
@@ -144,4 +146,9 @@ def open_sender(destination: Destination, ae_title: str, secrets: Secrets, commi
     """What sends to a destination."""
     if isinstance(destination, Dicom):
         return DicomSender(destination, ae_title, committed)
-    return StowSender(destination, secrets.authorizations.get(destination.name, ""))
+    if isinstance(destination, Hl7):
+        return Hl7Sender(destination, ae_title)
+    authorization = secrets.authorizations.get(destination.name, "")
+    if isinstance(destination, Fhir):
+        return FhirSender(destination, authorization)
+    return StowSender(destination, authorization)

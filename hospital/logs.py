@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import threading
 import time
 from typing import Any
 
@@ -38,7 +39,15 @@ def configure(level: str = "info") -> None:
     _LOGGER.handlers[:] = [handler]
     _LOGGER.propagate = False
     _LOGGER.setLevel(level.upper())
+    threading.excepthook = _thread_failed
     silence()
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """A line instead of a traceback, whose message may repeat a value."""
+    name = failed.thread.name if failed.thread else ""
+    error = (failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback)
+    _LOGGER.warning("thread_failed", extra={"facts": {"thread": name}}, exc_info=error)
 
 
 def silence() -> None:

@@ -44,12 +44,15 @@ def told(
         "suspicion": judged.suspicion if judged else "",
         "probability": judged.probability if judged else None,
         "summary": {
+            "model": {"name": edition.model.name, "version": edition.model.version, "digest": edition.model.digest},
             "statement": judged.statement if judged else "No view has an answer.",
             "views": [_entry(one, answers.get(one.answer_key)) for one in instances],
         },
         "patient": {
             "id": str(first.get("PatientID", "")),
             "name": str(first.get("PatientName", "")),
+            "birth_date": str(first.get("PatientBirthDate", "")),
+            "sex": str(first.get("PatientSex", "")),
             "accession_number": str(first.get("AccessionNumber", "")),
             "study_date": str(first.get("StudyDate", "")),
             "study_time": str(first.get("StudyTime", "")),

@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from hospital.config import Dicom
-from hospital.delivery import Announce, Outgoing, Promise
+from hospital.delivery import Announce, Outgoing, Package, Promise
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.receiver import CommitmentReport, reported
 
@@ -46,9 +46,9 @@ class DicomSender:
             if status.get("Status") != 0x0000:
                 raise TryAgainError("echo", f"C-ECHO was answered {_hex(status)}")
 
-    def send(self, objects: Sequence[Outgoing], announce: Announce) -> Promise:
+    def send(self, package: Package, announce: Announce) -> Promise:
         """Store each object, each class on a presentation context of its own, then ask for commitment."""
-        asks = self._destination.commitment
+        asks, objects = self._destination.commitment, package.objects
         classes = sorted({one.sop_class_uid for one in objects})
         with self._associated(classes, commitment=asks) as association:
             for one in objects:
@@ -81,8 +81,9 @@ class DicomSender:
         request = pydicom.Dataset()
         request.TransactionUID = transaction
         request.ReferencedSOPSequence = [_reference(one) for one in objects]
-        told = threading.Event()
-        association.bind(evt.EVT_N_EVENT_REPORT, _on_report, [self._committed, told])
+        report = _Report(self._committed)
+        association.bind(evt.EVT_N_EVENT_REPORT, report.on_report)
+        association.bind(evt.EVT_PDU_SENT, report.on_sent)
         try:
             status, _ = association.send_n_action(
                 request, _REQUEST, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
@@ -95,7 +96,7 @@ class DicomSender:
             raise TryAgainError("aborted", f"{self._destination.ae_title} ended the association") from None
         if status.get("Status") != 0x0000:
             raise TryAgainError("commitment", f"{self._destination.ae_title} answered an N-ACTION with {_hex(status)}")
-        told.wait(_SAME_ASSOCIATION_SECONDS)
+        report.wait(_SAME_ASSOCIATION_SECONDS)
         return Promise(kept=False, transaction_uid=transaction)
 
     @contextmanager
@@ -131,10 +132,28 @@ def _refusal(association: Association, to: Dicom) -> TryAgainError | DeadLetterE
     return TryAgainError("unreachable", f"{to.host}:{to.port} does not answer")
 
 
-def _on_report(event: evt.Event, committed: CommitmentReport, told: threading.Event) -> tuple[int, None]:
-    committed(*reported(event))
-    told.set()
-    return 0x0000, None
+class _Report:
+    """A report on the association where commitment was asked for.
+
+    It is waited for until its answer has left: a release in between would cross the answer.
+    """
+
+    def __init__(self, committed: CommitmentReport) -> None:
+        self._committed = committed
+        self._taken = False
+        self._answered = threading.Event()
+
+    def on_report(self, event: evt.Event) -> tuple[int, None]:
+        self._committed(*reported(event))
+        self._taken = True
+        return 0x0000, None
+
+    def on_sent(self, _event: evt.Event) -> None:
+        if self._taken:
+            self._answered.set()
+
+    def wait(self, seconds: float) -> None:
+        self._answered.wait(seconds)
 
 
 def _reference(one: Outgoing) -> pydicom.Dataset:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import httpx
 
 from hospital.config import Stow
-from hospital.delivery import Announce, Outgoing, Promise
+from hospital.delivery import Announce, Outgoing, Package, Promise
 from hospital.errors import DeadLetterError, TryAgainError
 
 _REFERENCED, _FAILED, _INSTANCE, _REASON = "00081199", "00081198", "00081155", "00081197"
@@ -29,8 +29,9 @@ class StowSender:
         if answer.status_code not in {200, 204}:
             raise _refusal(self._name, answer.status_code)
 
-    def send(self, objects: Sequence[Outgoing], announce: Announce) -> Promise:  # noqa: ARG002  no later report
+    def send(self, package: Package, announce: Announce) -> Promise:  # noqa: ARG002  no later report
         """All objects in one request; kept where the answer references each of them."""
+        objects = package.objects
         boundary = uuid.uuid4().hex
         answer = self._asked(
             "POST",

@@ -1,13 +1,14 @@
 """One destination's jobs: sent, waited for, tried again, or put aside, each on its own row."""
 
 import threading
+from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hospital import logs
 from hospital.database import Commitment, Database, Job, Result, Version, now
-from hospital.delivery import Outgoing, Promise, Sender
+from hospital.delivery import Outgoing, Package, Promise, Sender
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.metrics import Metrics
 from hospital.parts import Parts
@@ -54,11 +55,23 @@ class Deliverer:
         with self._database.session() as session:
             if _is_committed(session, lease.id):
                 return Promise(kept=True)
-            rows = session.scalars(select(Result).where(Result.version_id == lease.subject).order_by(Result.id)).all()
-        objects = [Outgoing(self._spool.path(row.path), row.sop_class_uid, row.sop_instance_uid) for row in rows]
-        if not objects:
-            return Promise(kept=True)
-        return self._sender.send(objects, lambda transaction: self._announce(lease, transaction))
+            version = session.get_one(Version, lease.subject)
+            rows = session.scalars(select(Result).where(Result.version_id == version.id).order_by(Result.id)).all()
+        return self._sender.send(self._package(version, rows), lambda transaction: self._announce(lease, transaction))
+
+    def _package(self, version: Version, rows: Sequence[Result]) -> Package:
+        return Package(
+            study_uid=version.study_uid,
+            number=version.number,
+            made_at=version.made_at,
+            suspicion=version.suspicion,
+            probability=version.probability,
+            statement=version.summary["statement"],
+            views=version.summary["views"],
+            patient=version.patient,
+            model=version.summary["model"],
+            objects=[Outgoing(self._spool.path(row.path), row.sop_class_uid, row.sop_instance_uid) for row in rows],
+        )
 
     def _announce(self, lease: Lease, transaction_uid: str) -> None:
         with self._database.session() as session:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -74,8 +75,14 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _open(folder: Path) -> None:
-    """In a new process: open the bundle once. Signals are the gateway's to answer."""
+    """In a new process: open the bundle once. Signals are the gateway's to answer.
+
+    Nothing goes to standard error, which is the gateway's log: decoders in C write there what they like.
+    """
     global _predictor  # noqa: PLW0603  one predictor a process
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, sys.stderr.fileno())
+    os.close(silent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _predictor = Predictor(bundles.read(folder))

@@ -48,7 +48,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def eventually(look: Callable[[], T], seconds: float = 90) -> T:
+def eventually(look: Callable[[], T], seconds: float = 240) -> T:
     """What `look` gives once it is true; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
@@ -183,12 +183,12 @@ class RunningGateway:
 
     def start(self) -> None:
         """Start, and wait until it is ready."""
+        marker = self.lines().count('"event": "ready"')
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command("run"), cwd=ROOT, stderr=log, stdout=log, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}
             )
-        marker = self.lines().count('"event": "ready"')
-        eventually(lambda: self._alive() and self.lines().count('"event": "ready"') > marker, 120)
+        eventually(lambda: self._alive() and self.lines().count('"event": "ready"') > marker, 400)
 
     def stop(self) -> None:
         """End it in order."""
@@ -216,7 +216,7 @@ class RunningGateway:
         studies: list[dict[str, Any]] = json.loads(self.get("/worklist.json"))["studies"]
         return studies
 
-    def study(self, uid: str, version: int = 1, seconds: float = 90) -> dict[str, Any]:
+    def study(self, uid: str, version: int = 1, seconds: float = 240) -> dict[str, Any]:
         """A study's entry, once it has reached a version."""
 
         def found() -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from hospital.delivery.dimse import DicomSender
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.results import capture, report
 from tests.hospital.conftest import Scorer
+from tests.hospital.delivery.packages import package
 from tests.hospital.objects import encoded, radiograph
 from tests.hospital.peers import Pacs, free_port
 from tests.hospital.results.test_results import edition
@@ -37,7 +38,7 @@ def sender(pacs: Pacs, **settings: object) -> DicomSender:
 
 def test_each_class_is_sent_on_a_context_of_its_own(outgoing: list[Outgoing]) -> None:
     with Pacs() as pacs:
-        assert sender(pacs).send(outgoing, lambda _: None).kept
+        assert sender(pacs).send(package(*outgoing), lambda _: None).kept
         assert sorted(one.Modality for one in pacs.stored.values()) == ["OT", "SR"]
 
 
@@ -47,7 +48,7 @@ def test_commitment_is_announced_before_it_is_asked_for(outgoing: list[Outgoing]
     with Pacs() as pacs:
         given = sender(pacs, commitment=True)
         given._committed = lambda transaction, *_: reported.append(transaction)
-        promise = given.send(outgoing, announced.append)
+        promise = given.send(package(*outgoing), announced.append)
     assert not promise.kept
     assert announced == reported == [promise.transaction_uid]
 
@@ -69,18 +70,18 @@ FAILURES: dict[str, tuple[dict[str, object], type[Exception], str]] = {
 def test_failure_says_whether_to_try_again(outgoing: list[Outgoing], name: str) -> None:
     behaviour, kind, code = FAILURES[name]
     with Pacs(**behaviour) as pacs, pytest.raises(kind) as raised:  # type: ignore[arg-type]
-        sender(pacs).send(outgoing, lambda _: None)
+        sender(pacs).send(package(*outgoing), lambda _: None)
     assert raised.value.code == code  # type: ignore[attr-defined]
 
 
 def test_destination_that_is_away_is_tried_again(outgoing: list[Outgoing]) -> None:
     with pytest.raises(TryAgainError, match="does not answer"):
-        sender(Pacs(port=free_port())).send(outgoing, lambda _: None)
+        sender(Pacs(port=free_port())).send(package(*outgoing), lambda _: None)
 
 
 def test_pacs_without_commitment_is_told_of(outgoing: list[Outgoing]) -> None:
     with Pacs(commitment="unknown") as pacs, pytest.raises(DeadLetterError, match="commitment = false"):
-        sender(pacs, commitment=True).send(outgoing, lambda _: None)
+        sender(pacs, commitment=True).send(package(*outgoing), lambda _: None)
 
 
 def test_echo_of_a_destination() -> None:

@@ -13,6 +13,7 @@ from hospital.config import Stow
 from hospital.delivery import Outgoing
 from hospital.delivery.stow import StowSender
 from hospital.errors import DeadLetterError, TryAgainError
+from tests.hospital.delivery.packages import package
 
 UID = "1.2.3.4"
 
@@ -54,7 +55,7 @@ def send(folder: Path, url: str) -> bool:
     path = folder / "object.dcm"
     path.write_bytes(b"DICM")
     given = StowSender(Stow(kind="stow", name="archive", url=url, timeout_seconds=5))
-    return given.send([Outgoing(path, "1.2.3", UID)], lambda _: None).kept
+    return given.send(package(Outgoing(path, "1.2.3", UID)), lambda _: None).kept
 
 
 def test_referenced_object_is_delivered(tmp_path: Path) -> None:
