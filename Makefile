@@ -16,7 +16,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup tracking-setup croissant-setup demo serve test test-slow lint format mlflow lock benchmark state clean
+.PHONY: help setup cloud-setup tracking-setup croissant-setup demo demo-hospital serve test test-slow lint format mlflow lock benchmark state clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 	fracture promote --reason "make demo"
 	fracture package
 	@if [ "$(DEMO_SERVE)" = 0 ]; then echo "serve it with: fracture serve"; else exec fracture serve; fi
+
+demo-hospital: setup ## gateway and Orthanc (Debian: orthanc) on a loopback of their own, three studies, the worklist
+	@python -m hospital.demo
 
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve

@@ -35,6 +35,7 @@ class PoolScorer:
         self._folder = folder
         self._lock = threading.Lock()
         self._pool = self._start()
+        self._pool.submit(_ready).result()  # the first image shall not wait, and a bundle that fails shall fail here
 
     def score(self, content: bytes) -> Scored:
         """As `Scorer.score`; an image that ends its process is tried again in a new one."""
@@ -102,6 +103,10 @@ def _score(content: bytes) -> "_Answered | _Refused":
     return _Answered(
         {**answer, "explanation": explanation(prediction).model_dump()}, digest_of(prepared.decoded.pixels)
     )
+
+
+def _ready() -> None:
+    """Nothing: that it returns tells that its process has opened the bundle."""
 
 
 @dataclass(frozen=True)
