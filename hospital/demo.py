@@ -47,8 +47,8 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, help="the model; by default the newest release here")
     given = parser.parse_args()
     try:
-        program = shutil.which("Orthanc")
-        if program is None:
+        program = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if program is None or not (_PLUGINS / "libOrthancDicomWeb.so").exists():
             raise HospitalError("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
         if os.environ.get(_INSIDE) != "yes":
             return _inside(sys.argv[1:])
@@ -66,6 +66,7 @@ def demonstrate(folder: Path, program: str, bundle: Path) -> None:
     password = secrets.token_urlsafe(12)
     with _running([program, str(_orthanc(folder, password))], folder / "orthanc.log"):
         _until("Orthanc", lambda: _asked("/statistics", password) is not None)
+        os.environ["HOSPITAL_AUTHORIZATION_WEB"] = _basic(password)
         command = [sys.executable, "-m", "hospital", "--config", str(_gateway(folder, bundle)), "run"]
         with _running(command, folder / "gateway.log"):
             _until("the gateway", lambda: _worklist() is not None)
@@ -75,6 +76,7 @@ def demonstrate(folder: Path, program: str, bundle: Path) -> None:
             _until("the deliveries", lambda: _delivered(_worklist() or []))
             _show(_worklist() or [])
             found = _asked("/statistics", password) or {}
+            print("delivered by C-STORE with storage commitment, and by STOW-RS")
             print(f"Orthanc holds {found.get('CountInstances')} result objects of {found.get('CountStudies')} studies")
 
 
@@ -111,7 +113,7 @@ def _orthanc(folder: Path, password: str) -> Path:
         "AuthenticationEnabled": True, "RegisteredUsers": {"demo": password}, "DicomCheckCalledAet": True,
         "DicomAlwaysAllowStore": False, "DicomCheckModalityHost": False, "OverwriteInstances": False,
         "DicomModalities": {"fracture": ["FRACTURE", "127.0.0.1", _GATEWAY_PORT]},
-        "Plugins": [str(_PLUGINS)] if _PLUGINS.is_dir() else [],
+        "Plugins": [str(_PLUGINS / "libOrthancDicomWeb.so")],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }  # fmt: skip
     path = folder / "orthanc.json"
@@ -142,6 +144,11 @@ name = "pacs"
 ae_title = "PACS"
 host = "127.0.0.1"
 port = {_PACS_PORT}
+
+[[destinations]]
+kind = "stow"
+name = "web"
+url = "http://127.0.0.1:{_REST_PORT}/dicom-web"
 """,
         encoding="utf-8",
     )
@@ -198,11 +205,14 @@ def _asked(path: str, password: str = "", port: int = _REST_PORT) -> Any:
     """JSON from Orthanc or the gateway; None where it does not answer."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
     if password:
-        token = base64.b64encode(f"demo:{password}".encode()).decode()
-        request.add_header("authorization", f"Basic {token}")
+        request.add_header("authorization", _basic(password))
     with suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  loopback
         return json.loads(answer.read())
     return None
+
+
+def _basic(password: str) -> str:
+    return f"Basic {base64.b64encode(f'demo:{password}'.encode()).decode()}"
 
 
 def _worklist() -> list[dict[str, Any]] | None:
@@ -211,7 +221,7 @@ def _worklist() -> list[dict[str, Any]] | None:
 
 
 def _delivered(entries: list[dict[str, Any]]) -> bool:
-    return len(entries) == _STUDIES and all(one["delivery"].get("pacs") == "done" for one in entries)
+    return len(entries) == _STUDIES and all(set(one["delivery"].values()) == {"done"} for one in entries)
 
 
 def _sent(dataset: pydicom.Dataset) -> int:

@@ -72,9 +72,9 @@ def scorer() -> Scorer:
 class Site:
     """A gateway without its network: objects are taken in, scored and assembled when a test says so."""
 
-    def __init__(self, parts: Parts, scorer: Scorer, config: Config) -> None:
+    def __init__(self, parts: Parts, scorer: Scorer, config: Config, name: str = "gateway") -> None:
         self.parts, self.config = parts, config
-        self._intake = Intake(parts, "gateway", 0)
+        self._intake = Intake(parts, name, 0)
         self._images = ImageWorker(scorer, parts, config.study.stable_seconds)
         self._studies = Assembler(config, scorer.model, parts)
 
