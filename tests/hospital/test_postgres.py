@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import URL, select
 
 from hospital.config import Config, Study
 from hospital.database import Database, Version
@@ -33,7 +33,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 def gateways(server: Postgres, tmp_path: Path) -> Iterator[list[Parts]]:
     """Make two gateways with a spool each and one database."""
     facts = server.environment
-    url = f"postgresql+psycopg://{facts['PGUSER']}:{facts['PGPASSWORD']}@{facts['PGHOST']}:{facts['PGPORT']}/postgres"
+    url = URL.create(
+        "postgresql+psycopg", facts["PGUSER"], facts["PGPASSWORD"], facts["PGHOST"], int(facts["PGPORT"]), "postgres"
+    ).render_as_string(hide_password=False)
     made = []
     for name in ("east", "west"):
         spool, database = Spool(tmp_path / name), Database(url)
