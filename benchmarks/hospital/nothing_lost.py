@@ -1,4 +1,4 @@
-"""Objects sent to a gateway that is killed again and again, for destinations that come and go: is anything lost?
+"""What a gateway keeps that is killed again and again, while its destinations come and go.
 
 Senders send until each object is answered 0x0000, while the gateway is killed with SIGKILL at random moments and one of
 two destinations is away half of the time. At the end every acknowledged object must have one result, and each
