@@ -32,6 +32,8 @@ from hospital.demo import studies
 from serving.bundle import find_default
 
 _ROOT = Path(__file__).parents[2]
+_AT_WORK = 0.8
+"""Share of the kills that wait until the gateway is at work; the others may strike while it starts."""
 
 
 def _free_port() -> int:
@@ -102,6 +104,16 @@ class Gateway:
         command = [sys.executable, "-m", "hospital", "--config", str(self.folder / "hospital.toml")]
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log, start_new_session=True)
+
+    def wait_until_it_listens(self) -> None:
+        """Return once it takes connections."""
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
 
     def kill(self) -> None:
         """End it and the processes of its pool as a loss of power would."""
@@ -182,7 +194,9 @@ def measure(objects: int, associations: int, kills: int, seed: int) -> bool:
         for thread in threads:
             thread.start()
         for _ in range(kills):
-            time.sleep(chance.uniform(1, 25))
+            if chance.random() < _AT_WORK:
+                gateway.wait_until_it_listens()
+            time.sleep(chance.uniform(0.1, 10))
             gateway.kill()
             gateway.start()
         for thread in threads[1:]:
