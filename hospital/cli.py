@@ -113,7 +113,7 @@ def _by_hand(config: Config, given: argparse.Namespace, done: str) -> int:
                 raise HospitalError(f"job {number}: is {state}; nothing was changed")
             jobs.append(found)
         for job in jobs:
-            queue.retry_by_hand(job) if done == "retried" else queue.drop_by_hand(job)
+            queue.retry_by_hand(job) if done == "retried" else queue.drop_by_hand(session, job)
         print(f"{len(jobs)} {done}")
     return 0
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import CursorResult, Select, func, select, update
 from sqlalchemy.orm import Session
 
-from hospital.database import Database, Job, Setting, now
+from hospital.database import Database, Instance, Job, Setting, now
 
 Kind = Literal["score", "assemble", "deliver"]
 STATES = ("waiting", "leased", "dead", "done", "dropped")
@@ -182,6 +182,9 @@ def retry_by_hand(job: Job) -> None:
     job.state, job.due_at, job.attempts, job.failing_since, job.lease_owner = "waiting", now(), 0, None, ""
 
 
-def drop_by_hand(job: Job) -> None:
-    """Never do a job; its row stays."""
+def drop_by_hand(session: Session, job: Job) -> None:
+    """Never do a job; its row stays. An image that is not to be scored holds up its study no longer."""
     job.state, job.done_at, job.lease_owner, job.code, job.reason = "dropped", now(), "", "dropped", "by hand"
+    instance = session.get(Instance, job.subject) if job.kind == "score" else None
+    if instance is not None:
+        instance.state, instance.code, instance.reason = "dead", "dropped", "by hand"

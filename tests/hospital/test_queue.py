@@ -106,5 +106,5 @@ def test_retry_by_hand_starts_a_dead_job_again(parts: Parts) -> None:
 def test_dropped_job_is_never_done(parts: Parts) -> None:
     add(parts)
     with parts.database.session() as session:
-        queue.drop_by_hand(session.get_one(Job, 1))
+        queue.drop_by_hand(session, session.get_one(Job, 1))
     assert parts.queue.claim("score") is None

@@ -105,6 +105,17 @@ def test_undecodable_image_does_not_hold_up_its_study(site: Site) -> None:
     assert sorted(view["state"] for view in version.summary["views"]) == ["refused", "scored"]
 
 
+def test_image_dropped_by_hand_does_not_hold_up_its_study(site: Site) -> None:
+    first = radiograph()
+    site.take(radiograph(StudyInstanceUID=first.StudyInstanceUID))
+    with site.parts.database.session() as session:
+        queue.drop_by_hand(session, session.scalars(select(Job)).one())
+    site.take(first)
+    site.work()
+    (version,) = versions(site)
+    assert sorted(view["state"] for view in version.summary["views"]) == ["dead", "scored"]
+
+
 def test_known_uid_in_another_series_is_put_aside(site: Site) -> None:
     first = radiograph()
     site.take(first)
