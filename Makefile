@@ -17,7 +17,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup tracking-setup croissant-setup ray-setup demo serve test test-slow lint format mlflow lock benchmark state clean
+.PHONY: help setup cloud-setup tracking-setup croissant-setup ray-setup demo demo-hospital serve test test-slow lint format mlflow lock benchmark state clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 	elif [ -f build/export/web/sw.js ]; then FRACTURE_OFFLINE=build/export/web exec fracture serve; \
 	else exec fracture serve; fi
 
+demo-hospital: setup ## gateway and Orthanc (Debian: orthanc) on a loopback of their own, three studies, the worklist
+	@python -m hospital.demo
+
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve
 
@@ -98,10 +101,11 @@ mlflow: setup ## the MLflow UI on 127.0.0.1:5000
 	fracture mlflow
 
 lock: ## write the lock files anew from pyproject.toml
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra store --extra dev --output-file locks/full.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra store --extra hospital --extra dev --output-file locks/full.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra ray --constraint locks/full.txt --output-file locks/ray.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra store --output-file locks/store.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra hospital --output-file locks/hospital.txt
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
 	uv pip compile locks/tracking.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/tracking.txt
 	uv pip compile locks/croissant.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/croissant.txt

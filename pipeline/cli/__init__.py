@@ -25,6 +25,7 @@ COMMANDS = {
     "rollback": Command("Return to the previous champion.", "promote", "rollback"),
     "package": Command("Make the bundle and the bento of the champion.", "package", "package"),
     "serve": Command("Answer radiographs over HTTP, with a web page.", "serve", "serve"),
+    "hospital": Command("Connect a PACS: DICOM in, results out.", "hospital", "hospital"),
     "predict": Command("Score image files on all cores.", "predict", "predict"),
     "manifest": Command("List an archive's images, for `score`.", "manifest", "manifest"),
     "score": Command("Score the images of a manifest, millions of them.", "score", "score"),

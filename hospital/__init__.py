@@ -1,0 +1,12 @@
+"""The gateway of a hospital: radiographs in over DICOM, results out to where a reader looks, and nothing lost between.
+
+config.py errors.py logs.py   hospital.toml, one-line errors, logs that name no patient
+database.py queue.py spool.py what is remembered: rows, jobs with leases, files
+receiver.py bounded.py        objects in: C-STORE and C-ECHO, within limits
+intake.py                     a received object to rows and a job
+scoring/                      an image to its answer: a process pool with the bundle, or the HTTP service
+studies.py                    answers to a version of a study's result
+results/                      a version to DICOM objects
+delivery/                     those objects to their destinations
+gateway.py                    all of it as one process; cli.py is its command line
+"""

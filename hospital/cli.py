@@ -1,0 +1,132 @@
+"""The command line: run (the default), check, queue."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+from hospital import config as configuration
+from hospital import queue
+from hospital.config import DEFAULT_NAME, Config
+from hospital.database import Database, Job
+from hospital.errors import HospitalError
+from serving.errors import BundleError, SettingsError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code. Bad input ends with one line and 1, wrong usage with 2."""
+    given = _parser().parse_args(arguments)
+    try:
+        config = configuration.read(given.config)
+        return int(given.run(config, given) or 0)
+    except (HospitalError, BundleError, SettingsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fracture hospital", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path(DEFAULT_NAME), help="by default hospital.toml here")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning"), default="info")
+    parser.set_defaults(run=_run)
+    commands = parser.add_subparsers(title="commands", metavar="")
+    commands.add_parser("run", help="receive, score and deliver until SIGTERM (the default)").set_defaults(run=_run)
+    commands.add_parser("check", help="check hospital.toml, model, database and destinations").set_defaults(run=_check)
+    jobs = commands.add_parser("queue", help="show the queue, or change it by hand")
+    jobs.set_defaults(run=_list, states=list(queue.STATES[:3]), limit=50)
+    actions = jobs.add_subparsers(metavar="")
+    listing = actions.add_parser("list", help="jobs that are not done (the default)")
+    listing.add_argument("--state", dest="states", action="append", choices=queue.STATES)
+    listing.add_argument("--limit", type=int, default=50)
+    listing.set_defaults(run=_list)
+    for name, text in (("retry", "start jobs again at once"), ("drop", "never do jobs")):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("jobs", nargs="*", type=int, metavar="JOB")
+        action.add_argument("--dead", action="store_true", help="all dead letters")
+        action.set_defaults(run=_retry if name == "retry" else _drop)
+    for name, text in (("pause", "start no further job; objects are still received"), ("resume", "go on")):
+        actions.add_parser(name, help=text).set_defaults(run=_pause if name == "pause" else _resume)
+    return parser
+
+
+def _run(config: Config, given: argparse.Namespace) -> int:
+    return int(_running().run(config, given.log_level))
+
+
+def _check(config: Config, given: argparse.Namespace) -> int:
+    return int(_running().check(config, given.config))
+
+
+def _running() -> ModuleType:
+    """Imported by those who need it: a look at the queue shall not wait for highdicom."""
+    return importlib.import_module("hospital.running")
+
+
+def _opened(config: Config) -> Database:
+    database = Database(config.database_url)
+    database.prepare()
+    return database
+
+
+def _list(config: Config, given: argparse.Namespace) -> int:
+    with _opened(config).session() as session:
+        jobs = queue.listed(session, given.states or queue.STATES[:3], given.limit)
+        paused = queue.is_paused(session)
+    if paused:
+        print("paused: no job is started; go on with `fracture hospital queue resume`")
+    for job in jobs:
+        print(_line(job))
+    if not jobs:
+        print("no such jobs")
+    return 0
+
+
+def _line(job: Job) -> str:
+    created = datetime.fromtimestamp(job.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    where = f" to {job.destination}" if job.destination else ""
+    why = f"  {job.code}: {job.reason}" if job.code else ""
+    return f"{job.id:>8}  {job.state:<8} {job.kind}{where}  {created}  attempts {job.attempts}{why}"
+
+
+def _retry(config: Config, given: argparse.Namespace) -> int:
+    return _by_hand(config, given, "retried")
+
+
+def _drop(config: Config, given: argparse.Namespace) -> int:
+    return _by_hand(config, given, "dropped")
+
+
+def _by_hand(config: Config, given: argparse.Namespace, done: str) -> int:
+    if not given.jobs and not given.dead:
+        raise HospitalError("name jobs by their number, or all dead letters with --dead")
+    with _opened(config).session() as session:
+        jobs = queue.listed(session, ["dead"], 1_000_000) if given.dead else []
+        for number in given.jobs:
+            found = session.get(Job, number)
+            if found is None or found.state in {"done", "leased"}:
+                state = "under way" if found is not None and found.state == "leased" else "done or unknown"
+                raise HospitalError(f"job {number}: is {state}; nothing was changed")
+            jobs.append(found)
+        for job in jobs:
+            queue.retry_by_hand(job) if done == "retried" else queue.drop_by_hand(session, job)
+        print(f"{len(jobs)} {done}")
+    return 0
+
+
+def _pause(config: Config, _given: argparse.Namespace) -> int:
+    with _opened(config).session() as session:
+        queue.pause(session, True)
+    print("paused; objects are still received")
+    return 0
+
+
+def _resume(config: Config, _given: argparse.Namespace) -> int:
+    with _opened(config).session() as session:
+        queue.pause(session, False)
+    print("resumed")
+    return 0

@@ -1,0 +1,353 @@
+"""hospital.toml as a typed object, checked as a whole before anything starts."""
+
+import ipaddress
+import os
+import re
+import ssl
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from hospital.errors import HospitalError
+from serving.errors import one_line
+
+DEFAULT_NAME = "hospital.toml"
+MIB = 2**20
+_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+"""An AE title (PS3.5, 6.2): at most 16 characters of ASCII, no backslash, no control characters."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+def _title(value: str) -> str:
+    stripped = value.strip(" ")
+    if not stripped or not _TITLE.fullmatch(stripped):
+        raise ValueError("is no AE title (1 to 16 characters of ASCII, without backslash)")
+    return stripped
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError("is neither an IP address nor a network such as 192.0.2.0/24") from None
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("may hold letters, digits, - and _, at most 32 of them")
+    return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+Title = Annotated[str, AfterValidator(_title)]
+Address = Annotated[str, AfterValidator(_address)]
+Name = Annotated[str, AfterValidator(_name)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Tls(_Section):
+    """Certificate and key of this side, and the authorities whose certificates the other side may show (PEM files)."""
+
+    certificate: Path
+    key: Path
+    authorities: Path
+
+    def server(self) -> ssl.SSLContext:
+        """For what others connect to: the non-downgrading profile of BCP 195 (PS3.15, B.12), client certificates asked.
+
+        OSError or ssl.SSLError where a file cannot be read.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = ssl.CERT_REQUIRED
+        return self._loaded(context)
+
+    def client(self) -> ssl.SSLContext:
+        """For what this side connects to; the certificate of the other one has to bear its host's name."""
+        return self._loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+    def _loaded(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.certificate, self.key)
+        context.load_verify_locations(self.authorities)
+        return context
+
+
+class Peer(_Section):
+    """Who may send: a calling AE title, and the addresses that it may call from (all, where none are named)."""
+
+    ae_title: Title
+    addresses: tuple[Address, ...] = ()
+
+    def calls_from(self, address: str) -> bool:
+        """Whether `address` is one of its own."""
+        if not self.addresses:
+            return True
+        found = ipaddress.ip_address(address)
+        return any(found in ipaddress.ip_network(network) for network in self.addresses)
+
+
+class Receiver(_Section):
+    """What is received over DICOM, and its limits."""
+
+    ae_title: Title = "FRACTURE"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    peers: tuple[Peer, ...] = ()  # none: every calling AE title, on loopback only
+    tls: Tls | None = None
+    max_associations: int = Field(default=16, ge=1, le=256)
+    idle_seconds: float = Field(default=60, gt=0, le=3600)  # without a byte, then the association ends
+    max_object_mb: int = Field(default=256, ge=1)
+    disk_reserve_mb: int = Field(default=1024, ge=0)  # free space below which 0xA700 is answered
+
+    @model_validator(mode="after")
+    def _open_needs_peers(self) -> "Receiver":
+        if not is_loopback(self.host) and not self.peers:
+            raise ValueError(f"{self.host} is open to other machines: name who may send under [[receiver.peers]]")
+        return self
+
+
+class Model(_Section):
+    """Who scores: a bundle in processes of the gateway's own, or the HTTP service."""
+
+    bundle: Path | None = None  # by default the one that `fracture serve` would serve
+    processes: int = Field(default=0, ge=0, le=64)  # 0: one a core
+    service: bool = False  # ask FRACTURE_SERVICE_URL instead
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Model":
+        if self.service and self.bundle is not None:
+            raise ValueError("give either `bundle` or `service = true`")
+        return self
+
+
+class Study(_Section):
+    """When a study's result is made."""
+
+    stable_seconds: float = Field(default=30, ge=0, le=86400)  # without a further image
+
+
+class Results(_Section):
+    """Which objects are made of a study's result, and how they are named."""
+
+    report: bool = True  # Comprehensive 3D SR
+    capture: bool = True  # secondary captures with heatmap and boxes
+    presentation: bool = True  # grayscale softcopy presentation states with the boxes
+    series_number: int = Field(default=9001, ge=1, le=99990)  # of the report; capture and presentation count on
+    manufacturer: str = Field(default="bone-fracture-detection", min_length=1, max_length=64)
+    station: str = Field(default="fracture-gateway", min_length=1, max_length=64)
+
+
+class Dicom(_Section):
+    """A destination that is sent C-STORE."""
+
+    kind: Literal["dicom"]
+    name: Name
+    ae_title: Title
+    host: str = Field(min_length=1)
+    port: Port
+    calling_ae_title: Title | None = None  # by default the receiver's
+    commitment: bool = True  # delivered only when the destination has committed to keep it
+    commitment_seconds: float = Field(default=600, gt=0)  # then the object is sent again
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+    tls: Tls | None = None
+
+
+class Stow(_Section):
+    """A destination that is sent STOW-RS (PS3.18, 10.5)."""
+
+    kind: Literal["stow"]
+    name: Name
+    url: str = Field(pattern=r"^https?://[^\s?#]+$")  # of the service, without /studies
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+
+
+class Fhir(_Section):
+    """A destination that is sent a FHIR transaction."""
+
+    kind: Literal["fhir"]
+    name: Name
+    url: str = Field(pattern=r"^https?://[^\s?#]+$")  # the server's base
+    release: Literal["R4", "R4B", "R5"] = "R4"
+    patient_system: str = Field(default="", pattern=r"^(\w+:\S+)?$")  # of the identifiers that Patient IDs are
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+
+
+class Hl7(_Section):
+    """A destination that is sent HL7 v2 ORU^R01 over MLLP."""
+
+    kind: Literal["hl7"]
+    name: Name
+    host: str = Field(min_length=1)
+    port: Port
+    application: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-5
+    facility: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-6
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+    tls: Tls | None = None
+
+
+Destination = Annotated[Dicom | Stow | Fhir | Hl7, Field(discriminator="kind")]
+
+
+class Delivery(_Section):
+    """How a destination that fails is tried again."""
+
+    first_wait_seconds: float = Field(default=5, gt=0)
+    longest_wait_seconds: float = Field(default=900, gt=0)
+    dead_after_hours: float = Field(default=24, gt=0)
+
+
+class Operation(_Section):
+    """The port of the metrics and of the worklist as JSON, and the tracing of jobs."""
+
+    host: str = "127.0.0.1"
+    port: Port = 11180
+    lease_seconds: float = Field(default=300, ge=5)  # after which the job of a process that died is free again
+    retention_hours: float = Field(default=72, ge=0)  # after the last confirmed delivery
+
+
+class Config(_Section):
+    """Everything that hospital.toml may say; paths in it are relative to its folder."""
+
+    spool: Path = Path("spool")
+    name: Name = "gateway"  # of this gateway, among those that share a database
+    receiver: Receiver = Receiver()
+    model: Model = Model()
+    study: Study = Study()
+    results: Results = Results()
+    destinations: tuple[Destination, ...] = ()
+    delivery: Delivery = Delivery()
+    operation: Operation = Operation()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Config":
+        names = [destination.name for destination in self.destinations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"destinations: the name {twice[0]} is given twice")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """HOSPITAL_DATABASE_URL, or the file in the spool."""
+        return os.environ.get("HOSPITAL_DATABASE_URL", "").strip() or f"sqlite:///{self.spool / 'gateway.db'}"
+
+
+class Secrets(_Section):
+    """What the environment alone may hold."""
+
+    service_url: str = ""  # FRACTURE_SERVICE_URL
+    service_key: str = ""  # FRACTURE_SERVICE_KEY
+    operation_key: str = ""  # HOSPITAL_KEY: asked of whoever reads metrics and worklist
+    authorizations: Mapping[str, str] = {}  # of a destination, HOSPITAL_AUTHORIZATION_<NAME>: the header's value
+
+    @classmethod
+    def read(cls, config: Config) -> "Secrets":
+        """From the environment; HospitalError for one that is missing or unusable."""
+        found = cls(
+            service_url=os.environ.get("FRACTURE_SERVICE_URL", "").strip().rstrip("/"),
+            service_key=os.environ.get("FRACTURE_SERVICE_KEY", "").strip(),
+            operation_key=os.environ.get("HOSPITAL_KEY", "").strip(),
+            authorizations={
+                destination.name: value
+                for destination in config.destinations
+                if (value := os.environ.get(authorization_variable(destination.name), "").strip())
+            },
+        )
+        if config.model.service and not re.match(r"https?://\S+$", found.service_url):
+            raise HospitalError(
+                "FRACTURE_SERVICE_URL: `model.service` needs the service's address, http:// or https://"
+            )
+        if not is_loopback(config.operation.host) and not found.operation_key:
+            raise HospitalError(
+                f"HOSPITAL_KEY: operation.host {config.operation.host} is open to other machines and needs a key"
+            )
+        return found
+
+
+def authorization_variable(destination: str) -> str:
+    """The variable that holds the Authorization header for a destination."""
+    return f"HOSPITAL_AUTHORIZATION_{destination.upper().replace('-', '_')}"
+
+
+def read(path: Path) -> Config:
+    """hospital.toml, checked as a whole; HospitalError names the file, the key and the reason."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HospitalError(f"{path}: not found; copy deploy/hospital/hospital.toml and adapt it") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise HospitalError(f"{path}: cannot be read ({one_line(error, 200)})") from None
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        known = "there is no such key" if first["type"] == "extra_forbidden" else reason
+        raise HospitalError(f"{path}: {key + ': ' if key else ''}{known}") from None
+    config = _from_folder(config, path.absolute().parent)
+    _check_files(config, path)
+    return config
+
+
+def _from_folder(config: Config, folder: Path) -> Config:
+    """The same with its paths made absolute."""
+
+    def tls(given: Tls | None) -> Tls | None:
+        if given is None:
+            return None
+        return Tls(
+            certificate=folder / given.certificate, key=folder / given.key, authorities=folder / given.authorities
+        )
+
+    bundle = config.model.bundle
+    destinations = tuple(
+        one.model_copy(update={"tls": tls(one.tls)}) if isinstance(one, Dicom | Hl7) else one
+        for one in config.destinations
+    )
+    return config.model_copy(
+        update={
+            "spool": folder / config.spool,
+            "receiver": config.receiver.model_copy(update={"tls": tls(config.receiver.tls)}),
+            "model": config.model.model_copy(update={"bundle": bundle and folder / bundle}),
+            "destinations": destinations,
+        }
+    )
+
+
+def _check_files(config: Config, path: Path) -> None:
+    """Certificates that load, and a database address that is one."""
+    sides = [("receiver.tls", config.receiver.tls, True)]
+    sides += [
+        (f"destinations.{one.name}.tls", one.tls, False) for one in config.destinations if isinstance(one, Dicom | Hl7)
+    ]
+    for key, tls, serves in sides:
+        if tls is None:
+            continue
+        try:
+            tls.server() if serves else tls.client()
+        except OSError as error:  # ssl.SSLError is one, too
+            place = error.filename or f"{tls.certificate}, {tls.key} or {tls.authorities}"
+            raise HospitalError(f"{path}: {key}: {place} cannot be loaded ({one_line(error, 120)})") from None
+    try:
+        dialect = make_url(config.database_url).get_backend_name()
+    except ArgumentError:
+        raise HospitalError("HOSPITAL_DATABASE_URL: is no database address, such as postgresql+psycopg://...") from None
+    if dialect not in {"sqlite", "postgresql"}:
+        raise HospitalError(f"HOSPITAL_DATABASE_URL: {dialect} is neither sqlite nor postgresql")

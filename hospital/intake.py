@@ -1,0 +1,118 @@
+"""A received object to a durable file, its row and the job that scores it, before the sender hears Success."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from hospital.database import Instance, Result, now
+from hospital.parts import Parts
+from hospital.queue import Queue
+from hospital.spool import INCOMING, digest_of
+from serving.errors import ImageError
+from serving.imaging import dicom
+from serving.imaging.dicom.dataset import identifier
+
+_HEADER = 1 << 18
+"""Bytes in which the UIDs of study and series are looked for; where they are not, the scoring finds them."""
+
+
+class NotStoredError(Exception):
+    """An object that cannot be kept; `status` is what C-STORE answers (PS3.4, B.2.3)."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An object in a file of the spool's `partial` folder, as its sender announced it."""
+
+    partial: Path
+    sop_instance_uid: str
+    sop_class_uid: str
+    calling_ae_title: str
+
+
+class Intake:
+    """Takes objects over into the spool and the database."""
+
+    def __init__(self, parts: Parts, gateway: str, reserve_bytes: int) -> None:
+        self._parts = parts
+        self._gateway = gateway
+        self._reserve_bytes = reserve_bytes
+
+    def take(self, arrival: Arrival) -> str:
+        """Keep an object: `new`, `known` for one whose bytes are there already, `own` for a result of this gateway.
+
+        When this returns, the object survives a loss of power. Raises NotStoredError, and whatever disk and database
+        raise: then nothing is promised.
+        """
+        if not identifier(arrival.sop_instance_uid) or not identifier(arrival.sop_class_uid):
+            raise NotStoredError(0xC000, "bad_uid")
+        if self._parts.spool.free_bytes() < self._reserve_bytes:
+            raise NotStoredError(0xA700, "disk_reserve")
+        digest = digest_of(arrival.partial)
+        study_uid, series_uid = _study_and_series(arrival.partial)
+        size = arrival.partial.stat().st_size
+        path = self._parts.spool.adopt(arrival.partial, INCOMING, digest)
+        instance = Instance(
+            sop_instance_uid=arrival.sop_instance_uid,
+            sop_class_uid=arrival.sop_class_uid,
+            digest=digest,
+            study_uid=study_uid,
+            series_uid=series_uid,
+            path=path,
+            size=size,
+            calling_ae_title=arrival.calling_ae_title,
+            gateway=self._gateway,
+        )
+        with self._parts.database.session() as session:
+            kept, needed = self._entered(session, instance)
+        if not needed:
+            self._parts.spool.remove(path)
+        return kept
+
+    def _entered(self, session: Session, given: Instance) -> tuple[str, bool]:
+        """Put an object's row and job in, unless it is there; what `take` answers, and whether a row names its file."""
+        own = select(Result.id).where(Result.sop_instance_uid == given.sop_instance_uid)
+        if session.scalar(own) is not None:
+            return "own", False
+        known = session.scalars(
+            select(Instance).where(Instance.sop_instance_uid == given.sop_instance_uid).with_for_update()
+        ).all()
+        same = next((one for one in known if one.digest == given.digest), None)
+        if same is not None and not same.superseded:
+            return "known", bool(same.path)
+        instance = same or given
+        instance.superseded, instance.state, instance.received_at, instance.path = False, "received", now(), given.path
+        session.add(instance)
+        for older in known:
+            # The same UID in another series is a conflict for a person, not a newer copy.
+            place = (older.study_uid, older.series_uid)
+            if older is not instance and place == (given.study_uid, given.series_uid):
+                older.superseded = True
+        session.flush()
+        add_scoring(session, self._parts.queue, instance)
+        return "new", True
+
+
+def add_scoring(session: Session, queue: Queue, instance: Instance) -> None:
+    """Put in the job that scores an instance."""
+    queue.add(session, "score", f"{instance.sop_instance_uid}:{instance.digest}", instance.id)
+
+
+def _study_and_series(path: Path) -> tuple[str, str]:
+    """UIDs of an object's study and series, empty where its first bytes do not give them."""
+    with path.open("rb") as file:
+        head = file.read(_HEADER)
+    try:
+        dataset = dicom.read(head)
+        return identifier(dataset.get("StudyInstanceUID")), identifier(dataset.get("SeriesInstanceUID"))
+    except ImageError:
+        return "", ""
+    except Exception:  # noqa: BLE001  pydicom raises whatever broken bytes lead it to
+        return "", ""

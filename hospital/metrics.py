@@ -1,0 +1,39 @@
+"""Prometheus metrics of one gateway, in a registry of its own."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 86400)
+
+
+class Metrics:
+    """Counters of what went through, and gauges that `exposition`'s caller sets first."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.received = Counter(
+            "hospital_received_total", "Objects taken in: new, known or own.", ["kind"], registry=self.registry
+        )
+        self.refused = Counter(
+            "hospital_refused_total", "Associations, objects and images refused.", ["code"], registry=self.registry
+        )
+        self.echoes = Counter("hospital_echoes_total", "C-ECHO requests.", registry=self.registry)
+        self.scored = Counter(
+            "hospital_scored_total", "Images with an answer, by its suspicion.", ["suspicion"], registry=self.registry
+        )
+        self.versions = Counter("hospital_versions_total", "Results of studies made.", registry=self.registry)
+        self.attempts = Counter(
+            "hospital_delivery_attempts_total", "Deliveries tried.", ["destination", "outcome"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "hospital_delivery_seconds", "From a study's last image to a confirmed delivery.", ["destination"],
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.jobs = Gauge(
+            "hospital_jobs", "Jobs in the queue.", ["kind", "destination", "state"], registry=self.registry
+        )
+        self.oldest = Gauge("hospital_oldest_job_seconds", "Age of the oldest job not done.", registry=self.registry)
+        self.free = Gauge("hospital_spool_free_bytes", "Space left for the spool.", registry=self.registry)
+
+    def exposition(self) -> bytes:
+        """The metrics as text."""
+        return generate_latest(self.registry)

@@ -1,0 +1,119 @@
+"""The port of the operation: metrics, probes, and the worklist as JSON; on loopback, or with a key."""
+
+import hmac
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from hospital.config import Operation
+from hospital.database import Job, Version
+from hospital.errors import HospitalError
+from hospital.gateway import Gateway
+
+_MOST = 500
+_NO_STORE = {"cache-control": "no-store"}
+_ORDER = {"high": 0, "possible": 1, "none": 2, "": 3}
+
+
+class OperationServer:
+    """Serves until it is closed."""
+
+    def __init__(self, settings: Operation, key: str, gateway: Gateway) -> None:
+        self._settings = settings
+        options = uvicorn.Config(
+            create_app(gateway, key), host=settings.host, port=settings.port, log_config=None, access_log=False,
+            server_header=False, lifespan="off",
+        )  # fmt: skip
+        self._server = uvicorn.Server(options)
+        self._thread = threading.Thread(target=self._serve, name="operation", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer; HospitalError where the address is taken."""
+        self._thread.start()
+        while self._thread.is_alive() and not self._server.started:
+            self._thread.join(0.05)
+        if not self._server.started:
+            place = f"{self._settings.host}:{self._settings.port}"
+            raise HospitalError(f"operation.port: {place} cannot be listened on; is it in use?")
+
+    def close(self) -> None:
+        """Answer no further request."""
+        self._server.should_exit = True
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        try:
+            self._server.run()
+        except SystemExit:  # how uvicorn says that the address is taken
+            return
+
+
+def create_app(gateway: Gateway, key: str) -> Starlette:
+    """The application; with a key, everything but the probe asks for it."""
+
+    def protected(answer: Callable[[Request], Response]) -> Callable[[Request], Response]:
+        def answered(request: Request) -> Response:
+            if key and not hmac.compare_digest(_given(request), key.encode()):
+                return JSONResponse({"code": "unauthorized"}, 401, {"www-authenticate": "Bearer"})
+            return answer(request)
+
+        return answered
+
+    def live(_: Request) -> Response:
+        return Response(status_code=200)
+
+    def metrics(_: Request) -> Response:
+        return Response(gateway.observe(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def worklist(_: Request) -> Response:
+        with gateway.parts.database.session() as session:
+            return JSONResponse({"studies": listed(session)}, headers=_NO_STORE)
+
+    return Starlette(
+        routes=[
+            Route("/livez", live),
+            Route("/metrics", protected(metrics)),
+            Route("/worklist.json", protected(worklist)),
+        ]
+    )
+
+
+def listed(session: Session) -> list[dict[str, Any]]:
+    """The newest version of each study, the most suspicious first; a study without an answer is listed, too."""
+    newest = select(Version.study_uid, func.max(Version.number).label("number")).group_by(Version.study_uid).subquery()
+    rank = case(_ORDER, value=Version.suspicion, else_=3)
+    chosen = (
+        select(Version)
+        .join(newest, (Version.study_uid == newest.c.study_uid) & (Version.number == newest.c.number))
+        .order_by(rank, Version.probability.desc(), Version.last_received_at)
+        .limit(_MOST)
+    )
+    return [_entry(session, version) for version in session.scalars(chosen)]
+
+
+def _entry(session: Session, version: Version) -> dict[str, Any]:
+    states = session.execute(select(Job.destination, Job.state).where(Job.kind == "deliver", Job.subject == version.id))
+    return {
+        "study_uid": version.study_uid,
+        "version": version.number,
+        "suspicion": version.suspicion or None,
+        "probability": version.probability,
+        **version.summary,
+        "patient": version.patient,
+        "made_at": version.made_at,
+        "received_at": version.last_received_at,
+        "delivery": {row.destination: row.state for row in states},
+    }
+
+
+def _given(request: Request) -> bytes:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip().encode() if scheme.lower() == "bearer" else b""

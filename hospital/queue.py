@@ -1,0 +1,190 @@
+"""Jobs with leases: each is done by one process at a time, survives a crash, and ends as done, dead or dropped."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import CursorResult, Select, func, select, update
+from sqlalchemy.orm import Session
+
+from hospital.database import Database, Instance, Job, Setting, now
+
+Kind = Literal["score", "assemble", "deliver"]
+STATES = ("waiting", "leased", "dead", "done", "dropped")
+_PAUSED = "paused"
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Waits between attempts, in seconds: doubled each time, with jitter, up to `longest`; dead after `dead_after`."""
+
+    first: float = 5
+    longest: float = 900
+    dead_after: float = 86400
+
+    def wait(self, attempts: int) -> float:
+        """Before the next attempt: between half and all of first * 2^(attempts - 1)."""
+        full = min(self.longest, self.first * 2 ** min(attempts - 1, 30))
+        return float(full * random.uniform(0.5, 1))  # noqa: S311  spreads load, keeps no secret
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A job that this process may work on until the lease ends."""
+
+    id: int
+    kind: str
+    key: str
+    subject: int
+    destination: str
+    attempts: int
+    owner: str
+
+
+class Queue:
+    """The jobs of one gateway: it takes those whose bytes it holds."""
+
+    def __init__(self, database: Database, gateway: str, owner: str, lease_seconds: float, backoff: Backoff) -> None:
+        self._database = database
+        self._gateway = gateway
+        self._owner = owner
+        self._lease_seconds = lease_seconds
+        self._backoff = backoff
+
+    def add(
+        self,
+        session: Session,
+        kind: Kind,
+        key: str,
+        subject: int,
+        *,
+        due_at: float | None = None,
+        destination: str = "",
+    ) -> Job:
+        """Put a job in, in the caller's transaction; one of the same kind and key starts anew."""
+        due = now() if due_at is None else due_at
+        job = session.scalar(select(Job).where(Job.kind == kind, Job.key == key).with_for_update())
+        if job is None:
+            job = Job(
+                kind=kind, key=key, subject=subject, destination=destination, gateway=self._gateway,
+                created_at=now(), due_at=due,
+            )  # fmt: skip
+            session.add(job)
+        else:
+            # A lease that is held now belongs to older facts: whoever holds it finds that it is gone, and starts again.
+            job.subject, job.state, job.due_at, job.attempts = subject, "waiting", due, 0
+            job.lease_owner, job.failing_since, job.code, job.reason = "", None, "", ""
+        return job
+
+    def release_own(self) -> int:
+        """Free the leases of an earlier process of this gateway; how many there were."""
+        with self._database.session() as session:
+            found = session.scalars(
+                select(Job).where(Job.state == "leased", Job.gateway == self._gateway, Job.lease_owner != self._owner)
+            ).all()
+            for job in found:
+                job.state, job.lease_owner = "waiting", ""
+            return len(found)
+
+    def claim(self, kind: Kind, destination: str = "") -> Lease | None:
+        """Take the job of a kind that is due the longest; None where there is none or the queue is paused."""
+        moment = now()
+        with self._database.session() as session:
+            if is_paused(session):
+                return None
+            job = session.scalar(self._claimable(kind, destination, moment))
+            if job is None:
+                return None
+            job.state, job.lease_owner, job.lease_until = "leased", self._owner, moment + self._lease_seconds
+            job.attempts += 1
+            return Lease(job.id, job.kind, job.key, job.subject, job.destination, job.attempts, self._owner)
+
+    def _claimable(self, kind: Kind, destination: str, moment: float) -> Select[Job]:
+        expired = (Job.state == "leased") & (Job.lease_until < moment)
+        return (
+            select(Job)
+            .where(
+                Job.kind == kind,
+                Job.destination == destination,
+                Job.gateway == self._gateway,
+                ((Job.state == "waiting") & (Job.due_at <= moment)) | expired,
+            )
+            .order_by(Job.due_at, Job.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+
+    def finish(self, session: Session, lease: Lease) -> bool:
+        """Mark as done, in the caller's transaction; False where the lease went to somebody else: then roll back."""
+        return self._settle(session, lease, "done", done_at=now(), code="", reason="", failing_since=None)
+
+    def bury(self, session: Session, lease: Lease, code: str, reason: str) -> bool:
+        """Mark as dead, with the reason."""
+        return self._settle(session, lease, "dead", done_at=now(), code=code, reason=reason[:300])
+
+    def wait(self, session: Session, lease: Lease, seconds: float) -> bool:
+        """Put back without a failure, to be looked at again after `seconds`."""
+        return self._settle(session, lease, "waiting", due_at=now() + seconds, attempts=max(0, lease.attempts - 1))
+
+    def retry(self, session: Session, lease: Lease, code: str, reason: str) -> str:
+        """Put back after a failure, with a growing wait, or mark as dead after a day of them; the new state."""
+        moment = now()
+        job = session.get_one(Job, lease.id)
+        since = job.failing_since or moment
+        if moment - since >= self._backoff.dead_after:
+            self._settle(session, lease, "dead", done_at=moment, code=code, reason=reason[:300])
+            return "dead"
+        due = moment + self._backoff.wait(lease.attempts)
+        self._settle(session, lease, "waiting", due_at=due, failing_since=since, code=code, reason=reason[:300])
+        return "waiting"
+
+    def _settle(self, session: Session, lease: Lease, state: str, **values: Any) -> bool:
+        result: CursorResult[Any] = session.execute(  # type: ignore[assignment]
+            update(Job)
+            .where(Job.id == lease.id, Job.state == "leased", Job.lease_owner == lease.owner)
+            .values(state=state, lease_owner="", **values)
+        )
+        return bool(result.rowcount)
+
+
+def is_paused(session: Session) -> bool:
+    """Whether no job is to be started; objects are still received."""
+    found = session.get(Setting, _PAUSED)
+    return found is not None and found.value == "yes"
+
+
+def pause(session: Session, paused: bool) -> None:
+    """Pause or resume all gateways that share the database."""
+    session.merge(Setting(name=_PAUSED, value="yes" if paused else "no"))
+
+
+def listed(session: Session, states: Sequence[str], limit: int) -> list[Job]:
+    """Jobs in some states, the oldest first."""
+    return list(session.scalars(select(Job).where(Job.state.in_(states)).order_by(Job.id).limit(limit)))
+
+
+def counts(session: Session) -> dict[tuple[str, str, str], int]:
+    """Jobs by kind, destination and state."""
+    rows = session.execute(
+        select(Job.kind, Job.destination, Job.state, func.count()).group_by(Job.kind, Job.destination, Job.state)
+    )
+    return {(kind, destination, state): count for kind, destination, state, count in rows}
+
+
+def oldest_waiting(session: Session) -> float | None:
+    """When the oldest job that is not yet done was created."""
+    return session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(("waiting", "leased"))))
+
+
+def retry_by_hand(job: Job) -> None:
+    """Start a dead or waiting job again at once, as if it were new."""
+    job.state, job.due_at, job.attempts, job.failing_since, job.lease_owner = "waiting", now(), 0, None, ""
+
+
+def drop_by_hand(session: Session, job: Job) -> None:
+    """Never do a job; its row stays. An image that is not to be scored holds up its study no longer."""
+    job.state, job.done_at, job.lease_owner, job.code, job.reason = "dropped", now(), "", "dropped", "by hand"
+    instance = session.get(Instance, job.subject) if job.kind == "score" else None
+    if instance is not None:
+        instance.state, instance.code, instance.reason = "dead", "dropped", "by hand"

@@ -1,0 +1,49 @@
+"""An image to its answer, by one of two back ends that give the same record."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.http.schemas import Prediction
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Who answers: name and version for a reader, and a digest of everything that an answer depends on."""
+
+    name: str
+    version: str
+    digest: str
+    regions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An answer, with its explanation, and the digest of the pixels that it is about (`results.source.digest_of`)."""
+
+    answer: Prediction
+    pixel_digest: str
+
+
+class Scorer(Protocol):
+    """A back end. `score` may be called from several threads at once."""
+
+    @property
+    def model(self) -> ModelFacts: ...
+
+    @property
+    def at_once(self) -> int:
+        """Images that are scored at the same time."""
+
+    def score(self, content: bytes) -> Scored:
+        """The answer for a file's bytes.
+
+        Raises ImageError where the model gives none to this image, and TryAgainError where it may give one later.
+        """
+
+    def close(self) -> None: ...
+
+
+def answer_key(sop_instance_uid: str, pixel_digest: str, model_digest: str) -> str:
+    """What an answer is kept under: the same image and model are never scored twice."""
+    return hashlib.sha256("\n".join((sop_instance_uid, pixel_digest, model_digest)).encode()).hexdigest()

@@ -1,0 +1,121 @@
+"""The bundle in processes of the gateway's own: a decoder that crashes takes no other image with it."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hospital.errors import TryAgainError
+from hospital.results.source import digest_of
+from hospital.scoring import ModelFacts, Scored
+from serving import bundle as bundles
+from serving.errors import ImageError
+from serving.http.pictures import explanation
+from serving.http.schemas import Prediction
+from serving.predictor import Predictor
+
+_SECONDS = 120.0
+"""For one image; a radiograph takes a few tenths."""
+_predictor: Predictor | None = None
+
+
+class PoolScorer:
+    """Scores with a verified bundle; BundleError where it is none."""
+
+    def __init__(self, folder: Path, processes: int = 0) -> None:
+        manifest = bundles.read(folder).manifest
+        self.model = ModelFacts(manifest.name, manifest.version, manifest.digest, manifest.intended.regions)
+        self.at_once = processes or len(os.sched_getaffinity(0))
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._pool = self._start()
+        self._pool.submit(_ready).result()  # the first image shall not wait, and a bundle that fails shall fail here
+
+    def score(self, content: bytes) -> Scored:
+        """As `Scorer.score`; an image that ends its process is tried again in a new one."""
+        with self._lock:
+            pool = self._pool
+        try:
+            found = pool.submit(_score, content).result(_SECONDS)
+        except BrokenProcessPool:
+            self._replace(pool)
+            raise TryAgainError("crashed", "the process that scored the image ended") from None
+        except TimeoutError:
+            self._replace(pool)
+            raise TryAgainError("timeout", f"the image was not scored within {_SECONDS:.0f} seconds") from None
+        if isinstance(found, _Refused):
+            raise ImageError(found.code, found.message)
+        return Scored(Prediction.model_validate(found.answer), found.pixel_digest)
+
+    def close(self) -> None:
+        """End the processes."""
+        _end(self._pool)
+
+    def _start(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")  # threads and sockets of the gateway are not inherited
+        return ProcessPoolExecutor(self.at_once, context, _open, (self._folder,))
+
+    def _replace(self, broken: ProcessPoolExecutor) -> None:
+        with self._lock:
+            if self._pool is broken:
+                self._pool = self._start()
+        _end(broken)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
+
+
+def _open(folder: Path) -> None:
+    """In a new process: open the bundle once. Signals are the gateway's to answer.
+
+    Nothing goes to standard error, which is the gateway's log: decoders in C write there what they like.
+    """
+    global _predictor  # noqa: PLW0603  one predictor a process
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, sys.stderr.fileno())
+    os.close(silent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _predictor = Predictor(bundles.read(folder))
+    _predictor.warm_up()
+
+
+def _score(content: bytes) -> "_Answered | _Refused":
+    """In a process of the pool; an ImageError itself cannot be sent to another process."""
+    if _predictor is None:
+        raise RuntimeError("the process has no bundle")
+    try:
+        prepared = _predictor.prepare(content)
+        prediction = _predictor.infer(prepared)
+    except ImageError as error:
+        return _Refused(error.code, error.message)
+    answer = {**prediction.answer(), "model": _predictor.facts(), "request_id": ""}
+    return _Answered(
+        {**answer, "explanation": explanation(prediction).model_dump()}, digest_of(prepared.decoded.pixels)
+    )
+
+
+def _ready() -> None:
+    """Nothing: that it returns tells that its process has opened the bundle."""
+
+
+@dataclass(frozen=True)
+class _Answered:
+    answer: dict[str, Any]
+    pixel_digest: str
+
+
+@dataclass(frozen=True)
+class _Refused:
+    code: str
+    message: str

@@ -1,0 +1,86 @@
+"""Files of the gateway: written beside their place, fsynced and renamed, so that a row never names half a file."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from hospital.errors import HospitalError
+
+INCOMING, RESULTS = "incoming", "results"
+_PARTIAL = "partial"
+
+
+class Spool:
+    """A folder of mode 0700 with what was received and what was made; names are digests and UIDs of this gateway."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.partial = root / _PARTIAL
+
+    def prepare(self) -> None:
+        """Make the folders and remove what an earlier, killed process left half-written; HospitalError if it cannot."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.chmod(0o700)
+            for name in (_PARTIAL, INCOMING, RESULTS):
+                (self.root / name).mkdir(exist_ok=True, mode=0o700)
+            for leftover in self.partial.iterdir():
+                leftover.unlink()
+        except OSError as error:
+            place = error.filename or self.root
+            raise HospitalError(f"spool: {place}: {error.strerror}; name a folder of its own") from None
+
+    def path(self, name: str) -> Path:
+        """Where a file of the spool lies."""
+        return self.root / name
+
+    def free_bytes(self) -> int:
+        """Space left for this process."""
+        return shutil.disk_usage(self.root).free
+
+    def adopt(self, partial: Path, kind: str, name: str) -> str:
+        """Make a file that lies in `partial` durable under `kind`, and give its name in the spool.
+
+        When this returns, the bytes and the folder's entry are on the disk. OSError as the file system says.
+        """
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        folder = self.root / kind / name[:2]
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True, mode=0o700)
+            _sync_folder(folder.parent)
+        partial.replace(folder / name)
+        _sync_folder(folder)
+        return f"{kind}/{name[:2]}/{name}"
+
+    def write(self, content: bytes, kind: str, name: str) -> str:
+        """Write a file as `adopt` does, and give its name in the spool."""
+        partial = self.partial / f"{os.getpid()}-{os.urandom(8).hex()}"
+        try:
+            partial.write_bytes(content)
+            return self.adopt(partial, kind, name)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def names(self, kind: str) -> list[str]:
+        """Names in the spool of all files of a kind."""
+        return [path.relative_to(self.root).as_posix() for path in (self.root / kind).glob("*/*")]
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is still there."""
+        self.path(name).unlink(missing_ok=True)
+
+
+def digest_of(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,109 @@
+"""Two back ends, one answer: the bundle in processes of the gateway's own, and the HTTP service."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from hospital.errors import HospitalError, TryAgainError
+from hospital.scoring import answer_key
+from hospital.scoring.pool import PoolScorer
+from hospital.scoring.service import ServiceScorer
+from serving import bundle
+from serving.errors import BundleError, ImageError
+from serving.http.admission import Engine
+from serving.http.app import create_app
+from serving.http.settings import Settings
+from tests.hospital.objects import BUNDLE, encoded, radiograph
+from tests.hospital.peers import eventually, free_port
+
+KEY = "a key for the gateway"
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[PoolScorer]:
+    """Open the release in one process."""
+    found = PoolScorer(BUNDLE, 1)
+    yield found
+    found.close()
+
+
+@contextmanager
+def served(**settings: Any) -> Iterator[str]:
+    """The service's application on loopback, as a bento serves it; yields its address."""
+    app = create_app()
+    app.state.engine = Engine(bundle.read(BUNDLE), Settings(**settings), CollectorRegistry())
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        app.state.engine.close()
+
+
+def test_both_back_ends_give_the_same_answer(pool: PoolScorer) -> None:
+    content = encoded(radiograph())
+    with served(api_keys=(KEY,)) as url:
+        service = ServiceScorer(url, KEY)
+        first, second = pool.score(content), service.score(content)
+        service.close()
+    assert first.pixel_digest == second.pixel_digest
+    without = {"request_id"}
+    assert first.answer.model_dump(exclude=without) == second.answer.model_dump(exclude=without)
+    assert (pool.model.name, pool.model.version) == (service.model.name, service.model.version)
+
+
+def test_both_refuse_with_the_same_code(pool: PoolScorer) -> None:
+    content = encoded(radiograph(BodyPartExamined="CHEST"))
+    codes = []
+    with served() as url:
+        for scorer in (pool, ServiceScorer(url)):
+            with pytest.raises(ImageError) as raised:
+                scorer.score(content)
+            codes.append(raised.value.code)
+    assert codes == ["out_of_scope"] * 2
+
+
+def test_wrong_key_of_the_service_is_said_at_the_start() -> None:
+    with served(api_keys=(KEY,)) as url, pytest.raises(HospitalError, match="FRACTURE_SERVICE_URL"):
+        ServiceScorer(url, "another")
+
+
+def test_service_that_goes_away_is_tried_again() -> None:
+    with served() as url:
+        scorer = ServiceScorer(url)
+    with pytest.raises(TryAgainError, match="does not answer"):
+        scorer.score(encoded(radiograph()))
+
+
+def test_pool_scores_on_after_a_process_was_killed(pool: PoolScorer) -> None:
+    content = encoded(radiograph())
+    pool.score(content)
+    for number in list(pool._pool._processes or {}):
+        os.kill(number, signal.SIGKILL)
+    with pytest.raises(TryAgainError, match="ended"):
+        eventually(lambda: pool.score(content) is None, 30)
+    assert pool.score(content).answer.suspicion == "high"
+
+
+def test_folder_without_a_bundle_is_refused_at_the_start(tmp_path: Any) -> None:
+    with pytest.raises(BundleError):
+        PoolScorer(tmp_path, 1)
+
+
+def test_answer_is_kept_under_image_pixels_and_model() -> None:
+    keys = {answer_key(*parts) for parts in (("u", "p", "m"), ("v", "p", "m"), ("u", "q", "m"), ("u", "p", "n"))}
+    assert len(keys) == 4

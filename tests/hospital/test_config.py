@@ -1,0 +1,82 @@
+"""hospital.toml is checked as a whole; each fault has one line with its key."""
+
+from pathlib import Path
+
+import pytest
+
+from hospital import config
+from hospital.config import Secrets
+from hospital.errors import HospitalError
+
+
+def read(folder: Path, text: str) -> config.Config:
+    path = folder / "hospital.toml"
+    path.write_text(text, encoding="utf-8")
+    return config.read(path)
+
+
+def test_empty_file_is_a_gateway_on_loopback(tmp_path: Path) -> None:
+    found = read(tmp_path, "")
+    assert (found.receiver.host, found.receiver.ae_title) == ("127.0.0.1", "FRACTURE")
+    assert found.spool == tmp_path / "spool"
+
+
+FAULTS = {
+    "unknown key": ("[receiver]\nprot = 1", "receiver.prot: there is no such key"),
+    "port": ("[receiver]\nport = 99999", "receiver.port"),
+    "title": ('[receiver]\nae_title = "A\\\\B"', "receiver.ae_title: is no AE title"),
+    "blank title": ('[[receiver.peers]]\nae_title = "  "', "receiver.peers.0.ae_title: is no AE title"),
+    "address": ('[[receiver.peers]]\nae_title = "A"\naddresses = ["pacs"]', "receiver.peers.0.addresses.0"),
+    "open": ('[receiver]\nhost = "0.0.0.0"', "name who may send under [[receiver.peers]]"),
+    "kind": ('[[destinations]]\nkind = "ftp"\nname = "a"', "destinations.0"),
+    "twice": (
+        2 * '[[destinations]]\nkind = "stow"\nname = "a"\nurl = "https://a.example/x"\n',
+        "destinations: the name a is given twice",
+    ),
+    "url": ('[[destinations]]\nkind = "stow"\nname = "a"\nurl = "file:///etc"', "destinations.0.stow.url"),
+    "both": ('[model]\nbundle = "b"\nservice = true', "give either `bundle` or `service = true`"),
+    "certificate": (
+        '[receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
+        "receiver.tls: ",
+    ),
+    "toml": ("[receiver", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_has_one_line_with_its_key(tmp_path: Path, name: str) -> None:
+    text, line = FAULTS[name]
+    with pytest.raises(HospitalError) as raised:
+        read(tmp_path, text)
+    assert line in str(raised.value)
+    assert str(raised.value).startswith(str(tmp_path / "hospital.toml"))
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_file_says_where_an_example_is(tmp_path: Path) -> None:
+    with pytest.raises(HospitalError, match=r"deploy/hospital/hospital\.toml"):
+        config.read(tmp_path / "hospital.toml")
+
+
+def test_database_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSPITAL_DATABASE_URL", "mysql://db/x")
+    with pytest.raises(HospitalError, match="neither sqlite nor postgresql"):
+        read(tmp_path, "")
+
+
+def test_service_needs_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FRACTURE_SERVICE_URL", raising=False)
+    with pytest.raises(HospitalError, match="FRACTURE_SERVICE_URL"):
+        Secrets.read(read(tmp_path, "[model]\nservice = true"))
+
+
+def test_open_operation_port_needs_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOSPITAL_KEY", raising=False)
+    with pytest.raises(HospitalError, match="HOSPITAL_KEY"):
+        Secrets.read(read(tmp_path, '[operation]\nhost = "0.0.0.0"'))
+
+
+def test_authorization_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSPITAL_AUTHORIZATION_CLOUD_1", "Bearer x")
+    found = read(tmp_path, '[[destinations]]\nkind = "stow"\nname = "cloud-1"\nurl = "https://a.example/x"')
+    assert Secrets.read(found).authorizations == {"cloud-1": "Bearer x"}

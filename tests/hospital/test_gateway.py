@@ -1,0 +1,122 @@
+"""The whole way: an object in over the wire, its results out over the wire, through faults of either side."""
+
+import json
+import urllib.error
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.hospital.objects import PATIENT, radiograph
+from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventually, send
+
+Site = tuple[RunningGateway, Pacs, Pacs]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Run a gateway that delivers to two PACS: one reports commitment where it was asked, one on a call of its own."""
+    with ExitStack() as stack:
+        first = stack.enter_context(Pacs("FIRST"))
+        second = stack.enter_context(Pacs("SECOND", commitment="another"))
+        destinations = [dicom_destination(one) for one in (first, second)]
+        gateway = RunningGateway(tmp_path_factory.mktemp("site"), None, *destinations)
+        second.report_to = gateway.port
+        yield stack.enter_context(gateway), first, second
+
+
+def delivery(gateway: RunningGateway, study: str) -> dict[str, str]:
+    found: dict[str, str] = gateway.study(study)["delivery"]
+    return found
+
+
+def stored(pacs: Pacs, study: str) -> list[str]:
+    return sorted(one.Modality for one in pacs.stored.values() if one.StudyInstanceUID == study)
+
+
+def test_radiograph_comes_back_as_report_capture_and_presentation(site: Site) -> None:
+    gateway, *destinations = site
+    sent = radiograph()
+    assert send(gateway.port, sent) == [0x0000]
+    assert gateway.study(sent.StudyInstanceUID)["suspicion"] == "high"
+    done = {"first": "done", "second": "done"}
+    eventually(lambda: delivery(gateway, sent.StudyInstanceUID) == done)
+    assert [stored(one, sent.StudyInstanceUID) for one in destinations] == [["OT", "PR", "SR"]] * 2
+
+
+def test_only_the_destination_that_failed_is_tried_again(site: Site) -> None:
+    gateway, first, second = site
+    second.close()
+    sent = radiograph()
+    assert send(gateway.port, sent) == [0x0000]
+    gateway.study(sent.StudyInstanceUID)
+    eventually(lambda: delivery(gateway, sent.StudyInstanceUID)["first"] == "done")
+    received = len(first.received)
+    second.open()
+    eventually(lambda: delivery(gateway, sent.StudyInstanceUID)["second"] == "done")
+    assert len(first.received) == received
+    assert stored(second, sent.StudyInstanceUID) == ["OT", "PR", "SR"]
+
+
+def test_out_of_resources_is_never_taken_for_delivered(site: Site) -> None:
+    gateway, first, _ = site
+    first.status = 0xA700
+    sent = radiograph()
+    send(gateway.port, sent)
+    gateway.study(sent.StudyInstanceUID)
+    eventually(lambda: "status_a700" in gateway.command("queue").stdout, 60)
+    assert delivery(gateway, sent.StudyInstanceUID)["first"] != "done"
+    first.status = 0x0000
+    eventually(lambda: delivery(gateway, sent.StudyInstanceUID)["first"] == "done")
+
+
+def test_killed_gateway_delivers_what_it_acknowledged(site: Site) -> None:
+    gateway, first, _ = site
+    sent = [radiograph() for _ in range(3)]
+    assert send(gateway.port, *sent) == [0x0000] * 3
+    gateway.kill()
+    gateway.start()
+    for one in sent:
+        gateway.study(one.StudyInstanceUID)
+        eventually(lambda study=one.StudyInstanceUID: delivery(gateway, study)["first"] == "done")  # type: ignore[misc]
+        assert stored(first, one.StudyInstanceUID) == ["OT", "PR", "SR"]
+
+
+def test_metrics_tell_what_went_through(site: Site) -> None:
+    gateway, *_ = site
+    told = gateway.get("/metrics").decode()
+    for name in ("hospital_received_total", "hospital_scored_total", "hospital_delivery_seconds_bucket",
+                 "hospital_jobs", "hospital_oldest_job_seconds"):  # fmt: skip
+        assert name in told
+
+
+def test_no_log_names_a_patient(site: Site) -> None:
+    gateway, *_ = site
+    lines = gateway.lines()
+    for line in lines.splitlines():
+        json.loads(line)
+    for secret in (*PATIENT.split("^"), "4711", "19700101"):
+        assert secret not in lines
+
+
+def test_unknown_page_of_the_operation_is_not_found(site: Site) -> None:
+    gateway, *_ = site
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        gateway.get("/patients")
+
+
+def test_check_reports_each_destination(site: Site) -> None:
+    gateway, *_ = site
+    told = gateway.command("check")
+    assert told.returncode == 0, told.stderr
+    assert "destination first: answers" in told.stdout
+
+
+def test_pause_and_resume_from_beside(site: Site) -> None:
+    gateway, *_ = site
+    assert gateway.command("queue", "pause").returncode == 0
+    sent = radiograph()
+    assert send(gateway.port, sent) == [0x0000]
+    assert "paused" in gateway.command("queue").stdout
+    assert gateway.command("queue", "resume").returncode == 0
+    gateway.study(sent.StudyInstanceUID)

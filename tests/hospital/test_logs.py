@@ -1,0 +1,67 @@
+"""Logs are JSON lines, and no library adds to them at any level."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pydicom
+import pytest
+
+from hospital import logs
+from tests.hospital.objects import PATIENT
+
+_LOGGERS = ("hospital", "pynetdicom", "pydicom", "highdicom", "py.warnings")
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give the loggers back as they were."""
+    import threading
+
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in _LOGGERS}
+    yield
+    for name, (handlers, propagate) in before.items():
+        logging.getLogger(name).handlers[:] = handlers
+        logging.getLogger(name).propagate = propagate
+    logging.captureWarnings(False)
+
+
+def test_line_is_json_with_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    logs.event("ready", port=11112)
+    told = json.loads(capsys.readouterr().err)
+    assert (told["event"], told["port"], told["level"]) == ("ready", 11112, "info")
+
+
+def test_error_is_told_by_type_and_place_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    try:
+        raise ValueError(PATIENT)
+    except ValueError:
+        logs.trouble("failed")
+    line = capsys.readouterr().err
+    assert PATIENT not in json.loads(line).values()
+    assert json.loads(line)["error"] == "ValueError"
+    assert json.loads(line)["at"].startswith("test_logs.py:")
+
+
+@pytest.mark.parametrize("name", ["pynetdicom.assoc", "pydicom", "highdicom.base", "sqlalchemy.engine", "httpx"])
+def test_libraries_are_silent_at_every_level(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    logs.configure("debug")
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.DEBUG)
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+        logger.log(level, PATIENT)
+    assert capsys.readouterr().err == ""
+
+
+def test_warnings_of_values_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("debug")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(False)
+        logging.captureWarnings(True)
+        pydicom.Dataset().PatientBirthDate = PATIENT
+    assert capsys.readouterr().err == ""

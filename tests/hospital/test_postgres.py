@@ -1,0 +1,66 @@
+"""Two gateways on one PostgreSQL: each takes its own jobs, and a study comes to its result as on SQLite."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, select
+
+from hospital.config import Config, Study
+from hospital.database import Database, Version
+from hospital.metrics import Metrics
+from hospital.parts import Parts
+from hospital.queue import Backoff, Queue
+from hospital.spool import Spool
+from tests.deploy.tracking_server import Postgres, postgres
+from tests.hospital.conftest import Scorer, Site
+from tests.hospital.objects import radiograph
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """Run a PostgreSQL; its folder lies where its own user may go."""
+    folder = tmp_path_factory.mktemp("postgres")
+    for above in (folder, *folder.parents[:2]):
+        above.chmod(0o755)
+    with postgres(folder / "database") as made:
+        yield made
+
+
+@pytest.fixture
+def gateways(server: Postgres, tmp_path: Path) -> Iterator[list[Parts]]:
+    """Make two gateways with a spool each and one database."""
+    facts = server.environment
+    url = URL.create(
+        "postgresql+psycopg", facts["PGUSER"], facts["PGPASSWORD"], facts["PGHOST"], int(facts["PGPORT"]), "postgres"
+    ).render_as_string(hide_password=False)
+    made = []
+    for name in ("east", "west"):
+        spool, database = Spool(tmp_path / name), Database(url)
+        spool.prepare()
+        database.prepare()
+        made.append(Parts(database, Queue(database, name, name, 300, Backoff()), spool, Metrics()))
+    yield made
+    for parts in made:
+        parts.database.close()
+
+
+def test_job_belongs_to_the_gateway_that_holds_its_bytes(gateways: list[Parts], scorer: Scorer) -> None:
+    east, west = gateways
+    with east.database.session() as session:
+        east.queue.add(session, "score", "a", 1)
+    assert west.queue.claim("score") is None
+    assert east.queue.claim("score") is not None
+
+
+def test_study_comes_to_its_result(gateways: list[Parts], scorer: Scorer) -> None:
+    site = Site(gateways[1], scorer, Config(study=Study(stable_seconds=0)), "west")
+    sent = radiograph()
+    assert site.take(sent) == "new"
+    assert site.take(sent) == "known"
+    site.work()
+    with gateways[0].database.session() as session:
+        version = session.scalars(select(Version).where(Version.study_uid == sent.StudyInstanceUID)).one()
+    assert (version.suspicion, version.patient["id"]) == ("high", "4711")

@@ -1,0 +1,110 @@
+"""Jobs with leases."""
+
+import pytest
+
+from hospital import queue
+from hospital.database import Job, now
+from hospital.parts import Parts
+from hospital.queue import Backoff, Lease, Queue
+
+
+def add(parts: Parts, key: str = "a", **given: object) -> None:
+    with parts.database.session() as session:
+        parts.queue.add(session, "score", key, 1, **given)  # type: ignore[arg-type]
+
+
+def claim(given: Queue) -> Lease:
+    lease = given.claim("score")
+    assert lease is not None
+    return lease
+
+
+def another(parts: Parts, seconds: float = 300, backoff: Backoff | None = None, gateway: str = "gateway") -> Queue:
+    return Queue(parts.database, gateway, "there", seconds, backoff or Backoff(0.001, 0.001))
+
+
+def test_job_is_claimed_once(parts: Parts) -> None:
+    add(parts)
+    claim(parts.queue)
+    assert another(parts).claim("score") is None
+
+
+def test_job_of_the_same_key_is_one(parts: Parts) -> None:
+    add(parts)
+    add(parts)
+    claim(parts.queue)
+    assert parts.queue.claim("score") is None
+
+
+def test_lease_of_a_dead_process_expires(parts: Parts) -> None:
+    add(parts)
+    first = claim(Queue(parts.database, "gateway", "gone", -1, Backoff()))
+    second = claim(parts.queue)
+    with parts.database.session() as session:
+        assert not parts.queue.finish(session, first)
+        assert parts.queue.finish(session, second)
+
+
+def test_start_frees_the_leases_of_the_same_gateway(parts: Parts) -> None:
+    add(parts)
+    claim(another(parts))
+    assert parts.queue.release_own() == 1
+    claim(parts.queue)
+
+
+def test_job_belongs_to_the_gateway_that_holds_its_bytes(parts: Parts) -> None:
+    add(parts)
+    assert another(parts, gateway="other").claim("score") is None
+
+
+def test_job_in_the_future_is_not_due(parts: Parts) -> None:
+    add(parts, due_at=now() + 60)
+    assert parts.queue.claim("score") is None
+
+
+def test_paused_queue_gives_nothing_until_resumed(parts: Parts) -> None:
+    add(parts)
+    with parts.database.session() as session:
+        queue.pause(session, True)
+    assert parts.queue.claim("score") is None
+    with parts.database.session() as session:
+        queue.pause(session, False)
+    claim(parts.queue)
+
+
+def test_job_that_fails_for_a_day_is_dead(parts: Parts) -> None:
+    given = another(parts, backoff=Backoff(0.001, 0.001, dead_after=0))
+    add(parts)
+    with parts.database.session() as session:
+        assert given.retry(session, claim(given), "away", "it is away") == "dead"
+        (job,) = queue.listed(session, ["dead"], 9)
+    assert (job.code, job.reason) == ("away", "it is away")
+
+
+def test_job_that_is_added_while_it_is_worked_on_starts_anew(parts: Parts) -> None:
+    add(parts)
+    lease = claim(parts.queue)
+    add(parts)
+    with parts.database.session() as session:
+        assert not parts.queue.finish(session, lease)
+    claim(parts.queue)
+
+
+@pytest.mark.parametrize(("attempts", "low", "high"), [(1, 2.5, 5), (2, 5, 10), (4, 20, 40), (99, 450, 900)])
+def test_waits_grow_with_jitter_up_to_a_quarter_of_an_hour(attempts: int, low: float, high: float) -> None:
+    assert low <= Backoff().wait(attempts) <= high
+
+
+def test_retry_by_hand_starts_a_dead_job_again(parts: Parts) -> None:
+    add(parts)
+    with parts.database.session() as session:
+        parts.queue.bury(session, claim(parts.queue), "x", "y")
+        queue.retry_by_hand(session.get_one(Job, 1))
+    claim(parts.queue)
+
+
+def test_dropped_job_is_never_done(parts: Parts) -> None:
+    add(parts)
+    with parts.database.session() as session:
+        queue.drop_by_hand(session, session.get_one(Job, 1))
+    assert parts.queue.claim("score") is None

@@ -1,0 +1,206 @@
+"""From images to versions of a study's result, with the released model and no network."""
+
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+from sqlalchemy import select
+
+from hospital import queue
+from hospital.config import Config, Study
+from hospital.database import Instance, Job, Result, Version
+from hospital.operation import listed
+from tests.hospital.conftest import Scorer, Site
+from tests.hospital.objects import NORMAL, PATIENT, drawn, radiograph
+
+
+def versions(site: Site) -> list[Version]:
+    with site.parts.database.session() as session:
+        return list(session.scalars(select(Version).order_by(Version.id)))
+
+
+def results(site: Site, version: Version) -> list[pydicom.Dataset]:
+    with site.parts.database.session() as session:
+        rows = session.scalars(select(Result).where(Result.version_id == version.id)).all()
+    return [pydicom.dcmread(site.parts.spool.path(row.path)) for row in rows]
+
+
+def dead(site: Site) -> list[str]:
+    with site.parts.database.session() as session:
+        return [job.code for job in queue.listed(session, ["dead"], 9)]
+
+
+def test_study_is_as_suspicious_as_its_most_suspicious_view(site: Site) -> None:
+    first = radiograph(drawn(NORMAL))
+    site.take(first)
+    site.take(radiograph(StudyInstanceUID=first.StudyInstanceUID))
+    site.work()
+    assert [(one.number, one.suspicion) for one in versions(site)] == [(1, "high")]
+
+
+def test_late_image_makes_a_version_that_names_its_predecessor(site: Site) -> None:
+    first = radiograph(drawn(NORMAL))
+    site.take(first)
+    site.work()
+    site.take(radiograph(StudyInstanceUID=first.StudyInstanceUID))
+    site.work()
+    before, after = versions(site)
+    assert (after.number, after.predecessor_id) == (2, before.id)
+    named = results(site, after)[0].PredecessorDocumentsSequence[0]
+    old = results(site, before)[0]
+    assert named.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old.SOPInstanceUID
+
+
+def test_corrected_name_makes_new_objects_with_new_uids(site: Site) -> None:
+    sent = radiograph()
+    site.take(sent)
+    site.work()
+    sent.PatientName = "Korrigiert^Name"
+    site.take(sent)
+    site.work()
+    before, after = versions(site)
+    old, new = results(site, before), results(site, after)
+    assert str(new[0].PatientName) == "Korrigiert^Name"
+    assert not {one.SOPInstanceUID for one in old} & {one.SOPInstanceUID for one in new}
+
+
+def test_same_object_again_changes_nothing_and_is_scored_once(site: Site, scorer: Scorer) -> None:
+    sent = radiograph()
+    before = scorer.asked
+    for _ in range(3):
+        site.take(sent)
+        site.work()
+    assert scorer.asked == before + 1
+    assert len(versions(site)) == 1
+
+
+def test_same_input_gives_the_same_uids_anywhere(site: Site, scorer: Scorer) -> None:
+    sent = radiograph()
+    site.take(sent)
+    site.work()
+    first = [one.SOPInstanceUID for one in results(site, versions(site)[0])]
+    with site.parts.database.session() as session:
+        for table in (Result, Job, Version, Instance):
+            session.execute(table.__table__.delete())  # type: ignore[attr-defined]
+    site.take(sent)
+    site.work()
+    assert [one.SOPInstanceUID for one in results(site, versions(site)[0])] == first
+
+
+def test_out_of_scope_image_gets_a_row_that_says_why_and_no_objects(site: Site) -> None:
+    site.take(radiograph(BodyPartExamined="CHEST"))
+    site.work()
+    (version,) = versions(site)
+    assert version.suspicion == ""
+    assert version.summary["views"][0]["code"] == "out_of_scope"
+    assert results(site, version) == []
+
+
+def test_undecodable_image_does_not_hold_up_its_study(site: Site) -> None:
+    first = radiograph()
+    site.take(first)
+    site.take(radiograph(StudyInstanceUID=first.StudyInstanceUID, PixelData=b"\0\0"))
+    site.work()
+    (version,) = versions(site)
+    assert version.suspicion == "high"
+    assert sorted(view["state"] for view in version.summary["views"]) == ["refused", "scored"]
+
+
+def test_image_dropped_by_hand_does_not_hold_up_its_study(site: Site) -> None:
+    first = radiograph()
+    site.take(radiograph(StudyInstanceUID=first.StudyInstanceUID))
+    with site.parts.database.session() as session:
+        queue.drop_by_hand(session, session.scalars(select(Job)).one())
+    site.take(first)
+    site.work()
+    (version,) = versions(site)
+    assert sorted(view["state"] for view in version.summary["views"]) == ["dead", "scored"]
+
+
+def test_known_uid_in_another_series_is_put_aside(site: Site) -> None:
+    first = radiograph()
+    site.take(first)
+    site.work()
+    first.SeriesInstanceUID = generate_uid()
+    site.take(first)
+    site.work()
+    assert dead(site) == ["uid_conflict"]
+    assert len(versions(site)) == 1
+
+
+def test_missing_patient_id_is_put_aside(site: Site) -> None:
+    site.take(radiograph(PatientID=""))
+    site.work()
+    assert dead(site) == ["no_patient_id"]
+
+
+def test_conflicting_patient_ids_are_put_aside_until_corrected(site: Site) -> None:
+    first = radiograph()
+    other = radiograph(StudyInstanceUID=first.StudyInstanceUID, PatientID="4712")
+    site.take(first)
+    site.take(other)
+    site.work()
+    assert dead(site) == ["patient_conflict"]
+    other.PatientID = "4711"
+    site.take(other)
+    site.work()
+    assert dead(site) == []
+    assert len(versions(site)) == 1
+
+
+def test_results_come_back_unanalysed(site: Site) -> None:
+    site.take(radiograph())
+    site.work()
+    for own in results(site, versions(site)[0]):
+        assert site.take(own) == "own"
+
+
+def test_study_waits_until_it_is_quiet(site: Site, scorer: Scorer) -> None:
+    patient = Site(site.parts, scorer, Config(study=Study(stable_seconds=60)))
+    patient.take(radiograph())
+    patient.work()
+    assert versions(site) == []
+
+
+@pytest.mark.parametrize("name", [PATIENT, "王^小东=王^小东", "Иванов^Пётр"])
+def test_names_survive_in_every_object(site: Site, name: str) -> None:
+    site.take(radiograph(PatientName=name))
+    site.work()
+    assert {str(one.PatientName) for one in results(site, versions(site)[0])} == {name}
+
+
+def test_name_in_another_character_set_survives(site: Site) -> None:
+    sent = radiograph(SpecificCharacterSet="ISO_IR 144")
+    sent.PatientName = "Иванов^Пётр"
+    site.take(sent)
+    site.work()
+    assert {str(one.PatientName) for one in results(site, versions(site)[0])} == {"Иванов^Пётр"}
+
+
+@pytest.mark.parametrize("zone", ["+0100", "-0330", "+0545"])
+def test_times_are_in_the_zone_of_the_study(site: Site, zone: str) -> None:
+    site.take(radiograph(TimezoneOffsetFromUTC=zone))
+    site.work()
+    (version,) = versions(site)
+    for one in results(site, version):
+        assert one.TimezoneOffsetFromUTC == zone
+        stated = pydicom.valuerep.DT(f"{one.InstanceCreationDate}{one.InstanceCreationTime}{zone}")
+        assert stated.timestamp() == pytest.approx(version.made_at, abs=1)
+
+
+def test_inverse_of_an_image_has_the_same_score(site: Site) -> None:
+    shown = drawn()
+    site.take(radiograph(shown))
+    site.take(radiograph(255 - shown, PhotometricInterpretation="MONOCHROME1"))
+    site.work()
+    first, second = (one.summary["views"][0]["probability"] for one in versions(site))
+    assert first == pytest.approx(second, abs=0.02)
+
+
+def test_worklist_begins_with_the_most_suspicious_and_hides_none(site: Site) -> None:
+    site.take(radiograph(BodyPartExamined="CHEST"))
+    site.take(radiograph(drawn(NORMAL)))
+    site.take(radiograph())
+    site.work()
+    with site.parts.database.session() as session:
+        found = [entry["suspicion"] for entry in listed(session)]
+    assert found == ["high", "possible", None]
