@@ -75,6 +75,7 @@ def _run(command: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.timeout(1800)  # seconds on a machine with nothing else to do, minutes on a busy one
 def test_two_nodes_answer_every_image_once_as_one_machine_does(
     cluster: Cluster, shared_manifest: Manifest, opened: Bundle, tmp_path: Path
 ) -> None:
