@@ -3,7 +3,7 @@
 Each file of a part is answered by both, as the service would. Printed as Markdown: each measure of both, and the second
 minus the first with a 95 % interval (bootstrap over groups). Images that one of the two refuses are left out of all
 measures and counted. A release that left the tree is in the history:
-`git archive COMMIT models/fracatlas-mobilenet-1 | tar --extract --directory build`.
+`git archive a14ce33 models/fracatlas-mobilenet-1 | tar --extract --directory build`.
 """
 
 import argparse

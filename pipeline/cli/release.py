@@ -21,7 +21,7 @@ def release(
 ) -> None:
     """Write the registered model of build/ with its bundle, card, split table and checksums into models/NAME."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9.]+)*-[0-9]+", name):
-        raise InputError(f"{name}: a release is named like fracatlas-mobilenet-1, its version at the end")
+        raise InputError(f"{name}: a release is named like fracatlas-efficientnetlite2-2, its version at the end")
     root = project_root()
     target = root / "models" / name
     manifest = work.release(root, target, note)
