@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from serving import bundle, decision, guard, scope, statistics
+from serving import bundle, decision, guard, scope, statistics, wording
 from serving.http import pictures
 from serving.http.settings import Settings
 from serving.imaging import colour, decode, formats
@@ -18,7 +18,7 @@ from serving.imaging.canonical import field, form, intensity, polarity
 _MODULES: Mapping[str, ModuleType] = {
     "BUNDLE": bundle, "COLOUR": colour, "DECISION": decision, "DECODE": decode, "FIELD": field, "FORM": form,
     "FORMATS": formats, "GUARD": guard, "INTENSITY": intensity, "PICTURES": pictures, "POLARITY": polarity,
-    "SCOPE": scope, "STATISTICS": statistics,
+    "SCOPE": scope, "STATISTICS": statistics, "WORDING": wording,
 }  # fmt: skip
 """What the browser calls a module's constants; the names within are ours, without the underscore of a private one."""
 _HEAD = "// Generated from the service's own modules by pipeline/packaging/web_constants.py."

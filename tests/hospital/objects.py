@@ -18,7 +18,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-BUNDLE = Path(__file__).parents[2] / "models/fracatlas-mobilenet-1/bundle"
+BUNDLE = sorted((Path(__file__).parents[2] / "models").glob("*/bundle"))[-1]
 FRACTURED = BUNDLE / "samples/synthetic-2-forearm-spiral-fracture.png"
 NORMAL = BUNDLE / "samples/synthetic-1-finger-normal.png"
 PATIENT = "Отто^Öztürk"

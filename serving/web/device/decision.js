@@ -1,6 +1,6 @@
 // From a network's raw scores to an answer: serving/decision.py.
 
-import { DECISION } from "./constants.js";
+import { DECISION, WORDING } from "./constants.js";
 import { clamp } from "./numbers.js";
 
 function logit(p) {
@@ -38,6 +38,6 @@ export function labelOf(probability, facts) {
 
 /** The answer in words; a file that is cut short was only seen in part. */
 export function statementOf(label, suspicion, truncated) {
-  if (suspicion === "none" && truncated) return DECISION.NONE_IN_PART;
-  return DECISION.STATEMENTS.find(([[forLabel, forSuspicion]]) => forLabel === label && forSuspicion === suspicion)[1];
+  if (suspicion === "none" && truncated) return WORDING.NONE_IN_PART;
+  return WORDING.STATEMENTS.find(([[forLabel, forSuspicion]]) => forLabel === label && forSuspicion === suspicion)[1];
 }

@@ -1,6 +1,6 @@
 // Bundle and bytes to an answer: serving/predictor.py. The answer has the form of POST /predict.
 
-import { STATISTICS } from "./constants.js";
+import { STATISTICS, WORDING } from "./constants.js";
 import { calibrated, labelOf, statementOf, suspicionOf } from "./decision.js";
 import * as guard from "./guard.js";
 import { guardLogOdds, regionProbabilities } from "./image_heads.js";
@@ -102,25 +102,20 @@ export class Predictor {
     const { manifest, reference } = this.bundle;
     const size = manifest.preprocessing.image_size;
     const notes = [];
-    const add = (code, message) => notes.push({ code, message });
-    if (manifest.trained_on.synthetic) {
-      add("synthetic_model", "The model was trained on synthetic pictures; its answer says nothing about a patient.");
-    }
-    if (header.forProcessing) {
-      add("for_processing", "The pixels are meant for processing, not for presentation; export the image as it is shown.");
-    }
-    if (truncated) add("truncated", "The file is cut short; the missing part of the image was not seen.");
-    if (given.inverted) add("inverted", "The image looks inverted (bone black on white); it was read with bone white.");
-    if (Math.max(header.width, header.height) < size) {
-      add("low_resolution", `The image is smaller than the ${size} pixels that the model sees.`);
-    }
-    if (unusual) add("unusual", "The image is unlike most of the radiographs that the model was trained on.");
+    const add = (code, facts) => notes.push(note(code, facts));
+    if (manifest.trained_on.synthetic) add("synthetic_model");
+    if (header.forProcessing) add("for_processing");
+    if (truncated) add("truncated");
+    if (given.inverted) add("inverted");
+    if (Math.max(header.width, header.height) < size) add("low_resolution", { size });
+    if (unusual) add("unusual");
     const outside = reference.outside(inputs);
     if (outside.length) {
       const found = outside.map(({ name, value, low, high }) =>
         `${STATISTICS.INPUT_MEANINGS[name]} ${threeDigits(value)} (${threeDigits(low)} to ${threeDigits(high)})`).join("; ");
       const bright = outside.some(({ name, value, high }) => name === "mean" && value > high);
-      add("out_of_range", `Outside of everything the model was trained on: ${found}.${bright ? " Is it inverted?" : ""}`);
+      const told = note("out_of_range", { found });
+      notes.push(bright ? { ...told, message: told.message + WORDING.IS_IT_INVERTED } : told);
     }
     return notes;
   }
@@ -129,13 +124,16 @@ export class Predictor {
 function regionNotes(region, manifest) {
   if (region === null) return [];
   if (!region.known) {
-    const known = manifest.intended.regions.join(", ");
-    return [{ code: "unknown_region", message: `The image seems to show none of the regions that the model knows (${known}).` }];
+    return [note("unknown_region", { known: manifest.intended.regions.join(", ") })];
   }
   const figures = manifest.quality.weak_regions?.[region.name];
   if (figures === undefined) return [];
-  const said = `The model is not shown to be good for this region: ${region.name}, test images ${figures}.`;
-  return [{ code: "weak_region", message: said }];
+  return [note("weak_region", { region: region.name, figures })];
+}
+
+/** A warning in the service's words, with the facts in the place of the words in braces. */
+function note(code, facts = {}) {
+  return { code, message: WORDING.WARNINGS[code].replace(/\{(\w+)\}/g, (_, name) => facts[name]) };
 }
 
 /** SHA-256 of bytes, in hexadecimal digits. */

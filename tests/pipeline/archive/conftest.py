@@ -20,7 +20,7 @@ from tests.deploy.conftest import cloud_tools, moto, tool_environment
 __all__ = ["cloud_tools", "moto", "tool_environment"]
 
 ROOT = Path(__file__).parents[3]
-RELEASE = ROOT / "models/fracatlas-mobilenet-1/bundle"
+RELEASE = sorted((ROOT / "models").glob("*/bundle"))[-1]
 SAMPLES = sorted((RELEASE / "samples").iterdir())
 
 

@@ -11,7 +11,7 @@ from pipeline.packaging import ml_bom
 from serving import bundle
 from tests.deploy import checkers
 
-RELEASE = checkers.ROOT / "models/fracatlas-mobilenet-1/bundle"
+RELEASE = sorted((checkers.ROOT / "models").glob("*/bundle"))[-1]
 _VALIDATE = """
 import pathlib, sys
 from cyclonedx.schema import SchemaVersion
