@@ -38,6 +38,7 @@ from tests.deploy.tracking_server import (
     START,
     Postgres,
     postgres,
+    reachable_folder,
     server,
     settings,
     tls,
@@ -83,11 +84,8 @@ class Team:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Give a folder that PostgreSQL's user can reach, which those of pytest are not."""
-    made = Path(tempfile.mkdtemp(prefix="tracking-test-"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    with reachable_folder() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

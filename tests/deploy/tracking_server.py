@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -95,6 +96,14 @@ class Postgres:
         """What a statement answers."""
         options = ["--no-psqlrc", "--tuples-only", "--no-align", "--dbname", database, "--command", statement]
         return self.client("psql", *options)
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """Give a folder that PostgreSQL's user can reach, which those of pytest are not."""
+    with tempfile.TemporaryDirectory(prefix="postgres-test-", ignore_cleanup_errors=True) as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 @contextmanager

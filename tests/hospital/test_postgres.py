@@ -12,7 +12,7 @@ from hospital.metrics import Metrics
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
 from hospital.spool import Spool
-from tests.deploy.tracking_server import Postgres, postgres
+from tests.deploy.tracking_server import Postgres, postgres, reachable_folder
 from tests.hospital.conftest import Scorer, Site
 from tests.hospital.objects import radiograph
 
@@ -20,12 +20,9 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def server() -> Iterator[Postgres]:
     """Run a PostgreSQL; its folder lies where its own user may go."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for above in (folder, *folder.parents[:2]):
-        above.chmod(0o755)
-    with postgres(folder / "database") as made:
+    with reachable_folder() as folder, postgres(folder / "database") as made:
         yield made
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from serving.store.database import Database
-from tests.deploy.tracking_server import DATABASE_PASSWORD, Postgres, postgres
+from tests.deploy.tracking_server import DATABASE_PASSWORD, Postgres, postgres, reachable_folder
 
 
 def address_of(server: Postgres) -> str:
@@ -16,12 +16,9 @@ def address_of(server: Postgres) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def server() -> Iterator[Postgres]:
     """Start a PostgreSQL on loopback, in a folder of its own."""
-    folder = tmp_path_factory.mktemp("postgres")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)  # its user is not root
-    with postgres(folder / "server") as started:
+    with reachable_folder() as folder, postgres(folder / "server") as started:
         yield started
 
 

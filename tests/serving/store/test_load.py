@@ -20,7 +20,7 @@ from serving.http.admission import Engine
 from serving.http.app import create_app
 from serving.http.settings import Settings
 from serving.store.database import Database
-from tests.deploy.tracking_server import postgres
+from tests.deploy.tracking_server import postgres, reachable_folder
 from tests.serving.store.conftest import address_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
@@ -63,12 +63,9 @@ def radiograph(bundle_folder: Path) -> bytes:
 
 
 def test_a_database_that_stops_and_starts_under_load_costs_no_answer_and_no_row(
-    bundle_folder: Path, radiograph: bytes, tmp_path_factory: pytest.TempPathFactory
+    bundle_folder: Path, radiograph: bytes
 ) -> None:
-    folder = tmp_path_factory.mktemp("stopped")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    with postgres(folder / "server") as server:
+    with reachable_folder() as folder, postgres(folder / "server") as server:
         database = Database(address_of(server))
         database.upgrade()
         with _service(bundle_folder, store_url=address_of(server)) as address, httpx.Client(timeout=60) as client:
@@ -102,13 +99,8 @@ def test_a_database_that_stops_and_starts_under_load_costs_no_answer_and_no_row(
         database.close()
 
 
-def test_keeping_answers_hardly_slows_them(
-    bundle_folder: Path, radiograph: bytes, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    folder = tmp_path_factory.mktemp("ratio")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    with postgres(folder / "server") as server:
+def test_keeping_answers_hardly_slows_them(bundle_folder: Path, radiograph: bytes, tmp_path: Path) -> None:
+    with reachable_folder() as folder, postgres(folder / "server") as server:
         Database(address_of(server)).upgrade()
         kept = {"store_url": address_of(server), "feedback_key": "f" * 32, "pseudonym_key": "p" * 32}
         with _service(bundle_folder, **kept) as storing, _service(bundle_folder) as plain:
