@@ -8,7 +8,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
