@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,9 +19,14 @@ from pipeline.cli.bundles import BundleOption, open_bundle
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
-from serving.http.keeping import open_database
+from pipeline.late import late
 from serving.http.keys import Keyring
 from serving.http.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.http import keeping
+else:
+    keeping = late("serving.http.keeping")
 
 _SERVICE = "service:FractureService"
 _POLL_SECONDS = 0.1
@@ -69,7 +74,7 @@ def _check_store(settings: Settings) -> None:
     Keyring(settings.api_keys)
     if not settings.store_url:
         return
-    database = open_database(settings.store_url)
+    database = keeping.open_database(settings.store_url)
     from serving.store.database import StoreError  # noqa: PLC0415  it needs the extra `store`
 
     try:
