@@ -19,8 +19,8 @@ from pydicom.uid import (
 )
 
 BUNDLE = sorted((Path(__file__).parents[2] / "models").glob("*/bundle"))[-1]
-FRACTURED = BUNDLE / "samples/synthetic-2-forearm-spiral-fracture.png"
-NORMAL = BUNDLE / "samples/synthetic-1-finger-normal.png"
+FRACTURED = sorted(BUNDLE.glob("samples/*-fracture.png"))[-1]
+NORMAL = min(BUNDLE.glob("samples/*-normal.png"))
 PATIENT = "Отто^Öztürk"
 """A name that no log and no file name may hold."""
 
