@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from hospital.errors import TryAgainError
 from hospital.results.source import digest_of
@@ -51,7 +52,7 @@ class PoolScorer:
             raise TryAgainError("timeout", f"the image was not scored within {_SECONDS:.0f} seconds") from None
         if isinstance(found, _Refused):
             raise ImageError(found.code, found.message)
-        return Scored(Prediction.model_validate(found.answer), found.pixel_digest)
+        return Scored(Prediction.model_validate({**found.answer, "answer_id": uuid4().hex}), found.pixel_digest)
 
     def close(self) -> None:
         """End the processes."""

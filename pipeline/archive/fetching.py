@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.archive.addresses import FILE, OBJECTS, Address, Roots, parse
 from pipeline.archive.entries import Entry, file_etag
@@ -13,8 +14,11 @@ from serving.errors import ImageError, one_line
 from serving.scoring import MAX_BYTES
 
 exceptions = late("obstore.exceptions")
-object_stores = late("pipeline.archive.object_stores")
-web = late("pipeline.archive.web")
+if TYPE_CHECKING:
+    from pipeline.archive import object_stores, web
+else:
+    object_stores = late("pipeline.archive.object_stores")
+    web = late("pipeline.archive.web")
 
 CHANGED = "changed"
 """Code of a row whose image is no longer the one that the manifest lists."""

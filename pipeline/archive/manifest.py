@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,13 @@ from pipeline.files import atomic_file, sha256_file
 from pipeline.late import late
 from serving.errors import one_line
 
-inventories = late("pipeline.archive.sources.inventories")
-objects = late("pipeline.archive.sources.objects")
-web = late("pipeline.archive.web")
+if TYPE_CHECKING:
+    from pipeline.archive import web
+    from pipeline.archive.sources import inventories, objects
+else:
+    inventories = late("pipeline.archive.sources.inventories")
+    objects = late("pipeline.archive.sources.objects")
+    web = late("pipeline.archive.web")
 
 SCHEMA = pa.schema(
     [

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from pipeline.archive.addresses import FILE, OBJECTS, Address, parse
 from pipeline.errors import InputError, os_errors_name
@@ -13,7 +13,10 @@ from pipeline.files import atomic_file
 from pipeline.late import late
 
 obstore = late("obstore")
-object_stores = late("pipeline.archive.object_stores")
+if TYPE_CHECKING:
+    from pipeline.archive import object_stores
+else:
+    object_stores = late("pipeline.archive.object_stores")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Scorer:
         self.asked += 1
         prepared = self._predictor.prepare(content)
         found = self._predictor.infer(prepared)
-        answer = {**found.answer(), "model": self._predictor.facts(), "request_id": ""}
+        answer = {**found.answer(), "model": self._predictor.facts(), "request_id": "", "answer_id": "0" * 32}
         told = explanation(found).model_dump()
         return Scored(Prediction.model_validate({**answer, "explanation": told}), digest_of(prepared.decoded.pixels))
 

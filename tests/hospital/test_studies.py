@@ -203,4 +203,4 @@ def test_worklist_begins_with_the_most_suspicious_and_hides_none(site: Site) -> 
     site.work()
     with site.parts.database.session() as session:
         found = [entry["suspicion"] for entry in listed(session)]
-    assert found == ["high", "possible", None]
+    assert found == ["high", "none", None]

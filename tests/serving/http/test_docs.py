@@ -82,6 +82,7 @@ def test_the_table_of_limits_holds_every_setting_with_its_default() -> None:
         "api_keys": "", "scope": default.scope, "store_url": "", "store_queue": default.store_queue,
         "pseudonym_key": "", "feedback_key": "", "feedback_days": int(default.feedback_days),
         "feedback_per_minute": default.feedback_per_minute, "feedback_text": "false",
+        "offline": "",
     }  # fmt: skip
     assert set(values) == {field.name for field in fields(Settings)}
     variables = {"max_body": "FRACTURE_MAX_BODY_MB", "max_buffered": "FRACTURE_MAX_BUFFERED_MB", "api_keys": "API_KEYS"}
