@@ -362,7 +362,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not permitted here")
+        if os.environ.get("CI") == "true":
+            pytest.fail("a file system cannot be mounted here, and CI leaves nothing out")
+        pytest.skip("left out: a file system can be mounted by root alone")
     yield disk
     subprocess.run(["umount", disk], check=True)
 
