@@ -239,6 +239,15 @@ SLOW_FILES = (
 """Minutes each: the first to begin, so that no worker is left with one while the others have nothing to do."""
 
 
+_SPELT_OUT = 40
+"""Bytes of a parameter that may be its name."""
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Number long contents instead of spelling them out: a PDF holds the time it was made, and workers must agree."""
+    return argname if isinstance(val, bytes) and len(val) > _SPELT_OUT else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give networks the same starting weights in any order of the tests; an unlucky draw has only dead units."""

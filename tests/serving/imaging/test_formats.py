@@ -37,7 +37,6 @@ def saved(kind: str) -> bytes:
         (b"RIFF\x24\0\0\0WAVEfmt ", "a sound or a video"),
         (b"II*\0" + bytes(100), "a TIFF file of an unusual kind"),
     ],
-    ids=str,
 )
 def test_a_file_that_is_not_read_is_named_with_what_to_do(content: bytes, kind: str) -> None:
     with pytest.raises(ImageError) as caught:
