@@ -81,7 +81,8 @@ class Gateway:
         self._bell.set()
         self.receiver.close()
         for thread in self._threads:
-            thread.join(30)
+            if thread.ident is not None:  # a start that failed before has none
+                thread.join(30)
         self.scorer.close()
         self.parts.database.close()
         logs.event("ended")

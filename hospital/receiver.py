@@ -73,7 +73,10 @@ class DicomReceiver:
 
     def close(self) -> None:
         """Take no further association, and end those that are open; what was acknowledged is kept."""
-        self._server.shutdown()
+        if self._thread.is_alive():
+            self._server.shutdown()
+        else:  # `shutdown` waits for a loop that never began
+            self._server.server_close()
         for association in self._server.active_associations:
             association.abort()
 

@@ -204,7 +204,7 @@ class RunningGateway:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a command beside it."""
-        return subprocess.run(self._command(*words), cwd=ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(self._command(*words), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
     def get(self, path: str) -> bytes:
         """What the operation's port answers."""

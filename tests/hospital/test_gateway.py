@@ -1,9 +1,11 @@
 """The whole way: an object in over the wire, its results out over the wire, through faults of either side."""
 
 import json
+import socket
 import urllib.error
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +105,14 @@ def test_unknown_page_of_the_operation_is_not_found(site: Site) -> None:
     gateway, *_ = site
     with pytest.raises(urllib.error.HTTPError, match="404"):
         gateway.get("/patients")
+
+
+def test_start_that_fails_ends_with_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        gateway = RunningGateway(tmp_path, {"operation": {"port": taken.getsockname()[1]}})
+        told = gateway.command("run")
+    assert told.returncode == 1
+    assert "error: operation.port: 127.0.0.1" in told.stderr
 
 
 def test_check_reports_each_destination(site: Site) -> None:
