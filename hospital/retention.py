@@ -38,7 +38,7 @@ def purge(parts: Parts, hours: float) -> int:
 
 
 def sweep(parts: Parts) -> int:
-    """Remove files that no row names, left by a process that was killed in between; how many there were.
+    """Remove files that are half-written or that no row names, left by a process that was killed; how many there were.
 
     Only before anything is received: a file comes before its row.
     """
@@ -47,7 +47,7 @@ def sweep(parts: Parts) -> int:
     found = [name for kind in (INCOMING, RESULTS) for name in parts.spool.names(kind) if name not in named]
     for name in found:
         parts.spool.remove(name)
-    return len(found)
+    return len(found) + parts.spool.clear_partial()
 
 
 def _candidates(session: Session, before: float) -> Iterator[Sequence[Instance]]:

@@ -19,14 +19,12 @@ class Spool:
         self.partial = root / _PARTIAL
 
     def prepare(self) -> None:
-        """Make the folders and remove what an earlier, killed process left half-written; HospitalError if it cannot."""
+        """Make the folders; HospitalError if they cannot be made."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.root.chmod(0o700)
             for name in (_PARTIAL, INCOMING, RESULTS):
                 (self.root / name).mkdir(exist_ok=True, mode=0o700)
-            for leftover in self.partial.iterdir():
-                leftover.unlink()
         except OSError as error:
             place = error.filename or self.root
             raise HospitalError(f"spool: {place}: {error.strerror}; name a folder of its own") from None
@@ -62,6 +60,13 @@ class Spool:
             return self.adopt(partial, kind, name)
         finally:
             partial.unlink(missing_ok=True)
+
+    def clear_partial(self) -> int:
+        """Remove what an earlier, killed process left half-written; how many files there were."""
+        leftovers = list(self.partial.iterdir())
+        for leftover in leftovers:
+            leftover.unlink()
+        return len(leftovers)
 
     def names(self, kind: str) -> list[str]:
         """Names in the spool of all files of a kind."""
