@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hospital.config import Operation
-from hospital.database import Job, Version
+from hospital.database import Instance, Job, Version
 from hospital.errors import HospitalError
 from hospital.gateway import Gateway
 
@@ -87,12 +87,16 @@ def create_app(gateway: Gateway, key: str) -> Starlette:
 
 
 def listed(session: Session) -> list[dict[str, Any]]:
-    """The newest version of each study, the most suspicious first; a study without an answer is listed, too."""
+    """The newest version of each study that is not purged, the most suspicious first; at most 500.
+
+    A study without an answer is listed, too.
+    """
     newest = select(Version.study_uid, func.max(Version.number).label("number")).group_by(Version.study_uid).subquery()
     rank = case(_ORDER, value=Version.suspicion, else_=3)
     chosen = (
         select(Version)
         .join(newest, (Version.study_uid == newest.c.study_uid) & (Version.number == newest.c.number))
+        .where(Version.study_uid.in_(select(Instance.study_uid).where(Instance.path != "")))
         .order_by(rank, Version.probability.desc(), Version.last_received_at)
         .limit(_MOST)
     )

@@ -95,10 +95,12 @@ class Assembler:
         views = [
             View(read_source(self._spool.path(one.path).read_bytes()), known.answers[one.answer_key])
             for one in instances
-            if one.state == "scored" and one.answer_key in known.answers
+            if one.path and one.state == "scored" and one.answer_key in known.answers
         ]
         headers = [view.source.header for view in views] or [
-            read_header(self._spool.path(one.path).read_bytes()) for one in instances if one.state == "refused"
+            read_header(self._spool.path(one.path).read_bytes())
+            for one in instances
+            if one.path and one.state == "refused"
         ]
         _check_patient(headers)
         sources = self._sources(instances, views)

@@ -3,6 +3,8 @@
 from hospital import retention
 from hospital.config import Config, Study
 from hospital.database import Instance, Job, Version
+from hospital.operation import listed
+from hospital.spool import Spool
 from tests.hospital.conftest import Scorer, Site
 from tests.hospital.objects import radiograph
 
@@ -70,6 +72,36 @@ def test_study_that_is_dropped_by_hand_is_purged(site: Site) -> None:
             job = session.get_one(Job, number)
             job.state = "dropped" if job.state == "dead" else job.state
     assert retention.purge(site.parts, 0) == 1
+
+
+def test_worklist_lists_what_is_purged_no_longer(site: Site) -> None:
+    site.take(radiograph())
+    site.work()
+    with site.parts.database.session() as session:
+        assert len(listed(session)) == 1
+    retention.purge(site.parts, 0)
+    with site.parts.database.session() as session:
+        assert listed(session) == []
+
+
+def test_late_image_of_a_purged_study_makes_a_version(site: Site) -> None:
+    first = radiograph(BodyPartExamined="CHEST")
+    site.take(first)
+    site.work()
+    retention.purge(site.parts, 0)
+    site.take(radiograph(BodyPartExamined="CHEST", StudyInstanceUID=first.StudyInstanceUID))
+    site.work()
+    with site.parts.database.session() as session:
+        assert session.get_one(Version, 2).patient["id"] == "4711"
+
+
+def test_half_written_file_stays_until_the_next_start(site: Site) -> None:
+    arriving = site.parts.spool.partial / "arriving"
+    arriving.write_bytes(b"half an object")
+    Spool(site.parts.spool.root).prepare()  # as `check` does beside a gateway that receives
+    assert arriving.exists()
+    assert retention.sweep(site.parts) == 1
+    assert not arriving.exists()
 
 
 def test_file_that_no_row_names_is_swept(site: Site) -> None:
