@@ -127,15 +127,18 @@ class Queue:
         """Put back without a failure, to be looked at again after `seconds`."""
         return self._settle(session, lease, "waiting", due_at=now() + seconds, attempts=max(0, lease.attempts - 1))
 
-    def retry(self, session: Session, lease: Lease, code: str, reason: str) -> str:
-        """Put back after a failure, with a growing wait, or mark as dead after a day of them; the new state."""
+    def retry(self, session: Session, lease: Lease, code: str, reason: str, after: float | None = None) -> str:
+        """Put back after a failure, with a growing wait, or mark as dead after a day of them; the new state.
+
+        `after` are seconds to wait instead.
+        """
         moment = now()
         job = session.get_one(Job, lease.id)
         since = job.failing_since or moment
         if moment - since >= self._backoff.dead_after:
             self._settle(session, lease, "dead", done_at=moment, code=code, reason=reason[:300])
             return "dead"
-        due = moment + self._backoff.wait(lease.attempts)
+        due = moment + (self._backoff.wait(lease.attempts) if after is None else after)
         self._settle(session, lease, "waiting", due_at=due, failing_since=since, code=code, reason=reason[:300])
         return "waiting"
 

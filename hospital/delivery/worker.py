@@ -81,10 +81,11 @@ class Deliverer:
         with self._database.session() as session:
             if promise.kept or _is_committed(session, lease.id):
                 delivered(session, lease.id, self._metrics)
-            elif not self._queue.wait(session, lease, self._commitment_seconds):
-                return  # the report came meanwhile
-            else:
-                logs.event("commitment_asked", destination=self.name, job=lease.id)
+                return
+            # As a failure: a destination that never confirms is not sent the same objects for ever.
+            reason = "the destination has not confirmed to keep it"
+            state = self._queue.retry(session, lease, "not_committed", reason, after=self._commitment_seconds)
+        logs.event("commitment_asked", destination=self.name, job=lease.id, state=state)
 
     def _failed(self, lease: Lease, code: str, reason: str, hopeless: bool = False) -> None:
         with self._database.session() as session:
@@ -114,7 +115,7 @@ class CommitmentLedger:
             wanted = set(session.scalars(select(Result.sop_instance_uid).where(Result.version_id == job.subject)))
             if wanted <= kept and not wanted & lost:
                 asked.state = "committed"
-                if job.state in {"waiting", "leased"}:
+                if job.state != "dropped":
                     delivered(session, job.id, self._metrics)
                 return
             asked.state = "refused"
