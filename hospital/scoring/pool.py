@@ -9,8 +9,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 from hospital.errors import TryAgainError
 from hospital.results.source import digest_of
@@ -18,7 +16,7 @@ from hospital.scoring import ModelFacts, Scored
 from serving import bundle as bundles
 from serving.errors import ImageError
 from serving.http.pictures import explanation
-from serving.http.schemas import Prediction
+from serving.http.schemas import Facts, Prediction
 from serving.predictor import Predictor
 
 _SECONDS = 120.0
@@ -52,7 +50,7 @@ class PoolScorer:
             raise TryAgainError("timeout", f"the image was not scored within {_SECONDS:.0f} seconds") from None
         if isinstance(found, _Refused):
             raise ImageError(found.code, found.message)
-        return Scored(Prediction.model_validate({**found.answer, "answer_id": uuid4().hex}), found.pixel_digest)
+        return found
 
     def close(self) -> None:
         """End the processes."""
@@ -91,29 +89,35 @@ def _open(folder: Path) -> None:
     _predictor.warm_up()
 
 
-def _score(content: bytes) -> "_Answered | _Refused":
+def answer(predictor: Predictor, content: bytes) -> Scored:
+    """What `POST /predict?explain=true` answers, without its ids: no request was made, and nobody gives feedback on it.
+
+    Raises ImageError as `Predictor.predict` does.
+    """
+    prepared = predictor.prepare(content)
+    found = predictor.infer(prepared)
+    told = Prediction(
+        **found.answer(),
+        model=Facts(**predictor.facts()),
+        request_id="",
+        answer_id="",
+        explanation=explanation(found),
+    )
+    return Scored(told, digest_of(prepared.decoded.pixels))
+
+
+def _score(content: bytes) -> "Scored | _Refused":
     """In a process of the pool; an ImageError itself cannot be sent to another process."""
     if _predictor is None:
         raise RuntimeError("the process has no bundle")
     try:
-        prepared = _predictor.prepare(content)
-        prediction = _predictor.infer(prepared)
+        return answer(_predictor, content)
     except ImageError as error:
         return _Refused(error.code, error.message)
-    answer = {**prediction.answer(), "model": _predictor.facts(), "request_id": ""}
-    return _Answered(
-        {**answer, "explanation": explanation(prediction).model_dump()}, digest_of(prepared.decoded.pixels)
-    )
 
 
 def _ready() -> None:
     """Nothing: that it returns tells that its process has opened the bundle."""
-
-
-@dataclass(frozen=True)
-class _Answered:
-    answer: dict[str, Any]
-    pixel_digest: str
 
 
 @dataclass(frozen=True)

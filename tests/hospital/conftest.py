@@ -16,13 +16,11 @@ from hospital.metrics import Metrics
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
 from hospital.receiver import DicomReceiver
-from hospital.results.source import digest_of
 from hospital.scoring import ModelFacts, Scored
+from hospital.scoring.pool import answer
 from hospital.spool import Spool
 from hospital.studies import Assembler
 from serving import bundle
-from serving.http.pictures import explanation
-from serving.http.schemas import Prediction
 from serving.predictor import Predictor
 from tests.hospital.objects import BUNDLE, encoded
 from tests.hospital.peers import free_port
@@ -53,11 +51,7 @@ class Scorer:
     def score(self, content: bytes) -> Scored:
         """Answer as the processes of the pool do."""
         self.asked += 1
-        prepared = self._predictor.prepare(content)
-        found = self._predictor.infer(prepared)
-        answer = {**found.answer(), "model": self._predictor.facts(), "request_id": "", "answer_id": "0" * 32}
-        told = explanation(found).model_dump()
-        return Scored(Prediction.model_validate({**answer, "explanation": told}), digest_of(prepared.decoded.pixels))
+        return answer(self._predictor, content)
 
     def close(self) -> None:
         """Keep nothing."""
