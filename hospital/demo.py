@@ -31,6 +31,7 @@ from pynetdicom import AE
 
 from hospital.errors import HospitalError
 from serving import bundle as bundles
+from serving.errors import BundleError
 
 _INSIDE = "FRACTURE_DEMO_INSIDE"
 _ROOT = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ _STUDIES = 3
 def main() -> int:
     """Run the demonstration; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m hospital.demo", description=__doc__)
-    parser.add_argument("--bundle", type=Path, help="the model; by default the newest release here")
+    parser.add_argument("--bundle", type=Path, help="the model; by default the one that `fracture serve` serves")
     given = parser.parse_args()
     try:
         program = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -55,7 +56,7 @@ def main() -> int:
         _loopback_up()
         with tempfile.TemporaryDirectory(prefix="fracture-demo-") as folder:
             demonstrate(Path(folder), program, given.bundle or bundles.find_default(_ROOT))
-    except HospitalError as error:
+    except (HospitalError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
