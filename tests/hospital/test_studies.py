@@ -10,7 +10,7 @@ from hospital.config import Config, Study
 from hospital.database import Instance, Job, Result, Version
 from hospital.operation import listed
 from tests.hospital.conftest import Scorer, Site
-from tests.hospital.objects import NORMAL, PATIENT, drawn, radiograph
+from tests.hospital.objects import LEAST_SUSPICIOUS, PATIENT, drawn, radiograph
 
 
 def versions(site: Site) -> list[Version]:
@@ -30,7 +30,7 @@ def dead(site: Site) -> list[str]:
 
 
 def test_study_is_as_suspicious_as_its_most_suspicious_view(site: Site) -> None:
-    first = radiograph(drawn(NORMAL))
+    first = radiograph(drawn(LEAST_SUSPICIOUS))
     site.take(first)
     site.take(radiograph(StudyInstanceUID=first.StudyInstanceUID))
     site.work()
@@ -38,7 +38,7 @@ def test_study_is_as_suspicious_as_its_most_suspicious_view(site: Site) -> None:
 
 
 def test_late_image_makes_a_version_that_names_its_predecessor(site: Site) -> None:
-    first = radiograph(drawn(NORMAL))
+    first = radiograph(drawn(LEAST_SUSPICIOUS))
     site.take(first)
     site.work()
     site.take(radiograph(StudyInstanceUID=first.StudyInstanceUID))
@@ -198,7 +198,7 @@ def test_inverse_of_an_image_has_the_same_score(site: Site) -> None:
 
 def test_worklist_begins_with_the_most_suspicious_and_hides_none(site: Site) -> None:
     site.take(radiograph(BodyPartExamined="CHEST"))
-    site.take(radiograph(drawn(NORMAL)))
+    site.take(radiograph(drawn(LEAST_SUSPICIOUS)))
     site.take(radiograph())
     site.work()
     with site.parts.database.session() as session:

@@ -15,7 +15,7 @@ from hospital.results import capture, presentation, report
 from hospital.results.source import read_source
 from hospital.results.version import NOT_A_DIAGNOSIS, Edition, View
 from tests.hospital.conftest import Scorer
-from tests.hospital.objects import NORMAL, drawn, encoded, radiograph
+from tests.hospital.objects import LEAST_SUSPICIOUS, drawn, encoded, radiograph
 
 SAMPLES = sorted(Path(os.environ.get("DICOM_SAMPLES", "/nowhere")).glob("*.dcm"))
 
@@ -49,7 +49,7 @@ def errors(folder: Path, dataset: pydicom.Dataset) -> list[str]:
 INPUTS = {
     "CR": lambda: encoded(radiograph()),
     "DX": lambda: encoded(radiograph(sop_class="DX")),
-    "CR without a finding": lambda: encoded(radiograph(drawn(NORMAL))),
+    "CR without a finding": lambda: encoded(radiograph(drawn(LEAST_SUSPICIOUS))),
     "CR with little said": lambda: encoded(
         radiograph(PatientOrientation=None, StudyID=None, StudyTime=None, AccessionNumber=None, Laterality=None,
                    PatientSex=None, PatientBirthDate=None, ReferringPhysicianName=None)
@@ -69,7 +69,7 @@ def test_objects_have_no_error_of_dciodvfy(scorer: Scorer, name: str, tmp_path: 
 @pytest.mark.dicom3tools
 def test_report_of_several_views_has_no_error_of_dciodvfy(scorer: Scorer, tmp_path: Path) -> None:
     study = generate_uid()
-    contents = [encoded(radiograph(shown, StudyInstanceUID=study)) for shown in (drawn(), drawn(NORMAL))]
+    contents = [encoded(radiograph(shown, StudyInstanceUID=study)) for shown in (drawn(), drawn(LEAST_SUSPICIOUS))]
     assert errors(tmp_path, made_of(scorer, *contents)["report"]) == []
 
 
