@@ -85,8 +85,17 @@ def _open(folder: Path) -> None:
     os.close(silent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_gateway, daemon=True).start()
     _predictor = Predictor(bundles.read(folder))
     _predictor.warm_up()
+
+
+def _end_with_gateway() -> None:
+    """End this process when the gateway was killed: its queue, whose both ends are held here, never says so."""
+    gateway = multiprocessing.parent_process()
+    if gateway is not None:
+        gateway.join()
+        os._exit(1)
 
 
 def answer(predictor: Predictor, content: bytes) -> Scored:

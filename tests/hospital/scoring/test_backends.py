@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from serving.http.admission import Engine
 from serving.http.app import create_app
 from serving.http.settings import Settings
 from tests.hospital.objects import BUNDLE, encoded, radiograph
-from tests.hospital.peers import eventually, free_port
+from tests.hospital.peers import ROOT, eventually, free_port
 
 KEY = "a key for the gateway"
 
@@ -97,6 +99,19 @@ def test_pool_scores_on_after_a_process_was_killed(pool: PoolScorer) -> None:
     with pytest.raises(TryAgainError, match="ended"):
         eventually(lambda: pool.score(content) is None, 30)
     assert pool.score(content).answer.suspicion == "high"
+
+
+def test_processes_of_a_killed_gateway_end() -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from hospital.scoring.pool import PoolScorer\n"
+        "if __name__ == '__main__':\n"
+        f"    print(*PoolScorer(Path({str(BUNDLE)!r}), 1)._pool._processes, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # What is printed goes to a pipe that ends with the last process that holds it.
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout.strip().isdigit()
 
 
 def test_folder_without_a_bundle_is_refused_at_the_start(tmp_path: Any) -> None:
