@@ -235,6 +235,7 @@ def test_a_sender_gets_no_token(start: Start, radiograph: bytes) -> None:
         ({"boxes": [{"x0": 0, "y0": 0, "x1": 0.4, "y1": 1}] * 21}, "boxes: "),
         ({"comments": ["bad day"]}, "comments.0: "),
         ({"text": "Jane Doe"}, "text: this service takes no free text"),
+        ({"text": "broken\0"}, "text: String should match pattern"),
         ({"answer_id": "A"}, "answer_id: "),
         ({"patient": "Jane Doe"}, "patient: "),
     ],
