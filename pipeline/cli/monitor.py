@@ -23,7 +23,7 @@ else:
 
 _MOVED = 3
 """Exit code of --check; 1 and 2 are those of bad input and wrong usage."""
-_LENGTH = re.compile(r"([1-9][0-9]{0,4})([hdw])")
+_LENGTH = re.compile(r"([1-9][0-9]{0,3})([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 

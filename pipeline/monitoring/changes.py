@@ -74,7 +74,10 @@ def against_training(group: str, window: Window, bundle: Bundle) -> list[Change]
 
 
 def against_before(group: str, window: Window, before: Window) -> list[Change]:
-    """The same, and the share that the guard refuses, against as long a time before."""
+    """The same, and the share that the guard refuses, against as long a time before.
+
+    Features are left out unless one model gave all answers: those of two networks have nothing in common.
+    """
     if len(window.answered) < FEWEST or len(before.answered) < FEWEST:
         return []
     found = []
@@ -87,11 +90,9 @@ def against_before(group: str, window: Window, before: Window) -> list[Change]:
         found.append(
             Change(group, name, "before", float(test.statistic), LEAST_DISTANCE, *middles, len(new), float(test.pvalue))
         )
-    return [
-        *found,
-        *_features(group, "before", window.features(), before.features(), 0),
-        *_refusals(group, window, before),
-    ]
+    if len({*window.values("model"), *before.values("model")}) == 1:
+        found += _features(group, "before", window.features(), before.features(), 0)
+    return [*found, *_refusals(group, window, before)]
 
 
 def corrected(changes: Sequence[Change]) -> list[Change]:

@@ -26,6 +26,7 @@ from serving.http.shell import Shell
 from serving.http.telemetry import Stopwatch
 from serving.http.uploads import Upload, flag, only, read_uploads
 from serving.predictor import RESPONSE_SCHEMA, Prediction
+from serving.store.pseudonyms import Pseudonyms
 
 WEB = Path(__file__).parents[1] / "web"
 
@@ -119,7 +120,9 @@ async def _answer(engine: Engine, request: Request, upload: Upload, region: str 
         request_id, route, prediction, watch(), answer_id=source.answer_id, site=source.caller.site
     )
     if engine.keeper:
-        names = await engine.draw(engine.keeper.pseudonyms, upload.content, source.caller.site)
+        names = Pseudonyms()
+        if engine.keeper.may_name(upload.content):
+            names = await engine.draw(engine.keeper.pseudonyms, upload.content, source.caller.site)
         engine.keeper.answered(source, prediction, names)
     return _Answer(source.answer_id, prediction)
 

@@ -14,6 +14,7 @@ from serving.http.schemas import Facts
 from serving.http.settings import Settings
 from serving.http.telemetry import Telemetry
 from serving.http.tokens import TokenSigner
+from serving.imaging import dicom
 from serving.predictor import Prediction
 from serving.statistics import Reference
 from serving.store import features
@@ -67,6 +68,10 @@ class Keeper:
         self._pending = 0
         self._lifetime = settings.feedback_days * _DAY_SECONDS
         self.signer = TokenSigner(settings.feedback_key) if settings.feedback_key else None
+
+    def may_name(self, content: bytes) -> bool:
+        """Whether `pseudonyms` has to read this file; it takes a thread, for which an answer would wait."""
+        return bool(self._pseudonym_key) and dicom.is_dicom(content)
 
     def pseudonyms(self, content: bytes, site: str) -> Pseudonyms:
         """Of an image file's patient and study; none for a file that does not say, and for one that is broken."""

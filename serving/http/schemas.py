@@ -250,8 +250,8 @@ class Feedback(Schema):
     """the final one, a class of the model"""
     boxes: Annotated[list[FeedbackBox], Field(max_length=20)] = []
     comments: Annotated[list[CommentCode], Field(max_length=len(COMMENTS))] = []
-    text: Annotated[str, Field(max_length=500)] | None = None
-    """only where the service takes free text"""
+    text: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")] | None = None
+    """only where the service takes free text; PostgreSQL keeps no NUL"""
     saw_answer: bool | None = None
     """whether the reader had seen the answer before judging"""
 

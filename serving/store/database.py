@@ -1,6 +1,7 @@
 """The database behind FRACTURE_STORE_URL: its connection, its version, and what is written and read of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    NotSupportedError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 from serving.errors import one_line
 from serving.store.records import AnswerRecord, FeedbackRecord
@@ -24,6 +34,8 @@ _BUSY_SECONDS = 5
 """That a statement waits for another process' lock, and a connection for the server."""
 _STATEMENT_MS = 10_000
 _INSERTS: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+_FAULTS_OF_ROWS = (DataError, IntegrityError, NotSupportedError)
+"""What a database that works says of rows that it will never take."""
 _UPGRADE_LOCK = 5_081_960_101
 """Of PostgreSQL's advisory locks: two commands that upgrade at once take turns. SQLite locks the file."""
 
@@ -52,17 +64,14 @@ class Database:
     def upgrade(self) -> str:
         """Make the tables, or bring them to the version of this program; that version. StoreError."""
         with self._connected() as connection:
-            try:
-                if connection.dialect.name == "postgresql":
-                    connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-                else:
-                    connection.exec_driver_sql("BEGIN EXCLUSIVE")
-                config = Config(attributes={"connection": connection})
-                config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-                command.upgrade(config, "head")
-                connection.commit()
-            except SQLAlchemyError as error:
-                raise StoreError(f"{self.name}: {_reason(error)}") from None
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+            else:
+                connection.exec_driver_sql("BEGIN EXCLUSIVE")
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+            command.upgrade(config, "head")
+            connection.commit()
         return _head()
 
     def add_answers(self, rows: Sequence[AnswerRecord]) -> None:
@@ -75,21 +84,18 @@ class Database:
             try:
                 connection.execute(statement, [_in_utc(row) for row in rows])
                 connection.commit()
-            except DBAPIError as error:
-                if _is_data_error(error):
-                    raise ValueError(_reason(error)) from None
-                raise StoreError(f"{self.name}: {_reason(error)}") from None
+            except StatementError as error:
+                if isinstance(error, DBAPIError) and not isinstance(error, _FAULTS_OF_ROWS):
+                    raise
+                raise ValueError(_reason(error)) from None
 
     def add_feedback(self, row: FeedbackRecord) -> int:
         """Write an opinion beside the reader's earlier ones; how many there are of this answer now. StoreError."""
         mine = (FEEDBACK.c.answer_id == row.answer_id) & (FEEDBACK.c.reader == row.reader)
         with self._connected() as connection:
-            try:
-                connection.execute(insert(FEEDBACK), [_in_utc(row)])
-                count = connection.scalar(select(func.count()).select_from(FEEDBACK).where(mine))
-                connection.commit()
-            except DBAPIError as error:
-                raise StoreError(f"{self.name}: {_reason(error)}") from None
+            connection.execute(insert(FEEDBACK), [_in_utc(row)])
+            count = connection.scalar(select(func.count()).select_from(FEEDBACK).where(mine))
+            connection.commit()
         return int(count or 0)
 
     def answers(self, since: datetime, until: datetime) -> list[AnswerRecord]:
@@ -111,14 +117,14 @@ class Database:
 
     def _rows(self, statement: Any) -> list[dict[str, Any]]:
         with self._connected() as connection:
-            try:
-                return [dict(row) for row in connection.execute(statement).mappings()]
-            except DBAPIError as error:
-                raise StoreError(f"{self.name}: {_reason(error)}") from None
+            return [dict(row) for row in connection.execute(statement).mappings()]
 
-    def _connected(self) -> Connection:
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection; StoreError for whatever fails while it is used."""
         try:
-            return self._engine.connect()
+            with self._engine.connect() as connection:
+                yield connection
         except SQLAlchemyError as error:
             raise StoreError(f"{self.name}: {_reason(error)}") from None
 
@@ -168,11 +174,6 @@ def _with_zone(row: dict[str, Any]) -> dict[str, Any]:
     """SQLite keeps times without their zone; ours are all UTC."""
     at = row["at"]
     return {**row, "at": at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)}
-
-
-def _is_data_error(error: DBAPIError) -> bool:
-    """Whether the same rows would fail again, on a database that works."""
-    return type(error).__name__ in {"DataError", "IntegrityError", "NotSupportedError"}
 
 
 def _reason(error: SQLAlchemyError) -> str:

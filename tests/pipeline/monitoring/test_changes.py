@@ -50,6 +50,18 @@ def test_answers_of_another_model_are_not_compared_with_this_ones_training(opene
     assert against_training("all", _window(answers(200, model_sha256="f" * 64)), opened) == []
 
 
+def test_features_of_two_networks_are_not_compared(answers: Answers) -> None:
+    now, before = _window(answers(200, seed=1, shift=1.5)), _window(answers(200, seed=2, model_sha256="f" * 64))
+    assert not any(change.what.startswith("features") for change in against_before("all", now, before))
+
+
+def test_features_that_moved_since_before_are_found(answers: Answers) -> None:
+    now, before = _window(answers(200, seed=1, shift=1.5)), _window(answers(200, seed=2))
+    found = _moved(against_before("all", now, before))
+    assert found
+    assert all(name.startswith("features") for name in found)
+
+
 def test_a_guard_that_refuses_more_than_before_is_found(answers: Answers) -> None:
     rows = answers(200, seed=1)
     refused = [replace(row, refused="not_a_radiograph", probability=None) for row in answers(40, seed=3)]

@@ -99,6 +99,7 @@ def test_a_site_cannot_write_into_the_page(answers: Answers, opened: Bundle) -> 
     ("words", "message"),
     [
         (["--since", "soon"], "--since soon: write a number and h, d or w"),
+        (["--since", "99999w"], "--since 99999w: write a number"),
         (["--by", "colour"], "--by colour: is none of site, region, model"),
         (["--since", "1h"], "the store holds no answer of the last 1h; name a longer time with --since"),
     ],

@@ -59,5 +59,16 @@ def test_a_model_without_metrics_has_none(bundle_folder: Path) -> None:
     assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"] == []
 
 
+def test_what_is_not_known_is_no_property() -> None:
+    opened = bundle.read(RELEASE)
+    unknown = opened.manifest.origin.model_copy(update={"test_hash": ""})
+    bare = bundle.Bundle(**{**vars(opened), "manifest": opened.manifest.model_copy(update={"origin": unknown})})
+    _, data = ml_bom.document(bare, "2026-11-27T12:00:00+00:00")["components"]
+    assert [one["name"] for one in data["properties"]] == [
+        "org.bone-fracture.data-hash",
+        "org.bone-fracture.split-hash",
+    ]
+
+
 def test_it_lies_beside_the_list_of_parts() -> None:
     assert ml_bom_path("bone-fracture:1").name == "bone-fracture-1.ml.cdx.json"

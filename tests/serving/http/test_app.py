@@ -59,12 +59,6 @@ def client(start: Start) -> TestClient:
     return start()
 
 
-@pytest.fixture(scope="session")
-def radiograph(bundle_folder: Path) -> bytes:
-    """Read a picture that the guard accepts."""
-    return sorted((bundle_folder / "samples").iterdir())[0].read_bytes()
-
-
 def _code(response: httpx.Response) -> str:
     document = response.json()
     assert response.headers["content-type"] == "application/problem+json"

@@ -1,5 +1,6 @@
 """Answers that are kept and feedback on them, as a program would send it."""
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
@@ -15,11 +18,13 @@ from serving import bundle
 from serving.errors import SettingsError
 from serving.http.admission import Engine
 from serving.http.app import create_app
-from serving.http.problems import PROBLEMS
 from serving.http.settings import Settings
 from serving.store import features
 from serving.store.database import Database
+from serving.store.pseudonyms import pseudonyms_of
 from serving.store.records import COMMENTS, AnswerRecord, FeedbackRecord
+from tests.serving.http.test_app import _code
+from tests.serving.imaging.dicom import builders
 
 SECRET = "f" * 32
 NORTH, SOUTH, PACS = "north-key", "south-key", "pacs-key"
@@ -79,19 +84,6 @@ def start(bundle_folder: Path, tmp_path: Path) -> Iterator[Start]:
         service.database.close()
 
 
-@pytest.fixture(scope="module")
-def radiograph(bundle_folder: Path) -> bytes:
-    """Read a picture that the guard accepts."""
-    return sorted((bundle_folder / "samples").iterdir())[0].read_bytes()
-
-
-def _code(response: httpx.Response) -> str:
-    document = response.json()
-    assert response.headers["content-type"] == "application/problem+json"
-    assert document["status"] == response.status_code == PROBLEMS[document["code"]][0]
-    return str(document["code"])
-
-
 def test_an_answer_is_kept_with_its_site_and_model_and_without_the_files_name(start: Start, radiograph: bytes) -> None:
     service = start(api_keys=KEYS)
     said = service.predict(radiograph, NORTH).json()
@@ -102,6 +94,26 @@ def test_an_answer_is_kept_with_its_site_and_model_and_without_the_files_name(st
     assert set(row.statistics or {}) == {"mean", "contrast", "dark", "bright", "sharpness", "content", "distance"}
     assert len(features.unpacked(row.features or b"")) == features.SUMMARY
     assert "Doe" not in repr(row)
+
+
+def test_a_dicom_objects_patient_is_kept_as_a_pseudonym_of_the_site(start: Start, radiograph: bytes) -> None:
+    service = start(api_keys=KEYS, pseudonym_key=SECRET)
+    pixels = np.asarray(Image.open(io.BytesIO(radiograph)).convert("L"), np.uint16) * 16
+    content = builders.radiograph(pixels, PatientID="4711", StudyInstanceUID="1.2.3")
+    assert service.predict(content, NORTH).status_code == 200
+    (row,) = service.answers()
+    expected = pseudonyms_of(content, "north", SECRET)
+    assert expected.patient is not None
+    assert (row.patient, row.study) == (expected.patient, expected.study)
+
+
+def test_a_picture_waits_for_no_second_turn_in_the_threads(
+    start: Start, radiograph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = start(pseudonym_key=SECRET)
+    monkeypatch.delattr(Engine, "draw")
+    assert service.predict(radiograph).status_code == 200
+    assert len(service.answers()) == 1
 
 
 def test_each_image_of_a_batch_and_each_overlay_has_an_answer_id_of_its_own(start: Start, radiograph: bytes) -> None:
@@ -235,6 +247,7 @@ def test_a_sender_gets_no_token(start: Start, radiograph: bytes) -> None:
         ({"boxes": [{"x0": 0, "y0": 0, "x1": 0.4, "y1": 1}] * 21}, "boxes: "),
         ({"comments": ["bad day"]}, "comments.0: "),
         ({"text": "Jane Doe"}, "text: this service takes no free text"),
+        ({"text": "broken\0"}, "text: String should match pattern"),
         ({"answer_id": "A"}, "answer_id: "),
         ({"patient": "Jane Doe"}, "patient: "),
     ],

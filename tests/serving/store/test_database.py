@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -78,11 +79,25 @@ def test_two_upgrades_at_once_do_not_disturb_each_other(address: str) -> None:
     Database(address).check()
 
 
+def test_a_version_that_cannot_be_read_is_one_line(address: str) -> None:
+    database = Database(address)
+    with database._engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (other INTEGER)")
+    with pytest.raises(StoreError, match="version_num"):
+        database.check()
+    database.close()
+
+
+@pytest.mark.parametrize("address", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
 def test_a_value_too_long_for_its_column_is_a_fault_of_the_row(database: Database) -> None:
-    if database.name.startswith("sqlite"):
-        pytest.skip("SQLite has no longest text")
     with pytest.raises(ValueError, match="too long"):
         database.add_answers([answer(1, site="x" * 65)])
+
+
+@pytest.mark.parametrize("changes", [{"site": None}, {"statistics": {"mean": {1}}}])
+def test_a_value_that_no_column_takes_is_a_fault_of_the_row(database: Database, changes: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError), match=r"site|JSON"):  # a driver may raise its own
+        database.add_answers([answer(1, **changes)])
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,6 @@ def _wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def radiograph(bundle_folder: Path) -> bytes:
-    """Read a picture that the guard accepts."""
-    return sorted((bundle_folder / "samples").iterdir())[0].read_bytes()
-
-
 def test_a_database_that_stops_and_starts_under_load_costs_no_answer_and_no_row(
     bundle_folder: Path, radiograph: bytes
 ) -> None:
