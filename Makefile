@@ -70,11 +70,12 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 	dvc repro
 	fracture promote --reason "make demo"
 	fracture package
-	@if ! command -v npm >/dev/null; then echo "npm is missing: the page for devices, /offline, is left out"; \
-	elif ! fracture export --format web build/export/web; then echo "the page for devices, /offline, is left out"; fi
-	@if [ "$(DEMO_SERVE)" = 0 ]; then echo "serve it with: fracture serve"; \
-	elif [ -f build/export/web/sw.js ]; then FRACTURE_OFFLINE=build/export/web exec fracture serve; \
-	else exec fracture serve; fi
+	@page=; \
+	if ! command -v npm >/dev/null; then echo "npm is missing: the page for devices, /offline, is left out"; \
+	elif fracture export --format web build/export/web; then page=build/export/web; \
+	else echo "the page for devices, /offline, is left out"; fi; \
+	if [ "$(DEMO_SERVE)" = 0 ]; then echo "serve it with:$${page:+ FRACTURE_OFFLINE=$$page} fracture serve"; \
+	else FRACTURE_OFFLINE=$$page exec fracture serve; fi
 
 demo-hospital: setup ## gateway and Orthanc (Debian: orthanc) on a loopback of their own, three studies, the worklist
 	@python -m hospital.demo

@@ -15,20 +15,24 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 CHROMIUM = "/usr/bin/chromium"
 _ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 _PATIENCE_MS = 120_000
-_ASK = """async (encoded) => {
+_ASK = """async (files) => {
   if (!window.onDevice) {
     const app = document.querySelector('script[src$="web/app.js"]').src;
     const { Service } = await import(new URL("device/service.js", app));
     window.onDevice = new Service();
   }
-  const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-  try {
-    const found = await window.onDevice.predict(new File([bytes], "image"), { signal: new AbortController().signal });
-    const { preview: _, explanation: { heatmap: __, ...explanation }, ...answer } = found;
-    return { answer: { ...answer, explanation } };
-  } catch (error) {
-    return { error: { code: error.code ?? error.name, message: error.message } };
-  }
+  return Promise.all(files.map(async (encoded) => {
+    const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+    try {
+      const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer in a minute")), 60_000));
+      const asked = window.onDevice.predict(new File([bytes], "image"), { signal: new AbortController().signal });
+      const found = await Promise.race([asked, late]);
+      const { preview: _, explanation: { heatmap: __, ...explanation }, ...answer } = found;
+      return { answer: { ...answer, explanation } };
+    } catch (error) {
+      return { error: { code: error.code ?? error.name, message: error.message } };
+    }
+  }));
 }"""
 
 
@@ -74,7 +78,11 @@ class Device:
 
     def ask(self, content: bytes) -> dict[str, Any]:
         """What the page answers to a file: {"answer": ...} without its pictures, or {"error": {code, message}}."""
-        found: dict[str, Any] = self.page.evaluate(_ASK, base64.b64encode(content).decode())
+        return self.ask_together([content])[0]
+
+    def ask_together(self, contents: list[bytes]) -> list[dict[str, Any]]:
+        """What the page answers to files that it is asked about at the same time, each as in `ask`."""
+        found: list[dict[str, Any]] = self.page.evaluate(_ASK, [base64.b64encode(one).decode() for one in contents])
         return found
 
     def memory(self) -> int:

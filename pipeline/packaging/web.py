@@ -104,7 +104,7 @@ def write_page(opened: Bundle, runtime: Path, target: Path) -> Written:
     files["index.html"] = _File(page.encode(), ".html")
     with atomic_folder(target) as folder:
         listed = _write_files(folder, files)
-        _write_shell(folder, release | {"policy": _POLICY.format(hashes=hashes), "files": listed, "shell": {}})
+        _write_shell(folder, release | {"policy": _POLICY.format(hashes=hashes), "files": listed})
         (folder / "release.json").write_bytes(_json(release | {"files": listed}))
         shell = sum(path.stat().st_size for path in folder.glob("*") if path.name in (*_SHELL, "index.html", "sw.js"))
         return Written(version, len(listed), shell + sum(entry["transferred"] for entry in listed.values()))

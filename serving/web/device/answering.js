@@ -16,9 +16,7 @@ export async function open(parameters) {
     return new Uint8Array(await response.arrayBuffer());
   };
   const bundle = await readBundle(fetchFile, parameters.get("sha256"));
-  const network = await loadNetwork(runtime, await bundle.file(BUNDLE.MODEL), {
-    threads: parameters.get("threads") === "true", accelerator: parameters.get("accelerator") ?? "wasm",
-  });
+  const network = await loadNetwork(runtime, await bundle.file(BUNDLE.MODEL));
   return new Answering(new Predictor(bundle, network));
 }
 

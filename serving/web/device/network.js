@@ -6,12 +6,11 @@ const INPUT = "pixels";
  * A function from prepared pixels to { scores, map, embedding }. `runtime` is the folder of LiteRT.js, `content` the
  * network's file.
  */
-export async function loadNetwork(runtime, content, { threads = false, accelerator = "wasm" } = {}) {
+export async function loadNetwork(runtime, content) {
   const { loadLiteRt, loadAndCompile, Tensor } = await import(`${runtime}/index.js`);
   self.Module = { locateFile: (name) => `${runtime}/${name}` }; // else it would look beside the worker
-  await loadLiteRt(`${runtime}/`, { threads });
-  const cpuOptions = threads ? { numThreads: Math.min(4, navigator.hardwareConcurrency) } : undefined;
-  const model = await loadAndCompile(content, { accelerator, cpuOptions });
+  await loadLiteRt(`${runtime}/`, { threads: false });
+  const model = await loadAndCompile(content, { accelerator: "wasm" });
   return async ({ width, height, data }) => {
     const input = new Tensor(data, [1, height, width, 1]);
     const found = await model.run({ [INPUT]: input });

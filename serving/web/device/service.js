@@ -2,8 +2,9 @@
 
 import { ServiceError } from "../api.js";
 
-// The folder of this release.
+// The folder of this release, in that of the page.
 const HERE = new URL("../../", import.meta.url);
+const ROOT = new URL("../../", HERE).href;
 
 export class Service {
   /** No key is ever asked for. */
@@ -28,13 +29,11 @@ export class Service {
   async model() {
     const release = await this.#release();
     const manifest = await (await fetch(new URL("bundle/model.json", HERE))).json();
-    const { registered_model: _, run_id: run, ...origin } = manifest.origin;
     return {
       ...manifest,
-      origin: manifest.origin,
-      run_id: run,
-      sha256: manifest.files["model.tflite"],
-      packaged_at: origin.packaged_at,
+      run_id: release.model.run_id,
+      sha256: release.model.sha256,
+      packaged_at: release.packaged_at,
       samples: Object.keys(manifest.files).filter((name) => name.startsWith("samples/")).sort()
         .map((name) => new URL(`bundle/${name}`, HERE).href),
       limits: release.limits,
@@ -78,28 +77,26 @@ export class Service {
     address.search = new URLSearchParams({ bundle: "../../bundle", runtime: "../../runtime", sha256 });
     const worker = new Worker(address);
     worker.addEventListener("message", ({ data: { id, answer, error } }) => {
+      if (error?.code === "bundle") {
+        // What is kept was changed: the next image has it fetched again, and checked.
+        this.forgotten = caches.delete(`fracture ${ROOT}`);
+        this.#end(error);
+        return;
+      }
       const { resolve, reject } = this.waiting.get(id);
       this.waiting.delete(id);
       if (error) reject(new ServiceError(error.code, error.message));
       else resolve(answer);
-      if (error?.code === "bundle") this.#forget();
     });
-    worker.addEventListener("error", (event) => this.#failed(event.message));
+    worker.addEventListener("error", ({ message }) => this.#end({ code: "internal", message }));
     return worker;
   }
 
-  // What is kept was changed: the next image has it fetched again, and checked.
-  #forget() {
-    this.forgotten = caches.delete("fracture");
+  // A worker that broke, as one whose memory ran out, is made anew for the next image; those that wait get no answer.
+  #end({ code, message }) {
     this.worker?.terminate();
     this.worker = null;
-  }
-
-  // A worker that broke, as one whose memory ran out, is made anew for the next image.
-  #failed(message) {
-    this.worker.terminate();
-    this.worker = null;
-    for (const { reject } of this.waiting.values()) reject(new ServiceError("internal", message));
+    for (const { reject } of this.waiting.values()) reject(new ServiceError(code, message));
     this.waiting.clear();
   }
 }

@@ -6,9 +6,9 @@
 
 /* global RELEASE */
 
-const CACHE = "fracture";
 const AT_ONCE = 4;
 const ROOT = new URL("./", self.location).href;
+const CACHE = `fracture ${ROOT}`; // pages in other folders of the server keep their own
 const FOLDER = `v/${RELEASE.version}/`;
 const HEADERS = {
   "content-security-policy": RELEASE.policy,
@@ -68,7 +68,7 @@ function answerTo({ url, method, mode }) {
   const path = new URL(url).pathname.slice(new URL(ROOT).pathname.length);
   if (mode === "navigate") return respond("index.html");
   if (path.startsWith("v/")) return path.startsWith(FOLDER) ? respond(path.slice(FOLDER.length)) : gone();
-  return path in RELEASE.shell ? respond(RELEASE.shell[path]) : null;
+  return null;
 }
 
 function gone() {

@@ -118,6 +118,27 @@ def test_the_page_answers_after_the_server_is_gone(page: Path, context: BrowserC
     assert "answer" in device.ask(sample)
 
 
+def test_the_page_shows_an_answer_with_the_operating_points_of_the_published_model(
+    released: Bundle, page: Path, context: BrowserContext
+) -> None:
+    with served(page) as address:
+        tab = open_page(context, address).page
+        expect(tab.locator("#about")).to_contain_text(released.sha256)
+        tab.locator("#samples button").first.click()
+        expect(tab.locator(".scale .mark")).to_have_count(3, timeout=60_000)  # the label's threshold is one of them
+
+
+def test_pages_in_two_folders_of_one_server_leave_each_other_alone(
+    page: Path, tmp_path: Path, context: BrowserContext, sample: bytes
+) -> None:
+    for name in ("one", "other"):
+        shutil.copytree(page, tmp_path / name)
+    with served(tmp_path) as address:
+        for name in ("one", "other"):
+            open_page(context, f"{address}{name}/").page.close()
+    assert "answer" in open_page(context, f"{address}one/").ask(sample)
+
+
 def test_the_page_asks_nobody_but_its_own_server(page: Path, context: BrowserContext, sample: bytes) -> None:
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
@@ -159,13 +180,13 @@ def test_no_answer_is_given_with_another_model_than_the_published_one(
         network = json.loads((page / "release.json").read_text())["files"][f"bundle/{bundle.MODEL}"]
         # As if another program had changed what the browser keeps.
         device.page.evaluate(
-            """async (sha256) => (await caches.open("fracture")).put(new URL(`kept/${sha256}`, location.href),
-            new Response(new Uint8Array(1000)))""",
+            """async (sha256) => (await caches.open((await caches.keys())[0])).put(
+            new URL(`kept/${sha256}`, location.href), new Response(new Uint8Array(1000)))""",
             network["sha256"],
         )
-        told = device.ask(sample)
-        assert told["error"]["code"] == "bundle"
-        assert "damaged or was changed" in told["error"]["message"]
+        for told in device.ask_together([sample, sample]):
+            assert told["error"]["code"] == "bundle"
+            assert "damaged or was changed" in told["error"]["message"]
         assert "answer" in device.ask(sample)  # fetched anew
 
 
