@@ -139,11 +139,7 @@ def _with_metrics(observer: "scoring.Observer", request: "scoring.Request", port
     """The observer, and metrics for Prometheus where a port is given."""
     if not port:
         return observer
-    facts = request.opened.manifest
-    named = {
-        "name": facts.name, "version": facts.version, "run_id": facts.origin.run_id, "sha256": request.opened.sha256,
-    }  # fmt: skip
-    counted = metrics.ScoringMetrics(request.opened.reference, named, request.manifest.rows)
+    counted = metrics.ScoringMetrics(request.opened.reference, request.opened.facts(), request.manifest.rows)
     counted.serve(port)
 
     def found(rows: int) -> None:
@@ -154,7 +150,7 @@ def _with_metrics(observer: "scoring.Observer", request: "scoring.Request", port
         observer.done(report)
         counted.done(report)
 
-    return scoring.Observer(found, done, observer.finished)
+    return scoring.Observer(found, done)
 
 
 def _remark(text: str) -> None:
