@@ -176,7 +176,7 @@ class ScoringActor:
 
 
 def connect(address: str, processes: int) -> None:
-    """Join the cluster at HOST:PORT, or start one on this machine that only its loopback reaches.
+    """Join the cluster at HOST:PORT, or start one on this machine (`cluster_safety.make_token`).
 
     InputError where there is none, it does not accept the token, or it lies beyond loopback without token and TLS.
     """
