@@ -153,6 +153,14 @@ class Bundle:
         """Of the network's file."""
         return self.manifest.files[MODEL]
 
+    def facts(self) -> dict[str, str]:
+        """Which model answers, for every answer."""
+        manifest = self.manifest
+        return {
+            "name": manifest.name, "version": manifest.version, "run_id": manifest.origin.run_id,
+            "sha256": self.sha256,
+        }  # fmt: skip
+
 
 def write(folder: Path, facts: Mapping[str, Any]) -> Manifest:
     """Write model.json for the files that already lie in `folder`; `facts` are Manifest's but `files` and `digest`.

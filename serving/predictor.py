@@ -175,11 +175,7 @@ class Predictor:
 
     def facts(self) -> dict[str, str]:
         """Which model answers, for every answer."""
-        manifest = self.bundle.manifest
-        return {
-            "name": manifest.name, "version": manifest.version, "run_id": manifest.origin.run_id,
-            "sha256": self.bundle.sha256,
-        }  # fmt: skip
+        return self.bundle.facts()
 
     def predict(self, content: bytes, region: str = "") -> Prediction:
         """The answer for one image file's bytes; `region` is what its sender knows it to show.

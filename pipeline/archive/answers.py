@@ -47,9 +47,8 @@ def read_seen(source: str, opened: Bundle) -> Seen:
     batches, rows = _batches(source)
     share = min(1.0, _MOST_SAMPLED / max(rows, 1))
     for batch in batches:
-        for row in batch.to_pylist():
-            if int(row["id"][:8], 16) >= share * _SPREAD:
-                continue
+        chosen = batch if share == 1 else batch.filter(pc.less(batch["id"], f"{int(share * _SPREAD):08x}"))
+        for row in chosen.to_pylist():
             if row["model_sha256"] != opened.sha256:
                 seen.other_models += 1
             elif row["error_code"] is not None:

@@ -121,7 +121,11 @@ class ObservedPredictor(Predictor):
         position = self._prepared.pop(id(prepared))
         self._tell(Begun(position, "work"))
         with self._timed(position):
-            return super().infer(prepared, given_region)
+            try:
+                return super().infer(prepared, given_region)
+            except Exception:
+                self.hashes[position] = prepared.sha256
+                raise
 
     def forget(self) -> None:
         """Forget the images that are answered."""
@@ -149,7 +153,7 @@ def main() -> None:
 
 
 def run(connection: Connection, asked: Scoring) -> None:
-    """Answer what comes through `connection`, lists of entries, until it is closed or None comes."""
+    """Answer what comes through `connection`, lists of entries, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who watches ends us
     cv2.setNumThreads(0)
     try:
@@ -166,8 +170,6 @@ def run(connection: Connection, asked: Scoring) -> None:
             try:
                 given = connection.recv()
             except EOFError:
-                return
-            if given is None:
                 return
             for rows in answers(predictor, fetcher, pool, given, connection.send):
                 connection.send(Answered(rows))
@@ -217,14 +219,14 @@ class _Ahead:
 
     def __init__(self, fetcher: Fetcher, pool: ThreadPoolExecutor, entries: Sequence[Entry]) -> None:
         self._fetcher, self._pool, self._entries = fetcher, pool, entries
-        self._next = 0
+        self._waiting = deque(number for number, entry in enumerate(entries) if not _is_local(entry))
         self._held: deque[tuple[int, Future[bytes]]] = deque()
         self._bytes = 0
 
     def content(self, position: int) -> bytes:
         """The bytes of an entry; ImageError. Entries are asked for in order."""
         entry = self._entries[position]
-        if entry.uri.startswith(f"{FILE}:"):
+        if _is_local(entry):
             return self._fetcher.fetch(entry)  # the system reads ahead better
         self._submit()
         found, future = self._held.popleft()
@@ -234,13 +236,18 @@ class _Ahead:
         return future.result()
 
     def _submit(self) -> None:
-        while self._next < len(self._entries):
-            size = self._size(self._next)
+        while self._waiting:
+            position = self._waiting[0]
+            size = self._size(position)
             if self._held and (len(self._held) >= 2 * _FETCHES or self._bytes + size > _MOST_AHEAD):
                 return
-            self._held.append((self._next, self._pool.submit(self._fetcher.fetch, self._entries[self._next])))
+            self._waiting.popleft()
+            self._held.append((position, self._pool.submit(self._fetcher.fetch, self._entries[position])))
             self._bytes += size
-            self._next += 1
 
     def _size(self, position: int) -> int:
         return self._entries[position].size or _UNKNOWN_SIZE
+
+
+def _is_local(entry: Entry) -> bool:
+    return entry.uri.startswith(f"{FILE}:")

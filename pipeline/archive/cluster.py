@@ -176,7 +176,7 @@ class ScoringActor:
 
 
 def connect(address: str, processes: int) -> None:
-    """Join the cluster at HOST:PORT, or start one on this machine that only its loopback reaches.
+    """Join the cluster at HOST:PORT, or start one on this machine (`cluster_safety.make_token`).
 
     InputError where there is none, it does not accept the token, or it lies beyond loopback without token and TLS.
     """
@@ -189,7 +189,10 @@ def connect(address: str, processes: int) -> None:
             options["_node_ip_address"] = address.rpartition(":")[0]
     else:
         cores = processes or len(os.sched_getaffinity(0))
-        options |= {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        # "local": without an address Ray would join the cluster of RAY_ADDRESS, or the last one started here.
+        options |= {
+            "address": "local", "num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1",
+        }  # fmt: skip
     try:
         ray.init(**options)
     except AuthenticationError:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import secrets
 
 from pipeline.errors import InputError
 
@@ -18,6 +19,15 @@ def check_safety(address: str) -> None:
             f"{address}: is not on this machine; a cluster that others can reach needs {' and '.join(missing)} here "
             "and on its nodes (docs/archive.md)"
         )
+
+
+def make_token() -> None:
+    """Protect a cluster that this process is about to start by a token that only its own processes have.
+
+    Ray listens on every interface, whatever its node's address is. To be called before Ray is imported, which is when
+    it reads whether tokens are used.
+    """
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex()}
 
 
 def is_loopback(address: str) -> bool:

@@ -1,7 +1,7 @@
 """Who does the blocks of a scoring: processes of this machine, or of a Ray cluster (`pipeline.archive.cluster`)."""
 
 import itertools
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -65,14 +65,15 @@ class LocalEngine:
         self._work, self._processes = work, processes
 
     def run(self, shards: Shards, blocks: Iterator[Block], done: Callable[[Report], None]) -> None:
-        workers: list[Worker] = []
-        mine = threading.local()
+        workers = [self._work.worker() for _ in range(self._processes)]
+        idle = deque(workers)
 
         def work(block: Block) -> Report:
-            if not hasattr(mine, "worker"):
-                mine.worker = self._work.worker()
-                workers.append(mine.worker)
-            return self._work.do(mine.worker, shards, block)
+            worker = idle.pop()
+            try:
+                return self._work.do(worker, shards, block)
+            finally:
+                idle.append(worker)
 
         pool = ThreadPoolExecutor(self._processes, "score")
         running: set[Future[Report]] = set()
@@ -91,5 +92,7 @@ class LocalEngine:
             for future in running:
                 future.cancel()
             for worker in workers:
-                worker.close()
+                worker.stop()
             pool.shutdown(wait=True, cancel_futures=True)
+            for worker in workers:
+                worker.close()

@@ -6,6 +6,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from obstore import exceptions
+from obstore.store import ObjectStore
+
+from pipeline.archive import object_stores
 from pipeline.archive.addresses import FILE, OBJECTS, Address, Roots, parse
 from pipeline.archive.entries import Entry, file_etag
 from pipeline.errors import InputError
@@ -13,11 +17,9 @@ from pipeline.late import late
 from serving.errors import ImageError, one_line
 from serving.scoring import MAX_BYTES
 
-exceptions = late("obstore.exceptions")
 if TYPE_CHECKING:
-    from pipeline.archive import object_stores, web
+    from pipeline.archive import web
 else:
-    object_stores = late("pipeline.archive.object_stores")
     web = late("pipeline.archive.web")
 
 CHANGED = "changed"
@@ -33,7 +35,7 @@ class Fetcher:
         self._roots = roots
         self._folders = [(root, os.path.realpath(root.file)) for root in roots.allowed if root.scheme == FILE]
         self._lock = threading.Lock()
-        self._stores: dict[tuple[str, str], object] = {}
+        self._stores: dict[tuple[str, str], ObjectStore] = {}
 
     def fetch(self, entry: Entry) -> bytes:
         """The bytes of an image; ImageError `not_allowed`, `missing`, `unreadable`, `too_large` or `changed`."""
@@ -48,7 +50,7 @@ class Fetcher:
             return self._file(address, entry.etag)
         if address.scheme in OBJECTS:
             return self._object(address, entry.etag)
-        return bytes(web.fetch(address, self._roots))
+        return web.fetch(address, self._roots)
 
     def _file(self, address: Address, etag: str) -> bytes:
         tops = [real for root, real in self._folders if address.below(root)]
@@ -91,7 +93,7 @@ class Fetcher:
         except (exceptions.BaseError, OSError) as error:
             raise ImageError("unreadable", f"the store does not give it ({object_stores.reason(error)})") from None
 
-    def _store(self, address: Address):  # type: ignore[no-untyped-def]  # one of obstore's, which is loaded late
+    def _store(self, address: Address) -> ObjectStore:
         key = address.scheme, address.place
         with self._lock:
             if key not in self._stores:

@@ -1,5 +1,6 @@
 """The list of an archive's images, one row each, as Parquet: what a scoring has to answer, and may read."""
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.archive.addresses import FILE, OBJECTS, Roots, parse
 from pipeline.archive.entries import Entry
-from pipeline.archive.sources import folders, lists
+from pipeline.archive.sources import folders, inventories, lists, objects
 from pipeline.errors import InputError, os_errors_name
 from pipeline.files import atomic_file, sha256_file
 from pipeline.late import late
@@ -22,10 +23,7 @@ from serving.errors import one_line
 
 if TYPE_CHECKING:
     from pipeline.archive import web
-    from pipeline.archive.sources import inventories, objects
 else:
-    inventories = late("pipeline.archive.sources.inventories")
-    objects = late("pipeline.archive.sources.objects")
     web = late("pipeline.archive.web")
 
 SCHEMA = pa.schema(
@@ -113,13 +111,8 @@ def write(target: Path, sources: Sources, advance: Callable[[int], None] = lambd
 
 
 def _groups(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    held: list[Entry] = []
-    for found in entries:
-        held.append(found)
-        if len(held) == size:
-            yield held
-            held = []
-    if held:
+    remaining = iter(entries)
+    while held := list(itertools.islice(remaining, size)):
         yield held
 
 
@@ -179,14 +172,7 @@ class Manifest:
 
     def blocks(self, start: int, stop: int, size: int) -> Iterator[list[Entry]]:
         """The rows from `start` to before `stop`, `size` at a time; one row group is held at once."""
-        held: list[Entry] = []
-        for found in self._rows(start, stop):
-            held.append(found)
-            if len(held) == size:
-                yield held
-                held = []
-        if held:
-            yield held
+        return _groups(self._rows(start, stop), size)
 
     def _rows(self, start: int, stop: int) -> Iterator[Entry]:
         with pq.ParquetFile(self.path) as source:

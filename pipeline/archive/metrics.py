@@ -1,14 +1,13 @@
-"""Prometheus metrics of a scoring, by the names of the service's (`serving.http.telemetry`): one dashboard for both."""
+"""Prometheus metrics of a scoring: those of the service's answers, and how far it is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from pipeline.archive.engines import PROBABILITY, Report
 from pipeline.errors import InputError
-from serving.statistics import INPUTS, QUANTILES, Reference, stated
-
-_PROBABILITIES = tuple(n / 20 for n in range(1, 20))
+from serving.http.telemetry import AnswerMetrics
+from serving.statistics import Reference
 
 
 class ScoringMetrics:
@@ -16,27 +15,8 @@ class ScoringMetrics:
 
     def __init__(self, reference: Reference, facts: Mapping[str, str], rows: int) -> None:
         self.registry = registry = CollectorRegistry()
-        self._rejected = Counter(
-            "fracture_rejected", "Inputs without an answer, by reason", ["code"], registry=registry
-        )
-        self._predictions = Counter(
-            "fracture_predictions", "Answers by label and suspicion", ["label", "suspicion"], registry=registry
-        )
-        probability = Histogram(
-            "fracture_probability", "Calibrated probability of a fracture", buckets=_PROBABILITIES, registry=registry
-        )
-        # Bounds at the deciles of training: without drift each bucket gets a tenth.
-        deciles = [int(i) for i in range(len(QUANTILES)) if i and i % 10 == 0]
-        self._values = {PROBABILITY: probability} | {
-            name: Histogram(
-                f"fracture_input_{name}",
-                f"Input statistic {name}; bounds are the deciles of training",
-                buckets=_increasing(reference.inputs[number, deciles]),
-                registry=registry,
-            )
-            for number, name in enumerate(INPUTS)
-        }
-        Gauge("fracture_model_info", "The model that answers", [*facts], registry=registry).labels(**facts).set(1)
+        self._answers = AnswerMetrics(reference, facts, registry)
+        self._values = {PROBABILITY: self._answers.probability, **self._answers.inputs}
         Gauge("fracture_archive_rows", "Images of the manifest", registry=registry).set(rows)
         self._done = Gauge(
             "fracture_archive_rows_done", "Images that have a row, earlier runs included", registry=registry
@@ -60,16 +40,11 @@ class ScoringMetrics:
         """A block that is done now."""
         counts = report.counts
         for (label, suspicion), count in counts.answers.items():
-            self._predictions.labels(label, suspicion).inc(count)
+            self._answers.predictions.labels(label, suspicion).inc(count)
         for code, count in counts.errors.items():
-            self._rejected.labels(code).inc(count)
+            self._answers.rejected.labels(code).inc(count)
         for name, values in report.values.items():
             for value in values:
                 self._values[name].observe(value)
         self._done.inc(counts.rows)
         self._seconds.inc(counts.seconds)
-
-
-def _increasing(bounds: Iterable[float]) -> list[float]:
-    """The bounds without repetitions, which a nearly constant statistic has."""
-    return sorted({stated(bound) for bound in bounds}) or [0.0]

@@ -5,18 +5,14 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
+import obstore
+
+from pipeline.archive import object_stores
 from pipeline.archive.addresses import FILE, OBJECTS, Address, parse
 from pipeline.errors import InputError, os_errors_name
 from pipeline.files import atomic_file
-from pipeline.late import late
-
-obstore = late("obstore")
-if TYPE_CHECKING:
-    from pipeline.archive import object_stores
-else:
-    object_stores = late("pipeline.archive.object_stores")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pipeline.archive.engines import Engine, Report, Work
 from pipeline.archive.manifest import Manifest
 from pipeline.archive.places import Place
 from pipeline.archive.pseudonyms import Pseudonyms
-from pipeline.archive.shards import SUCCESS, Counts, Plan, Shards, answers_name, block_rows
+from pipeline.archive.shards import SUCCESS, Plan, Shards, answers_name, block_rows
 from pipeline.archive.worker import Bounds
 from pipeline.errors import InputError
 from pipeline.files import locked
@@ -58,11 +58,10 @@ class Request:
 
 @dataclass
 class Observer:
-    """Told how far a scoring is: rows that were there already, blocks that are done, shards that are complete."""
+    """Told how far a scoring is: rows that were there already, and blocks that are done."""
 
     found: Callable[[int], None] = lambda _: None
     done: Callable[[Report], None] = lambda _: None
-    finished: Callable[[int, Counts], None] = lambda _shard, _counts: None
 
 
 def run(request: Request, place: Place, engine: Engine, observer: Observer) -> Shards:
@@ -105,7 +104,7 @@ def _complete(request: Request, shards: Shards, engine: Engine, observer: Observ
                 f"{shards.place.uri}: {len(wrong)} blocks of shard {shard} stay missing; does every process write to "
                 "the same place?"
             )
-        observer.finished(shard, shards.finish(shard))
+        shards.finish(shard)
 
 
 def _alone(place: Place) -> AbstractContextManager[None]:

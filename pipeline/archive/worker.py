@@ -85,19 +85,25 @@ class _Watch:
             return 0
 
 
+class StoppedError(Exception):
+    """Raised in the thread that scores when another one stopped its worker."""
+
+
 class Worker:
     """One child process at a time, started anew when an image ends it.
 
-    `target` is what the child runs, a module and a function; in tests another one. Used by one thread.
+    `target` is what the child runs, a module and a function; in tests another one. Used by one thread at a time, but
+    for `stop`.
     """
 
     def __init__(self, asked: Scoring, bounds: Bounds, model: str, target: str = RUN) -> None:
         self._asked, self._bounds, self._model, self._target = asked, bounds, model, target
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._stopped = False
 
     def score(self, entries: Sequence[Entry]) -> list[Row]:
-        """One row an entry, in their order; InputError when no child can be started.
+        """One row an entry, in their order; InputError when no child can be started, StoppedError after `stop`.
 
         An image of which a child dies is tried once more, alone: not every death is its fault.
         """
@@ -121,6 +127,12 @@ class Worker:
                 suspects.add(at)
         return [rows[n] for n in range(len(entries))]
 
+    def stop(self) -> None:
+        """End the child from another thread, for good: what `score` waits for does not come any more."""
+        self._stopped = True
+        if (process := self._process) is not None:
+            process.kill()
+
     def close(self) -> None:
         """End the child."""
         if self._process is not None:
@@ -134,8 +146,10 @@ class Worker:
         self, entries: Sequence[Entry], positions: Sequence[int], rows: dict[int, Row]
     ) -> tuple[Death | None, int | None]:
         """Let the child answer some entries into `rows`; how it died, and at which one, or None twice."""
-        if self._process is None:
+        if self._process is None and not self._stopped:
             self._start()
+        if self._stopped:
+            raise StoppedError
         connection, at = self._connection, None
         assert connection is not None  # noqa: S101
         try:
@@ -164,6 +178,8 @@ class Worker:
                 process.wait(10)
         code = process.returncode
         self.close()
+        if self._stopped:
+            raise StoppedError
         if reason is None:
             return "out_of_memory" if code == -signal.SIGKILL else "crashed"
         return reason

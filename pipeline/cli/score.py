@@ -15,7 +15,18 @@ from pipeline.late import late
 
 if TYPE_CHECKING:
     from pipeline import progress
-    from pipeline.archive import answers, cluster, engines, metrics, places, pseudonyms, scoring, status, worker
+    from pipeline.archive import (
+        answers,
+        cluster,
+        cluster_safety,
+        engines,
+        metrics,
+        places,
+        pseudonyms,
+        scoring,
+        status,
+        worker,
+    )
     from pipeline.archive import manifest as manifests
     from pipeline.monitoring import drift
 else:
@@ -24,6 +35,7 @@ else:
     drift = late("pipeline.monitoring.drift")
     metrics = late("pipeline.archive.metrics")
     cluster = late("pipeline.archive.cluster")
+    cluster_safety = late("pipeline.archive.cluster_safety")
     engines = late("pipeline.archive.engines")
     manifests = late("pipeline.archive.manifest")
     places = late("pipeline.archive.places")
@@ -131,6 +143,8 @@ def _ray_engine(
             "--engine ray: Ray is not installed here; `make ray-setup` makes .venv-ray, then use "
             ".venv-ray/bin/fracture (elsewhere: pip install 'bone-fracture-detection[train,ray]')"
         )
+    if not address:
+        cluster_safety.make_token()
     engine: AbstractContextManager[engines.Engine] = cluster.RayEngine(work, actors, address, stall)
     return engine
 
@@ -139,11 +153,7 @@ def _with_metrics(observer: "scoring.Observer", request: "scoring.Request", port
     """The observer, and metrics for Prometheus where a port is given."""
     if not port:
         return observer
-    facts = request.opened.manifest
-    named = {
-        "name": facts.name, "version": facts.version, "run_id": facts.origin.run_id, "sha256": request.opened.sha256,
-    }  # fmt: skip
-    counted = metrics.ScoringMetrics(request.opened.reference, named, request.manifest.rows)
+    counted = metrics.ScoringMetrics(request.opened.reference, request.opened.facts(), request.manifest.rows)
     counted.serve(port)
 
     def found(rows: int) -> None:
@@ -154,7 +164,7 @@ def _with_metrics(observer: "scoring.Observer", request: "scoring.Request", port
         observer.done(report)
         counted.done(report)
 
-    return scoring.Observer(found, done, observer.finished)
+    return scoring.Observer(found, done)
 
 
 def _remark(text: str) -> None:

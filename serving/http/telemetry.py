@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,38 @@ from serving.statistics import INPUTS, QUANTILES, Reference, stated
 
 _LATENCIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PROBABILITIES = tuple(n / 20 for n in range(1, 20))
+
+
+class AnswerMetrics:
+    """What is counted of answers, by a service and when an archive is scored: one dashboard shows both."""
+
+    def __init__(self, reference: Reference, facts: Mapping[str, str], registry: Any) -> None:
+        import prometheus_client as prometheus  # noqa: PLC0415  it reads a variable that BentoML sets after this import
+
+        self.rejected = prometheus.Counter(
+            "fracture_rejected", "Inputs without an answer, by reason", ["code"], registry=registry
+        )
+        self.predictions = prometheus.Counter(
+            "fracture_predictions", "Answers by label and suspicion", ["label", "suspicion"], registry=registry
+        )
+        self.probability = prometheus.Histogram(
+            "fracture_probability", "Calibrated probability of a fracture", buckets=_PROBABILITIES, registry=registry
+        )
+        # Bounds at the deciles of training: without drift each bucket gets a tenth.
+        deciles = [int(i) for i in range(len(QUANTILES)) if i and i % 10 == 0]
+        self.inputs = {
+            name: prometheus.Histogram(
+                f"fracture_input_{name}",
+                f"Input statistic {name}; bounds are the deciles of training",
+                buckets=_increasing(reference.inputs[number, deciles]),
+                registry=registry,
+            )
+            for number, name in enumerate(INPUTS)
+        }
+        model = prometheus.Gauge(
+            "fracture_model_info", "The model that answers", [*facts], multiprocess_mode="mostrecent", registry=registry
+        )
+        model.labels(**facts).set(1)
 
 
 class Telemetry:
@@ -36,26 +68,7 @@ class Telemetry:
             buckets=_LATENCIES,
             registry=registry,
         )
-        self._rejected = prometheus.Counter(
-            "fracture_rejected", "Inputs without an answer, by reason", ["code"], registry=registry
-        )
-        self._predictions = prometheus.Counter(
-            "fracture_predictions", "Answers by label and suspicion", ["label", "suspicion"], registry=registry
-        )
-        self._probability = prometheus.Histogram(
-            "fracture_probability", "Calibrated probability of a fracture", buckets=_PROBABILITIES, registry=registry
-        )
-        # Bounds at the deciles of training: without drift each bucket gets a tenth.
-        deciles = [int(i) for i in range(len(QUANTILES)) if i and i % 10 == 0]
-        self._inputs = {
-            name: prometheus.Histogram(
-                f"fracture_input_{name}",
-                f"Input statistic {name}; bounds are the deciles of training",
-                buckets=_increasing(reference.inputs[number, deciles]),
-                registry=registry,
-            )
-            for number, name in enumerate(INPUTS)
-        }
+        self._answers = AnswerMetrics(reference, facts, registry)
         self._stored = prometheus.Counter("fracture_store_written", "Answers written to the store", registry=registry)
         self._dropped = prometheus.Counter(
             "fracture_store_dropped", "Answers that the store never got, by reason", ["reason"], registry=registry
@@ -74,10 +87,6 @@ class Telemetry:
             self._dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
         for opinion in ("agree", "disagree", "unsure"):
             self._feedback.labels(opinion)
-        model = prometheus.Gauge(
-            "fracture_model_info", "The model that answers", [*facts], multiprocess_mode="mostrecent", registry=registry
-        )
-        model.labels(**facts).set(1)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -95,10 +104,10 @@ class Telemetry:
         site: str = "",
     ) -> None:
         """Count and log one answer."""
-        self._predictions.labels(prediction.label, prediction.suspicion).inc()
-        self._probability.observe(prediction.probability)
+        self._answers.predictions.labels(prediction.label, prediction.suspicion).inc()
+        self._answers.probability.observe(prediction.probability)
         for name, value in zip(INPUTS, prediction.inputs, strict=True):
-            self._inputs[name].observe(float(value))
+            self._answers.inputs[name].observe(float(value))
         self._write(
             event="prediction",
             request_id=request_id,
@@ -117,7 +126,7 @@ class Telemetry:
 
     def rejection(self, request_id: str, route: str, code: str) -> None:
         """Count and log one input that got no answer."""
-        self._rejected.labels(code).inc()
+        self._answers.rejected.labels(code).inc()
         self._write(event="rejection", request_id=request_id, route=route, code=code)
 
     def failure(self, request_id: str, route: str, error: BaseException) -> None:

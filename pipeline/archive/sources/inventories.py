@@ -167,7 +167,18 @@ def _entry(row: Mapping[str, Any], found: _Inventory, roots: Roots, passed_over:
         return None
     address = Address(found.scheme, bucket, key)
     roots.check(address)
-    return entry(address.uri, int(row["size"]) if row["size"] not in {None, ""} else None, bare_etag(row["etag"]))
+    return entry(address.uri, _size(row["size"], address), bare_etag(row["etag"]))
+
+
+def _size(value: object, address: Address) -> int | None:
+    if value in {None, ""}:
+        return None
+    try:
+        return int(str(value))
+    except ValueError:
+        raise InputError(
+            f"{address.uri}: its size in the inventory is no number; is the order of columns right?"
+        ) from None
 
 
 def _yes(value: object, default: bool = False) -> bool:

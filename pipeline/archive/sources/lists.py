@@ -4,18 +4,12 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.archive.addresses import FILE, OBJECTS, Address, Roots, parse
 from pipeline.archive.entries import Entry, dicom_entry
+from pipeline.archive.sources import objects
 from pipeline.archive.sources.folders import file_entry
 from pipeline.errors import InputError
-from pipeline.late import late
-
-if TYPE_CHECKING:
-    from pipeline.archive.sources import objects
-else:
-    objects = late("pipeline.archive.sources.objects")
 
 _SIDE_BY_SIDE = 32
 """Objects that are asked for at the same time."""

@@ -37,12 +37,16 @@ class Cluster:
         ]  # fmt: skip
 
 
-@contextmanager
-def _cluster() -> Iterator[Cluster]:
+def _need_ray() -> None:
     if not (TOOLS / "ray").exists():
         if os.environ.get("CI") == "true":
             pytest.fail("make ray-setup was not run, and CI leaves nothing out")
         pytest.skip("left out: run make ray-setup")
+
+
+@contextmanager
+def _cluster() -> Iterator[Cluster]:
+    _need_ray()
     # The patience of a busy machine.
     environment = os.environ | {
         "RAY_raylet_start_wait_time_s": "300", "RAY_worker_register_timeout_seconds": "300",
@@ -70,8 +74,8 @@ def cluster() -> Iterator[Cluster]:
         yield found
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def _run(command: list[str], **environment: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -84,6 +88,19 @@ def test_two_nodes_answer_every_image_once_as_one_machine_does(
     run(asked, open_place(str(tmp_path / "local")), LocalEngine(asked.work(), 1), Observer())
     theirs, ours = (rows(open_place(str(tmp_path / name))) for name in ("ray", "local"))
     assert [{**row, "seconds": 0} for row in theirs] == [{**row, "seconds": 0} for row in ours]
+
+
+@pytest.mark.timeout(1800)
+def test_without_an_address_ray_starts_here_whatever_the_environment_names(
+    shared_manifest: Manifest, tmp_path: Path
+) -> None:
+    _need_ray()
+    command = [
+        str(TOOLS / "fracture"), "score", "--engine", "ray", "--actors", "1", "--manifest", str(shared_manifest.path),
+        "--out", str(tmp_path / "out"), "--bundle", str(RELEASE),
+    ]  # fmt: skip
+    _run(command, RAY_ADDRESS="127.0.0.9:1", RAY_raylet_start_wait_time_s="300")
+    assert len(rows(open_place(str(tmp_path / "out")))) == 6
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")

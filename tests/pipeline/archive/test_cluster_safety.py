@@ -1,8 +1,10 @@
 """Ray clusters beyond loopback need a token and TLS."""
 
+import os
+
 import pytest
 
-from pipeline.archive.cluster_safety import check_safety
+from pipeline.archive.cluster_safety import check_safety, make_token
 from pipeline.errors import InputError
 
 
@@ -35,3 +37,15 @@ def test_a_closed_cluster_may_be_joined(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("address", ["127.0.0.2:6379", "localhost:6379", "[::1]:6379"])
 def test_a_cluster_on_loopback_may_be_open(address: str) -> None:
     check_safety(address)
+
+
+def test_a_cluster_started_here_has_a_token_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "known to others")
+    tokens = set()
+    for _ in range(2):
+        make_token()
+        tokens.add(os.environ["RAY_AUTH_TOKEN"])
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(tokens) == 2
+    assert all(len(token) == 64 for token in tokens)

@@ -1,10 +1,9 @@
-"""Metrics of a scoring: the service's names, so that one dashboard shows both."""
+"""Metrics of a scoring: the service's, and how far it is."""
 
 import socket
 from collections import Counter
 
 import httpx
-import prometheus_client
 import pytest
 
 from pipeline.archive.engines import PROBABILITY, Report
@@ -12,7 +11,6 @@ from pipeline.archive.metrics import ScoringMetrics
 from pipeline.archive.shards import Counts
 from pipeline.errors import InputError
 from serving.bundle import Bundle
-from serving.http.telemetry import Telemetry
 from serving.statistics import INPUTS
 
 FACTS = {"name": "m", "version": "1", "run_id": "r", "sha256": "s"}
@@ -24,15 +22,6 @@ REPORT = Report(
 )
 
 
-def _lines(text: str) -> set[str]:
-    """Metric, labels and bounds of a text, without values and times."""
-    return {
-        line.rsplit(" ", 1)[0]
-        for line in text.splitlines()
-        if not line.startswith("#") and "_created" not in line and "fracture_archive" not in line
-    }
-
-
 @pytest.fixture
 def metrics(opened: Bundle) -> ScoringMetrics:
     """Count one block."""
@@ -42,25 +31,13 @@ def metrics(opened: Bundle) -> ScoringMetrics:
     return found
 
 
-def test_names_labels_and_buckets_are_those_of_the_service(metrics: ScoringMetrics, opened: Bundle) -> None:
-    registry = prometheus_client.CollectorRegistry()
-    Telemetry(opened.reference, FACTS, registry)
-    service = _lines(prometheus_client.generate_latest(registry).decode())
-    ours = _lines(prometheus_client.generate_latest(metrics.registry).decode())
-    only_a_service = ("fracture_feedback", "fracture_store")  # nobody gives an archive's answers an opinion
-    assert {name for name in service - ours if not name.startswith(only_a_service)} == set()
-    assert ours - service == {
-        'fracture_predictions_total{label="Normal",suspicion="none"}',
-        'fracture_rejected_total{code="crashed"}',
-    }
-
-
 def test_a_block_is_counted(metrics: ScoringMetrics) -> None:
     value = metrics.registry.get_sample_value
     assert value("fracture_archive_rows_done") == 7
     assert value("fracture_predictions_total", {"label": "Normal", "suspicion": "none"}) == 2
     assert value("fracture_rejected_total", {"code": "crashed"}) == 1
-    assert value("fracture_probability_count") == 2
+    assert value("fracture_probability_count") == value("fracture_input_mean_count") == 2
+    assert value("fracture_model_info", FACTS) == 1
 
 
 def test_they_are_served_on_loopback(metrics: ScoringMetrics) -> None:

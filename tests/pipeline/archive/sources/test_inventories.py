@@ -104,6 +104,7 @@ def test_an_inventory_cannot_lead_elsewhere(tmp_path: Path) -> None:
         ({"fileSchema": "Bucket, Key"}, "lacks the column size, etag"),
         ({"files": [{"key": "gone.csv.gz"}]}, "lacks gone.csv.gz, which the manifest names"),
         ({"files": None}, "is no manifest of an inventory"),
+        ({"fileSchema": "Bucket, Key, IsLatest, IsDeleteMarker, ETag, Size"}, "its size in the inventory is no number"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
