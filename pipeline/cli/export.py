@@ -76,7 +76,7 @@ def export(
         raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
     if kind is Kind.web:
         if model:
-            raise InputError(f"--model {model}: a page is made of a bundle; run `fracture package --model {model}` first")
+            raise InputError(f"--model {model}: a page is made of a bundle; run `fracture package --model {model}`")
         _page(folder, output, bundle_folder)
         return
     if folder is not None:

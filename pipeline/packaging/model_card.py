@@ -178,7 +178,8 @@ def _groups(table: pd.DataFrame) -> str:
     if named:
         return "No patient is in two parts, nor is any near duplicate that the validation found."
     return (
-        "The data name no patients: groups are of the near duplicates that the validation found, images of one patient may be in several parts, "
+        "The data name no patients: groups are of the near duplicates that the validation found, "
+        "images of one patient may be in several parts, "
         "and every figure may be better than on new patients."
     )
 

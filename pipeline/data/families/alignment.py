@@ -53,8 +53,8 @@ _WORTH_REFINING = 0.6
 _OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.3
 """Weights in a score, where that of `coarse` is 1, and the least score of copies.
 
-The weights are those of a logistic regression that tells copies planted among FracAtlas's 3,269 images from pairs of these
-images. The limit was chosen on the same images: two pairs of them reach it that may be no copies.
+The weights are those of a logistic regression that tells copies planted among FracAtlas's 3,269 images from pairs of
+these images. The limit was chosen on the same images: two pairs of them reach it that may be no copies.
 """
 
 
