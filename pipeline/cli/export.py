@@ -72,13 +72,15 @@ def export(
 
     A file is compared with the registered model first; a page takes --bundle, as `fracture serve` does.
     """
+    if number_format and kind is not Kind.litert:
+        raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
     if kind is Kind.web:
+        if model:
+            raise InputError(f"--model {model}: a page is made of a bundle; run `fracture package --model {model}`")
         _page(folder, output, bundle_folder)
         return
     if folder is not None:
         raise InputError(f"{folder}: a folder is for --format web; name a file with --output for --format {kind}")
-    if number_format and kind is not Kind.litert:
-        raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
 
     form = cast("work.Format", kind.value)
     suffix = work.SUFFIXES[form]

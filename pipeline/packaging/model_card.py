@@ -176,9 +176,10 @@ def _groups(table: pd.DataFrame) -> str:
     """What a group is made of: the caveat of every figure."""
     named = "patient_id" in table.columns and (table["patient_id"] != "").any()
     if named:
-        return "No patient and no near duplicate is in two parts."
+        return "No patient is in two parts, nor is any near duplicate that the validation found."
     return (
-        "The data name no patients: groups are of near duplicates only, images of one patient may be in several parts, "
+        "The data name no patients: groups are of the near duplicates that the validation found, "
+        "images of one patient may be in several parts, "
         "and every figure may be better than on new patients."
     )
 

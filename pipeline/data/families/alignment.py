@@ -28,7 +28,9 @@ _CONTAINED = 0.6
 """Share of one of the pictures that the other shows, at least: a crop lies in the whole. Two bones of a kind may fit in
 a part of both."""
 _COVERED = 250
+"""Of 255: what a warped picture covers a pixel with, at least, for it to count as shown."""
 _BLACK, _WHITE = 3, 252
+"""Grey levels beyond which an exposure is clipped."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,11 @@ _WORTH_REFINING = 0.6
 """Correlation below which pictures are no copies; above it the transform is refined on the pixels (ECC, Evangelidis
 2008)."""
 _OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.3
-"""Weights of a logistic regression on planted copies of FracAtlas against its own images, over that of `coarse`, and a
-score above which two pairs of its 3,269 images are taken for copies that may be none."""
+"""Weights in a score, where that of `coarse` is 1, and the least score of copies.
+
+The weights are those of a logistic regression that tells copies planted among FracAtlas's 3,269 images from pairs of
+these images. The limit was chosen on the same images: two pairs of them reach it that may be no copies.
+"""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.robustness import __main__ as robustness
+from pipeline.artifacts import Robustness
 from pipeline.data import layout
 from pipeline.data.layout import DatasetInfo
 from serving import bundle
@@ -45,11 +46,14 @@ def measured(data: Path, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, *
     return output.read_text()
 
 
-def test_each_change_has_a_row(data: Path, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_change_has_a_row_and_some_of_them_are_no_complete_record(
+    data: Path, bundle_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = measured(data, bundle_folder, monkeypatch, "gamma_2", "clahe", "dicom_high_bit_15").splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| none", "| gamma_2", "| clahe (never trained)", "| dicom_high_bit_15",
     ]  # fmt: skip
+    assert not Robustness.read(data.parent / "robustness.json").complete
 
 
 def test_what_was_measured_is_not_measured_again(

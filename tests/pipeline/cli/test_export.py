@@ -131,6 +131,15 @@ def test_a_number_format_is_for_litert_alone(run: Any) -> None:
         run("--format", "keras", "--number-format", "int8")
 
 
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [(("--number-format", "int8"), "is for --format litert"), (("--model", "models:/a/1"), "made of a bundle")],
+)
+def test_a_page_takes_no_option_of_a_file(option: tuple[str, str], line: str, run: Any) -> None:
+    with pytest.raises(InputError, match=line):
+        run("--format", "web", "page", *option)
+
+
 def test_the_named_number_format_is_written(run: Any) -> None:
     assert (
         "weights as float16" in run("--format", "litert", "--number-format", "float16", "--output", "m.tflite").stdout

@@ -40,7 +40,9 @@ def thumbnails(*pictures: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 def test_a_jpeg_is_measured_alike_whether_or_not_it_is_described_for_copies(
     tmp_path: Path, draw: Draw, encode: Encode
 ) -> None:
-    picture = np.asarray(cv2.resize(np.dstack([draw(1), draw(2), draw(3)]), (700, 900)), np.uint8)
+    smooth = cv2.resize(np.dstack([draw(1), draw(2), draw(3)]), (700, 900)) / 2 + 60.0
+    noise = np.random.default_rng(0).normal(0, 30, (900, 700, 1))
+    picture = np.asarray(np.clip(smooth + noise, 0, 255), np.uint8)
     path = tmp_path / "file.jpg"
     path.write_bytes(encode(picture, "JPEG", quality=95))
     plain, described = scan.scan_file(path), scan.scan_file(path, with_features=True)
