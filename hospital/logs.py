@@ -51,11 +51,16 @@ def _thread_failed(failed: threading.ExceptHookArgs) -> None:
 
 
 def silence() -> None:
-    """Take the libraries' loggers out, whatever level somebody sets them to."""
+    """Take the libraries' loggers out, whatever level or handler somebody has given them or one below them."""
     for name in _QUIET:
         logger = logging.getLogger(name)
         logger.handlers[:] = [logging.NullHandler()]
         logger.propagate = False
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith(tuple(f"{quiet}." for quiet in _QUIET)):
+            below = logging.getLogger(name)
+            below.handlers[:] = []
+            below.propagate = True
     logging.captureWarnings(True)
 
 

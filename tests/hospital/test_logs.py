@@ -11,7 +11,7 @@ import pytest
 from hospital import logs
 from tests.hospital.objects import PATIENT
 
-_LOGGERS = ("hospital", "pynetdicom", "pydicom", "highdicom", "py.warnings")
+_LOGGERS = ("hospital", "pynetdicom", "pydicom", "highdicom", "sqlalchemy", "httpx", "py.warnings")
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,8 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import threading
 
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in _LOGGERS}
+    names = [name for name in logging.root.manager.loggerDict if name.startswith(_LOGGERS)]
+    before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in names}
     yield
     for name, (handlers, propagate) in before.items():
         logging.getLogger(name).handlers[:] = handlers
@@ -49,8 +50,9 @@ def test_error_is_told_by_type_and_place_alone(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("name", ["pynetdicom.assoc", "pydicom", "highdicom.base", "sqlalchemy.engine", "httpx"])
 def test_libraries_are_silent_at_every_level(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    logs.configure("debug")
     logger = logging.getLogger(name)
+    logger.addHandler(logging.StreamHandler())  # as MLflow gives SQLAlchemy's
+    logs.configure("debug")
     logger.setLevel(logging.DEBUG)
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
         logger.log(level, PATIENT)
