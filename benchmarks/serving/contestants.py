@@ -1,6 +1,7 @@
 """The contestants: our service, Flask + Keras with the same weights, and a bare loop without HTTP."""
 
 import contextlib
+import io
 import multiprocessing
 import os
 import signal
@@ -82,7 +83,8 @@ def prepare(name: str, size: int, data: Dataset, folder: Path) -> Contest:
     train.write_model(model, state, loaded, options, root / "build/model")
     trained, training = architectures.load_trained(root / "build/model")
     written = Artifacts(root)
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):  # noqa: PTH123
+    # Not a file that is closed: a library's log keeps the stream and writes to it later.
+    with contextlib.redirect_stderr(io.StringIO()):
         report = evaluate(loaded, trained, training, EvaluateParams(bootstrap=100, gallery=0))
         report.write(written)
         found = Registered(
