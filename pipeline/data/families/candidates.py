@@ -24,6 +24,7 @@ _KEPT = 6
 _CROWD = 4096
 """Keypoints of a word beyond which it says nothing."""
 _BLOCK = 512
+_PARTS = 16
 _CHUNK = 256
 """Words that a thread takes at a time."""
 
@@ -50,7 +51,15 @@ def candidates(table: FeatureTable) -> Integers:
     work = _Comparison.prepare(table, vocabulary)
     chunks = [range(i, min(i + _CHUNK, vocabulary.words)) for i in range(0, vocabulary.words, _CHUNK)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return _strongest(np.concatenate(list(pool.map(work.alike, chunks))), len(table))
+        found = list(pool.map(work.alike, chunks))
+    columns = [list(column) for column in zip(*found, strict=True)]
+    del found
+    counted = []
+    for number, column in enumerate(columns):
+        counted.append(_counted(np.concatenate(column), number * work.part))
+        column.clear()  # a large folder has hundreds of megabytes of them
+    bins, both = (np.concatenate(each) for each in zip(*counted, strict=True))
+    return _strongest(bins, both, len(table))
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class _Comparison:
     base: _Index
     queries: tuple[_Index, _Index]
     rotation: npt.NDArray[np.float32]
+    part: int
+    """Keys that differ by less share an array: what is left of them fits in 32 bits, and a pair is never cut in two."""
 
     @classmethod
     def prepare(cls, table: FeatureTable, vocabulary: Vocabulary) -> "_Comparison":
@@ -70,10 +81,11 @@ class _Comparison:
         queries = _Index(words, vocabulary.words), _Index(mirrored, vocabulary.words)
         random = np.random.default_rng(1).normal(size=(128, _BITS))
         rotation = np.asarray(np.linalg.qr(random)[0], np.float32)
-        return cls(table, table.owner, _Index(words[:, :1], vocabulary.words), queries, rotation)
+        part = min(-(-2 * len(table) ** 2 // _PARTS), (1 << 32) // (_TURNS + 1)) * (_TURNS + 1)
+        return cls(table, table.owner, _Index(words[:, :1], vocabulary.words), queries, rotation, part)
 
-    def alike(self, words: range) -> Integers:
-        """One key (`_keys`) for every two keypoints of different images that are alike."""
+    def alike(self, words: range) -> list[npt.NDArray[np.uint32]]:
+        """One key (`_keys`) for every two keypoints of different images that are alike, less the start of its part."""
         found = [np.empty(0, np.int64)]
         for word in words:
             rows = self.base.of(word)
@@ -91,7 +103,10 @@ class _Comparison:
                     bits = np.bitwise_count(_signatures(projected > middle)[:, None] ^ known)
                     left, right = np.nonzero(bits <= _DISTANCE)
                     found.append(self._keys(asked[left], rows[right], form))
-        return np.concatenate(found)
+        keys = np.sort(np.concatenate(found))
+        starts = np.arange(0, 2 * len(self.table) ** 2 * (_TURNS + 1), self.part)
+        split = np.split(keys, np.searchsorted(keys, starts[1:]))
+        return [np.asarray(each - start, np.uint32) for each, start in zip(split, starts, strict=True)]
 
     def _keys(self, asked: npt.NDArray[np.int32], rows: npt.NDArray[np.int32], form: int) -> Integers:
         """Form, both images and the bin of the turn as one number; the first bin counts as the one after the last."""
@@ -113,15 +128,19 @@ def _signatures(bits: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
     return np.packbits(bits, axis=1).view(np.uint64).ravel()
 
 
-def _strongest(keys: Integers, count: int) -> Integers:
-    """The pairs with most alike keypoints in two neighbouring bins, a few of each image; `keys` is sorted in place."""
+def _counted(keys: npt.NDArray[np.uint32], start: int) -> tuple[Integers, npt.NDArray[np.int32]]:
+    """Bins with enough alike keypoints, themselves and the next one together, and how many; sorts `keys` in place."""
     keys.sort()
-    starts = np.flatnonzero(np.diff(keys, prepend=-1))
-    bins, alike = keys[starts], np.diff(starts, append=len(keys)).astype(np.int32)
-    del keys, starts  # hundreds of megabytes of a large folder
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
+    bins, alike = keys[starts].astype(np.int64), np.diff(starts, append=len(keys)).astype(np.int32)
+    next_turn = (bins[1:] == bins[:-1] + 1) & (bins[1:] % (_TURNS + 1) > 0)  # the first bin belongs to another pair
     both = alike.copy()
-    both[:-1][bins[1:] == bins[:-1] + 1] += alike[1:][bins[1:] == bins[:-1] + 1]
-    bins, both = bins[both >= _LEAST], both[both >= _LEAST]
+    both[:-1][next_turn] += alike[1:][next_turn]
+    return bins[both >= _LEAST] + start, both[both >= _LEAST]
+
+
+def _strongest(bins: Integers, both: npt.NDArray[np.int32], count: int) -> Integers:
+    """The pairs with most alike keypoints in two neighbouring bins, a few of each image."""
     if not len(bins):
         return np.empty((0, 3), np.int64)
     pairs, starts = np.unique(bins // (_TURNS + 1), return_index=True)

@@ -33,14 +33,14 @@ def image_table(data: Dataset, correlation: float, writer: PixelWriter | None = 
     scans, thumbnails = scan.scan_files(
         [data.folder / file for file in table["file"]], writer=writer, features=features
     )
-    alike = np.concatenate(
+    near = np.concatenate(
         [
             scan.near_duplicates(thumbnails, correlation),
             scan.turned_duplicates(thumbnails, with_few_keypoints(features), correlation),
-            related(features),
             scan.pairs_of_equal(scans["sha256"]),
         ]
     )
+    alike = np.concatenate([near, related(features, near)])
     table = pd.concat([table, scans], axis=1)
     # A missing or unknown label contradicts no other.
     labels_known = table["label"].where(table["label"].isin(data.info.classes))

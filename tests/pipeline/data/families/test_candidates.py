@@ -52,3 +52,17 @@ def test_keypoints_that_are_alike_count_where_all_are_turned_by_one_angle(
 def test_images_without_keypoints_make_no_pair(table_of: TableOf) -> None:
     blank = np.full((100, 100), 50, np.uint8)
     assert candidates(table_of(blank, blank, None)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("parts", [1, 5, 1000])
+def test_keys_in_several_arrays_give_the_same_candidates(
+    parts: int,
+    hands: list[Grey],
+    turn: Callable[[Grey, float], Grey],
+    table_of: TableOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = table_of(*hands, turn(hands[1], 8), np.ascontiguousarray(hands[2][:, ::-1]))
+    expected = candidates(table).tolist()
+    monkeypatch.setattr(module, "_PARTS", parts)
+    assert candidates(table).tolist() == expected != []

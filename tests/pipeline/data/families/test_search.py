@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.data.families import search
 from pipeline.data.families.features import FeatureTable
 from pipeline.data.families.search import related, with_few_keypoints
 
@@ -29,6 +30,14 @@ def test_one_thread_finds_what_several_find(mixed: FeatureTable, monkeypatch: py
     several = related(mixed)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert np.array_equal(related(mixed), several)
+
+
+def test_images_that_are_joined_already_are_not_compared_again(
+    mixed: FeatureTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_ROUND", 1)
+    assert related(mixed).tolist() == [[0, 5], [0, 7], [2, 6]]
+    assert related(mixed, np.array([[0, 7], [5, 7]])).tolist() == [[2, 6]]
 
 
 def test_an_empty_folder_has_no_relatives(table_of: TableOf) -> None:
