@@ -6,13 +6,14 @@ of a closed list, a number is written anew, a code gets our own meaning, so that
 """
 
 import re
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRBigEndian
 from pydicom.valuerep import DSfloat
 
 from serving.anatomy import MEANINGS
@@ -31,21 +32,95 @@ RADIOGRAPHS: Mapping[str, str] = {
 """SOP classes that are exported, and their modality; all others hold text, graphics, or images made of images."""
 
 _BODY_PARTS = frozenset(
-    (
-        "ABDOMEN ACJOINT ACROMION ANKLE ARM CALCANEUS CARPUS CHEST CLAVICLE COCCYX CSPINE ELBOW EXTREMITY FEMUR FIBULA "
-        "FINGER FOOT FOREARM HAND HEAD HEEL HIP HUMERUS JAW KNEE LEG LOWERLEG LOWERLIMB LSPINE MANDIBLE NECK PATELLA "
-        "PELVIS RADIUS RADIUSULNA RIB SCAPULA SCJOINT SHOULDER SKULL SPINE SSPINE STERNUM THIGH THORAX THUMB TIBIA "
-        "TIBIAFIBULA TOE TSPINE ULNA UPPERARM UPPERLEG UPPERLIMB WHOLEBODY WRIST ZYGOMA"
-    ).split()
+    [
+        "ABDOMEN",
+        "ACJOINT",
+        "ACROMION",
+        "ANKLE",
+        "ARM",
+        "CALCANEUS",
+        "CARPUS",
+        "CHEST",
+        "CLAVICLE",
+        "COCCYX",
+        "CSPINE",
+        "ELBOW",
+        "EXTREMITY",
+        "FEMUR",
+        "FIBULA",
+        "FINGER",
+        "FOOT",
+        "FOREARM",
+        "HAND",
+        "HEAD",
+        "HEEL",
+        "HIP",
+        "HUMERUS",
+        "JAW",
+        "KNEE",
+        "LEG",
+        "LOWERLEG",
+        "LOWERLIMB",
+        "LSPINE",
+        "MANDIBLE",
+        "NECK",
+        "PATELLA",
+        "PELVIS",
+        "RADIUS",
+        "RADIUSULNA",
+        "RIB",
+        "SCAPULA",
+        "SCJOINT",
+        "SHOULDER",
+        "SKULL",
+        "SPINE",
+        "SSPINE",
+        "STERNUM",
+        "THIGH",
+        "THORAX",
+        "THUMB",
+        "TIBIA",
+        "TIBIAFIBULA",
+        "TOE",
+        "TSPINE",
+        "ULNA",
+        "UPPERARM",
+        "UPPERLEG",
+        "UPPERLIMB",
+        "WHOLEBODY",
+        "WRIST",
+        "ZYGOMA",
+    ]
 )
 """Body Part Examined (PS3.16, annex L) without separators, and what devices write for bones and joints."""
 _VIEWS = frozenset(
-    "AP PA LL RL RLD LLD RLO LLO LAO RAO LPO RPO LAT LATERAL OBL OBLIQUE AXIAL TANGENTIAL SKYLINE TUNNEL".split()
+    [
+        "AP",
+        "PA",
+        "LL",
+        "RL",
+        "RLD",
+        "LLD",
+        "RLO",
+        "LLO",
+        "LAO",
+        "RAO",
+        "LPO",
+        "RPO",
+        "LAT",
+        "LATERAL",
+        "OBL",
+        "OBLIQUE",
+        "AXIAL",
+        "TANGENTIAL",
+        "SKYLINE",
+        "TUNNEL",
+    ]
 )
-_PHOTOMETRIC = frozenset("MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT".split()) | {
+_PHOTOMETRIC = frozenset(["MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"]) | {
     "PALETTE COLOR"
 }
-_COMPRESSIONS = frozenset("ISO_10918_1 ISO_14495_1 ISO_15444_1".split())
+_COMPRESSIONS = frozenset(["ISO_10918_1", "ISO_14495_1", "ISO_15444_1"])
 _DIRECTION = re.compile(r"[APLRHF]{1,3}")
 _LARGEST = 10_000_000
 
@@ -145,10 +220,10 @@ _KEPT: Mapping[str, Clean] = {
     "PresentationLUTShape": _term("IDENTITY", "INVERSE"),
 }
 _PALETTES = tuple(f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
-_DATES = ("SeriesDate", "AcquisitionDate", "ContentDate")
+_DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 _EMPTY = (
-    "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName", "PatientBirthDate", "PatientSex", "StudyID",
-    "SeriesNumber", "InstanceNumber", "PatientOrientation",
+    "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName", "PatientBirthDate", "PatientSex",
+    "StudyID", "SeriesNumber", "InstanceNumber", "PatientOrientation",
 )  # fmt: skip
 """Type 2 of every image (PS3.3, A.2 and A.26): there, and empty where nothing better is known."""
 _EMPTY_OF: Mapping[str, tuple[str, ...]] = {
@@ -168,13 +243,7 @@ def rewritten(source: Dataset, key: Key, patient: str) -> Dataset:
     target.SOPClassUID, target.Modality = source.SOPClassUID, modality
     for keyword in (*_EMPTY, *_EMPTY_OF[modality]):
         setattr(target, keyword, None)
-    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        setattr(target, keyword, key.uid(identifier(_value(source, keyword))))
-    target.PatientName = target.PatientID = key.patient(patient)
-    target.StudyDate = key.shifted(str(_value(source, "StudyDate") or ""), patient)
-    for keyword in _DATES:
-        if moved := key.shifted(str(_value(source, keyword) or ""), patient):
-            setattr(target, keyword, moved)
+    _say_whose(source, target, key, patient)
     for keyword, clean in _KEPT.items():
         if (kept := _cleaned(source, keyword, clean)) is not None:
             setattr(target, keyword, kept)
@@ -182,13 +251,20 @@ def rewritten(source: Dataset, key: Key, patient: str) -> Dataset:
         target.ImageLaterality = "U"  # type 1; U: unpaired, or not known
     if regions := list(_regions(source)):
         target.AnatomicRegionSequence = regions
-    for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
-        if tables := list(_tables(source, keyword)):
-            setattr(target, keyword, tables)
-    for name in _PALETTES:
-        _add_table(source, target, f"{name}Descriptor", f"{name}Data")
+    _add_tables(source, target)
     _say_how(target)
     return target
+
+
+def _say_whose(source: Dataset, target: Dataset, key: Key, patient: str) -> None:
+    """UIDs, patient and dates, all of them pseudonyms."""
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(target, keyword, key.uid(identifier(_value(source, keyword))))
+    target.PatientName = target.PatientID = key.patient(patient)
+    for keyword in _DATES:
+        moved = key.shifted(str(_value(source, keyword) or ""), patient)
+        if moved or keyword == "StudyDate":  # of type 2
+            setattr(target, keyword, moved)
 
 
 def _say_how(target: Dataset) -> None:
@@ -236,33 +312,38 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
     return item
 
 
-def _tables(source: Dataset, keyword: str) -> Iterator[Dataset]:
-    for item in _items(source, keyword):
-        table = Dataset()
-        _add_table(item, table, "LUTDescriptor", "LUTData")
-        if "LUTData" in table:
+def _add_tables(source: Dataset, target: Dataset) -> None:
+    swaps = source.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
+        tables = []
+        for item in _items(source, keyword):
+            table = Dataset()
+            _add_table(item, table, "LUTDescriptor", "LUTData", swaps)
+            if "LUTData" in table:
+                tables.append(table)
             if keyword == "ModalityLUTSequence":
                 table.ModalityLUTType = _cleaned(item, "ModalityLUTType", _term("US", "OD", "HU")) or "US"
-            yield table
+        if tables:
+            setattr(target, keyword, tables)
+    for name in _PALETTES:
+        _add_table(source, target, f"{name}Descriptor", f"{name}Data", swaps)
 
 
-def _add_table(source: Dataset, target: Dataset, descriptor: str, data: str) -> None:
-    """Copy a table with the entries that its descriptor states, and no byte after them (PS3.3, C.11.1.1)."""
+def _add_table(source: Dataset, target: Dataset, descriptor: str, data: str, swaps: bool) -> None:
+    """Copy a table with the entries that its descriptor states, and no byte after them (PS3.3, C.11.1.1).
+
+    `swaps`: words lie in the source in big-endian order.
+    """
     described = _cleaned(source, descriptor, _descriptor)
     content = _value(source, data)
     if described is None or not content:
         return
     entries = described[0] & 0xFFFF or 1 << 16
     if isinstance(content, bytes):
+        words = np.frombuffer(content[: len(content) & ~1], ">u2" if swaps else "<u2")
         # Entries of 8 bits may be packed, two in a word.
-        packed = described[2] <= 8 and len(content) < 2 * entries
-        content = content[: entries + entries % 2 if packed else 2 * entries]
-        kept = b"".join([content, bytes(len(content) % 2)])
+        words = words[: (entries + 1) // 2 if len(words) < entries else entries]
     else:
-        kept = struct.pack(f"<{len(content[:entries])}H", *(int(one) & 0xFFFF for one in _several(content)[:entries]))
-    target.add_new(descriptor, _vr(source, descriptor), described)
-    target.add_new(data, "OW", kept)
-
-
-def _vr(source: Dataset, keyword: str) -> str:
-    return "SS" if source[keyword].VR == "SS" else "US"
+        words = np.array([int(one) & 0xFFFF for one in _several(content)[:entries]])
+    target.add_new(descriptor, "SS" if source[descriptor].VR == "SS" else "US", described)
+    target.add_new(data, "OW", words.astype("<u2").tobytes())

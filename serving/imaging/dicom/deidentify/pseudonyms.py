@@ -1,4 +1,4 @@
-"""UIDs, patients and dates under a key: the same original always gets the same pseudonym, and only the key leads there."""
+"""UIDs, patients and dates under a key: the same original and key always give the same pseudonym."""
 
 import hashlib
 import hmac
