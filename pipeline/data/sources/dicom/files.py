@@ -29,12 +29,8 @@ class FolderObjects:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
                 path = Path(place, name)
-                if (
-                    name.startswith(".")
-                    or name.upper() == "DICOMDIR"
-                    or not path.resolve().is_relative_to(root)
-                    or not _starts_as_dicom(path)
-                ):
+                is_hidden = name.startswith(".") or name.upper() == "DICOMDIR"
+                if is_hidden or not path.resolve().is_relative_to(root) or not _starts_as_dicom(path):
                     self.others += 1
                 else:
                     self._files.append(path)

@@ -1,4 +1,4 @@
-"""What is de-identified already, kept in the private folder until `data/` is written: an interrupted command goes on."""
+"""What is de-identified already, kept in the private folder so that an interrupted command goes on."""
 
 import json
 import shutil

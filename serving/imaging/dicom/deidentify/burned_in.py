@@ -36,12 +36,11 @@ def shows_text(pixels: npt.NDArray[np.uint8], stored: npt.NDArray[np.integer] | 
 
 def _contrasting(pixels: npt.NDArray[np.uint8]) -> list[Mask]:
     """Bright and dark strokes of an image, for each width of strokes."""
-    found = []
-    for side in _STROKES:
-        square = np.ones((side, side), np.uint8)
-        for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
-            found.append((cv2.morphologyEx(pixels, kind, square) >= _CONTRAST).astype(np.uint8))
-    return found
+    return [
+        (cv2.morphologyEx(pixels, kind, np.ones((side, side), np.uint8)) >= _CONTRAST).astype(np.uint8)
+        for side in _STROKES
+        for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
+    ]
 
 
 def _edges(mask: Mask) -> Mask:

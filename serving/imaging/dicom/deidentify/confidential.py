@@ -30,8 +30,8 @@ _LOSSY = frozenset(
 class RefusedError(Exception):
     """Why an object is not exported: `code` is stable, the message are words that follow a file's name.
 
-    `not_a_radiograph` (documents, graphics, derived and other images), `broken`, `no_uid`, `burned_in` (text that nobody
-    has looked at) or `changed` (its pixels would look different). No message repeats a value of the object.
+    `not_a_radiograph` (documents, graphics, derived and other images), `broken`, `no_uid`, `burned_in` (text that
+    nobody has looked at) or `changed` (its pixels would look different). No message repeats a value of the object.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -58,7 +58,7 @@ class Identity:
 class Exported:
     """A de-identified object as the bytes of a DICOM file, and whose image it was.
 
-    `region` is one of `scope.REGIONS` and `view` a View Position (AP, LL, ...); empty where the source says nothing known.
+    `region` is one of `scope.REGIONS` and `view` a View Position (AP, LL, ...); empty where none is known.
     """
 
     content: bytes

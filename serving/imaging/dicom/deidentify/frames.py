@@ -24,7 +24,10 @@ _SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 """A marker that is no restart; within a scan a byte below 0x80 follows 0xFF (T.81, B.1.1.5; T.87, A.1)."""
 _SOC, _SOT, _SOD = b"\xff\x4f", b"\xff\x90", b"\xff\x93"
 _JPEG_2000_KEPT = {0x50, 0x51, 0x52, 0x53, 0x5C, 0x5D, 0x5E, 0x5F, 0x60, 0x61}
-"""CAP, SIZ, COD, COC, QCD, QCC, RGN, POC, PPM, PPT; lengths (TLM, PLM, PLT) would be wrong, CRG and COM are for people."""
+"""CAP, SIZ, COD, COC, QCD, QCC, RGN, POC, PPM, PPT.
+
+Tables of lengths (TLM, PLM, PLT) would be wrong afterwards; CRG and COM are for people.
+"""
 
 
 @dataclass(frozen=True)

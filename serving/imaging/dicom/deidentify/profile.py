@@ -31,96 +31,21 @@ RADIOGRAPHS: Mapping[str, str] = {
 }
 """SOP classes that are exported, and their modality; all others hold text, graphics, or images made of images."""
 
-_BODY_PARTS = frozenset(
-    [
-        "ABDOMEN",
-        "ACJOINT",
-        "ACROMION",
-        "ANKLE",
-        "ARM",
-        "CALCANEUS",
-        "CARPUS",
-        "CHEST",
-        "CLAVICLE",
-        "COCCYX",
-        "CSPINE",
-        "ELBOW",
-        "EXTREMITY",
-        "FEMUR",
-        "FIBULA",
-        "FINGER",
-        "FOOT",
-        "FOREARM",
-        "HAND",
-        "HEAD",
-        "HEEL",
-        "HIP",
-        "HUMERUS",
-        "JAW",
-        "KNEE",
-        "LEG",
-        "LOWERLEG",
-        "LOWERLIMB",
-        "LSPINE",
-        "MANDIBLE",
-        "NECK",
-        "PATELLA",
-        "PELVIS",
-        "RADIUS",
-        "RADIUSULNA",
-        "RIB",
-        "SCAPULA",
-        "SCJOINT",
-        "SHOULDER",
-        "SKULL",
-        "SPINE",
-        "SSPINE",
-        "STERNUM",
-        "THIGH",
-        "THORAX",
-        "THUMB",
-        "TIBIA",
-        "TIBIAFIBULA",
-        "TOE",
-        "TSPINE",
-        "ULNA",
-        "UPPERARM",
-        "UPPERLEG",
-        "UPPERLIMB",
-        "WHOLEBODY",
-        "WRIST",
-        "ZYGOMA",
-    ]
-)
-"""Body Part Examined (PS3.16, annex L) without separators, and what devices write for bones and joints."""
-_VIEWS = frozenset(
-    [
-        "AP",
-        "PA",
-        "LL",
-        "RL",
-        "RLD",
-        "LLD",
-        "RLO",
-        "LLO",
-        "LAO",
-        "RAO",
-        "LPO",
-        "RPO",
-        "LAT",
-        "LATERAL",
-        "OBL",
-        "OBLIQUE",
-        "AXIAL",
-        "TANGENTIAL",
-        "SKYLINE",
-        "TUNNEL",
-    ]
-)
-_PHOTOMETRIC = frozenset(["MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"]) | {
-    "PALETTE COLOR"
+_TERMS = {
+    # PS3.16, annex L, without separators, and what devices write for bones and joints
+    "BodyPartExamined": (
+        "ABDOMEN ACJOINT ACROMION ANKLE ARM CALCANEUS CARPUS CHEST CLAVICLE COCCYX CSPINE ELBOW EXTREMITY FEMUR FIBULA "
+        "FINGER FOOT FOREARM HAND HEAD HEEL HIP HUMERUS JAW KNEE LEG LOWERLEG LOWERLIMB LSPINE MANDIBLE NECK PATELLA "
+        "PELVIS RADIUS RADIUSULNA RIB SCAPULA SCJOINT SHOULDER SKULL SPINE SSPINE STERNUM THIGH THORAX THUMB TIBIA "
+        "TIBIAFIBULA TOE TSPINE ULNA UPPERARM UPPERLEG UPPERLIMB WHOLEBODY WRIST ZYGOMA"
+    ),
+    "ViewPosition": (
+        "AP PA LL RL RLD LLD RLO LLO LAO RAO LPO RPO LAT LATERAL OBL OBLIQUE AXIAL TANGENTIAL SKYLINE TUNNEL"
+    ),
+    "LossyImageCompressionMethod": "ISO_10918_1 ISO_14495_1 ISO_15444_1",
 }
-_COMPRESSIONS = frozenset(["ISO_10918_1", "ISO_14495_1", "ISO_15444_1"])
+"""Terms that pass, by keyword."""
+_COLOURS = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 _DIRECTION = re.compile(r"[APLRHF]{1,3}")
 _LARGEST = 10_000_000
 
@@ -159,7 +84,7 @@ def _several(value: Any) -> list[Any]:
 
 def _body_part(value: Any) -> str | None:
     found = re.sub(r"[ _-]", "", _word(value))
-    return found if found in _BODY_PARTS else None
+    return found if found in _TERMS["BodyPartExamined"].split() else None
 
 
 def _orientation(value: Any) -> list[str] | None:
@@ -185,7 +110,7 @@ _KEPT: Mapping[str, Clean] = {
     "ImageType": _image_type,
     "PresentationIntentType": _term("FOR PRESENTATION"),
     "BodyPartExamined": _body_part,
-    "ViewPosition": _term(*_VIEWS),
+    "ViewPosition": _term(*_TERMS["ViewPosition"].split()),
     "ImagerPixelSpacing": _numbers(2, 100),
     "DetectorType": _term("DIRECT", "SCINTILLATOR", "STORAGE", "FILM"),
     "SeriesNumber": _whole(0, 9999),
@@ -194,7 +119,7 @@ _KEPT: Mapping[str, Clean] = {
     "Laterality": _SIDE,
     "ImageLaterality": _SIDE,
     "SamplesPerPixel": _whole(1, 3),
-    "PhotometricInterpretation": _term(*_PHOTOMETRIC),
+    "PhotometricInterpretation": _term(*_COLOURS),
     "PlanarConfiguration": _whole(0, 1),
     "Rows": _whole(1, (1 << 16) - 1),
     "Columns": _whole(1, (1 << 16) - 1),
@@ -216,7 +141,7 @@ _KEPT: Mapping[str, Clean] = {
     "VOILUTFunction": _term("LINEAR", "LINEAR_EXACT", "SIGMOID"),
     "LossyImageCompression": _term("00", "01"),
     "LossyImageCompressionRatio": _numbers(4, 10_000),
-    "LossyImageCompressionMethod": _term(*_COMPRESSIONS),
+    "LossyImageCompressionMethod": _term(*_TERMS["LossyImageCompressionMethod"].split()),
     "PresentationLUTShape": _term("IDENTITY", "INVERSE"),
 }
 _PALETTES = tuple(f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
