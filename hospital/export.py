@@ -1,6 +1,8 @@
 """De-identified DICOM of received studies, for research: PS3.15's Basic Profile, pseudonyms under a key."""
 
 import csv
+import fcntl
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -178,6 +180,10 @@ class KeyTable:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         os.fchmod(handle, 0o600)
         self._file = os.fdopen(handle, "r+", encoding="utf-8", newline="")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise HospitalError(f"{self._path}: another export is writing it; wait for it") from None
         for row in self._rows():
             self._states[row["file"]] = (row["digest"], row["reviewed"])
         return self
@@ -204,7 +210,7 @@ class KeyTable:
         """The rows that are there; a last one that a crash cut off is removed, and a new table gets its header."""
         text = self._file.read()
         whole = text[: text.rfind("\n") + 1]
-        reader = csv.DictReader(whole.splitlines())
+        reader = csv.DictReader(io.StringIO(whole))
         if whole and tuple(reader.fieldnames or ()) != _COLUMNS:
             raise HospitalError(f"{self._path}: is no table of this command; name another file with --table")
         rows = list(reader)

@@ -121,7 +121,7 @@ def _identity(header: Dataset) -> Identity:
     try:
         sop_class = str(header.get("SOPClassUID") or "")
         uids = [identifier(header.get(name)) for name in ("StudyInstanceUID", "SOPInstanceUID")]
-        patient_id = str(header.get("PatientID") or "").strip(" \0")
+        patient_id = "".join(filter(str.isprintable, str(header.get("PatientID") or ""))).strip()
     except Exception as error:  # noqa: BLE001  as above
         raise RefusedError("broken", f"is a broken DICOM file ({type(error).__name__})") from None
     if sop_class not in profile.RADIOGRAPHS:
