@@ -100,7 +100,7 @@ def test_chosen_studies_are_written_alone(received: Config, request_: Request) -
 
 
 def test_an_unknown_study_has_one_line(received: Config, request_: Request) -> None:
-    with pytest.raises(HospitalError, match="study 9.9: holds nothing to export"):
+    with pytest.raises(HospitalError, match=r"study 9\.9: holds nothing to export"):
         export(received, Request(request_.folder, request_.table, studies=("9.9",)))
 
 
