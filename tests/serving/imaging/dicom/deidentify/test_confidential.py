@@ -197,7 +197,12 @@ def test_an_export_looks_like_its_source_in_every_transfer_syntax(syntax: str) -
 def test_an_export_looks_like_its_source_whatever_its_pixels_mean(pixels: str) -> None:
     values: dict[str, Any] = {
         "MONOCHROME1": {"PhotometricInterpretation": "MONOCHROME1"},
-        "signed": {"PixelRepresentation": 1, "WindowCenter": 0},
+        "signed": {
+            "PixelRepresentation": 1,
+            "WindowCenter": 0,
+            "WindowWidth": 90,
+            "PixelData": np.arange(-64, 64, dtype="<i2").tobytes(),
+        },
         "high bits": {"HighBit": 15, "PixelData": (np.arange(128, dtype="<u2") << 4).tobytes()},
     }[pixels]
     content = radiograph(**values)
@@ -238,7 +243,10 @@ def test_text_that_a_person_has_reviewed_passes() -> None:
         (radiograph(StudyInstanceUID=None), "no_uid"),
         (radiograph(SOPInstanceUID="4711^Doe"), "no_uid"),
         (radiograph(Rows=4000, Columns=4000), "broken"),
+        (radiograph(Rows=60_000, Columns=60_000), "broken"),
         (radiograph(NumberOfFrames=2), "broken"),
+        (radiograph(PhotometricInterpretation=NAME), "broken"),
+        (radiograph(DataElement(Tag("Rows"), "LO", NAME), Rows=None), "broken"),
     ],
 )
 def test_what_cannot_be_exported_has_one_line_that_names_nobody(content: bytes, code: str) -> None:
