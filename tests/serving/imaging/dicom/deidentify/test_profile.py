@@ -1,13 +1,19 @@
 """Table E.1-1 of PS3.15, as dicom-anonymizer carries it, against what an export holds: attribute by attribute."""
 
 import io
+import shutil
+import subprocess
+from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
 from pydicom.tag import BaseTag, Tag
 
 from serving.imaging.dicom.deidentify.confidential import deidentify
+from tests.hospital.objects import encoded
+from tests.hospital.objects import radiograph as drawn_radiograph
 from tests.serving.imaging.dicom.deidentify.planted import KEY, marks_in, planted, radiograph
 
 _NO_DATA_SET = {0x0000, 0x0002, 0x0004}
@@ -61,3 +67,20 @@ def test_what_needs_a_dummy_value_is_left_out(result: pydicom.Dataset) -> None:
 
 def test_no_private_attribute_is_there(result: pydicom.Dataset) -> None:
     assert not [tag for tag in result.keys() if tag.is_private]  # noqa: SIM118  a data set iterates over elements
+
+
+def complaints(content: bytes, folder: Path) -> set[str]:
+    """What dciodvfy reports as errors."""
+    program = shutil.which("dciodvfy")
+    assert program, "dciodvfy is not installed (tests/system-packages.txt)"
+    path = folder / "object.dcm"
+    path.write_bytes(content)
+    told = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+    return {line for line in (told.stdout + told.stderr).splitlines() if line.startswith("Error")}
+
+
+@pytest.mark.dicom3tools
+@pytest.mark.parametrize("sop_class", ["CR", "DX"])
+def test_an_export_has_no_error_of_dciodvfy_that_its_source_has_not(sop_class: str, tmp_path: Path) -> None:
+    source = encoded(drawn_radiograph(np.arange(64, dtype=np.uint8).reshape(8, 8), sop_class=sop_class))
+    assert complaints(deidentify(source, KEY).content, tmp_path) - complaints(source, tmp_path) == set()
