@@ -4,6 +4,8 @@ It finds lines of characters: at least four strokes of one brightness, of one he
 the side marker of most radiographs is, is no line. What it finds and what it misses is measured (docs/dicom.md).
 """
 
+import itertools
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,7 @@ _MIDDLE = 0.25
 """Share of each side that ends where the middle begins, which is not looked at."""
 _STROKES = (9, 25)
 """Sides of the squares, in pixels, that no stroke of a character fills."""
+_NEAR = 7
 _CONTRAST = 40
 """Grey levels between a character and what is around it."""
 _LOWEST, _HIGHEST = 6, 0.08
@@ -36,11 +39,13 @@ def shows_text(pixels: npt.NDArray[np.uint8], stored: npt.NDArray[np.integer] | 
 
 def _contrasting(pixels: npt.NDArray[np.uint8]) -> list[Mask]:
     """Bright and dark strokes of an image, for each width of strokes."""
-    return [
-        (cv2.morphologyEx(pixels, kind, np.ones((side, side), np.uint8)) >= _CONTRAST).astype(np.uint8)
-        for side in _STROKES
-        for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
-    ]
+    found = []
+    for side, kind in itertools.product(_STROKES, (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)):
+        contrast = cv2.morphologyEx(pixels, kind, np.ones((side, side), np.uint8))
+        # Half of what the nearest stroke has parts characters that their soft edges join.
+        nearest = cv2.dilate(contrast, np.ones((_NEAR, _NEAR), np.uint8))
+        found.append((contrast >= np.maximum(_CONTRAST, nearest // 2)).astype(np.uint8))
+    return found
 
 
 def _edges(mask: Mask) -> Mask:
@@ -62,7 +67,8 @@ def _has_line(mask: Mask) -> bool:
     order = np.flatnonzero(alike)[np.argsort(left[alike], kind="stable")]
     left, top, width, height = left[order], top[order], width[order], height[order]
     right, bottom = left + width, top + height
-    length, broad = np.ones(len(order), np.int64), (width >= 0.35 * height).astype(np.int64)
+    is_shaped = (width >= 0.35 * height) & (area[order] <= 0.85 * width * height)
+    length, shaped = np.ones(len(order), np.int64), is_shaped.astype(np.int64)
     for one in range(1, len(order)):
         gap, tall = left[one] - right[:one], np.maximum(height[:one], height[one])
         follows = (
@@ -74,8 +80,8 @@ def _has_line(mask: Mask) -> bool:
         before = np.flatnonzero(follows)
         if len(before):
             best = before[np.argmax(length[before])]
-            length[one], broad[one] = length[best] + 1, broad[best] + broad[one]
-            # The marks of a ruler are all narrow.
-            if length[one] >= _FEWEST and broad[one] >= 2:
+            length[one], shaped[one] = length[best] + 1, shaped[best] + shaped[one]
+            # The marks of a ruler are narrow, and what is between them fills its rectangle.
+            if length[one] >= _FEWEST and shaped[one] >= 2:
                 return True
     return False

@@ -153,8 +153,10 @@ _EMPTY = (
 """Type 2 of every image (PS3.3, A.2 and A.26): there, and empty where nothing better is known."""
 _EMPTY_OF: Mapping[str, tuple[str, ...]] = {
     "CR": ("BodyPartExamined", "ViewPosition", "KVP"),
-    "DX": ("AnatomicRegionSequence", "AcquisitionContextSequence", "DetectorType", "PositionerType"),
+    "DX": ("AcquisitionContextSequence", "DetectorType", "PositionerType"),
 }
+_CODES = {meaning.upper().replace(" ", ""): code for code, meaning in reversed(MEANINGS.items()) if code.isdigit()}
+"""Body part -> its SNOMED CT code, where both have one name."""
 _MOST_ITEMS = 8
 
 
@@ -172,13 +174,26 @@ def rewritten(source: Dataset, key: Key, patient: str) -> Dataset:
     for keyword, clean in _KEPT.items():
         if (kept := _cleaned(source, keyword, clean)) is not None:
             setattr(target, keyword, kept)
-    if modality == "DX" and "ImageLaterality" not in target:
-        target.ImageLaterality = "U"  # type 1; U: unpaired, or not known
-    if regions := list(_regions(source)):
-        target.AnatomicRegionSequence = regions
+    _say_where(source, target)
     _add_tables(source, target)
     _say_how(target)
     return target
+
+
+def _say_where(source: Dataset, target: Dataset) -> None:
+    """Region and side; a DX object codes its region, and has the side of the image alone (PS3.3, C.8.11.2)."""
+    regions = list(_regions(source))
+    if target.Modality == "DX":
+        side = target.get("Laterality")
+        target.ImageLaterality = target.get("ImageLaterality") or side or "U"  # U: unpaired, or not known
+        target.pop("Laterality", None)
+        body_part = target.get("BodyPartExamined") or ""
+        if not regions and body_part in _CODES:
+            regions = [_region(_CODES[body_part])]
+        if not body_part:
+            target.AnatomicRegionSequence = []
+    if regions:
+        target.AnatomicRegionSequence = regions
 
 
 def _say_whose(source: Dataset, target: Dataset, key: Key, patient: str) -> None:
@@ -228,7 +243,11 @@ def _regions(source: Dataset) -> Iterator[Dataset]:
     for item in _items(source, "AnatomicRegionSequence"):
         code = _word(_value(item, "CodeValue"))
         if code in MEANINGS:
-            yield _code(code, "SCT" if code.isdigit() else "SRT", MEANINGS[code])
+            yield _region(code)
+
+
+def _region(code: str) -> Dataset:
+    return _code(code, "SCT" if code.isdigit() else "SRT", MEANINGS[code])
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:
