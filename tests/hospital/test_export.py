@@ -36,7 +36,7 @@ def limb(number: int, **values: object) -> pydicom.Dataset:
 def received(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """Receive two images of one study and one of another; the configuration of their gateway."""
     monkeypatch.setenv("HOSPITAL_DATABASE_URL", site.parts.database.url.render_as_string())
-    for number, (study, patient) in enumerate((("1.2.1", "4711"), ("1.2.1", "4711"), ("1.2.2", "0815"))):
+    for number, (study, patient) in enumerate((("1.2.1", "MRN^4711"), ("1.2.1", "MRN^4711"), ("1.2.2", "MRN^0815"))):
         site.take(limb(number, StudyInstanceUID=study, PatientID=patient))
     return Config(spool=site.parts.spool.root)
 
@@ -60,7 +60,7 @@ def test_no_byte_of_an_export_names_the_patient(received: Config, request_: Requ
     export(received, request_)
     for path in written(request_):
         content = path.read_bytes()
-        assert not any(name.encode() in content for name in (*PATIENT.split("^"), "4711", "19700101", "20261127"))
+        assert not any(name.encode() in content for name in (*PATIENT.split("^"), "MRN^", "19700101", "20261127"))
 
 
 def test_objects_are_those_of_the_profile(received: Config, request_: Request) -> None:
@@ -73,7 +73,7 @@ def test_only_the_owner_can_read_the_table_that_leads_back(received: Config, req
     export(received, request_)
     assert stat.S_IMODE(request_.table.stat().st_mode) == 0o600
     rows = list(csv.DictReader(request_.table.read_text().splitlines()))
-    assert {row["original_patient_id"] for row in rows} == {"4711", "0815"}
+    assert {row["original_patient_id"] for row in rows} == {"MRN^4711", "MRN^0815"}
     assert {row["file"] for row in rows} == {path.relative_to(request_.folder).as_posix() for path in written(request_)}
 
 
@@ -127,7 +127,7 @@ def test_reviewed_text_is_written_until_the_review_is_taken_back(
 def test_a_study_of_two_patients_is_left_out(
     received: Config, request_: Request, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    site.take(limb(6, StudyInstanceUID="1.2.2", PatientID="4242"))
+    site.take(limb(6, StudyInstanceUID="1.2.2", PatientID="MRN^4242"))
     assert export(received, request_) == Outcome(written=2, left_out=2)
     assert "4242" not in capsys.readouterr().err
 

@@ -131,6 +131,8 @@ def _identity(header: Dataset) -> Identity:
         patient_id = "".join(filter(str.isprintable, str(header.get("PatientID") or ""))).strip()
     except Exception as error:  # noqa: BLE001  as above
         raise _broken(error) from None
+    if not sop_class:
+        raise RefusedError("broken", "is a broken DICOM file (it has no SOP class)")
     if sop_class not in profile.RADIOGRAPHS:
         raise RefusedError("not_a_radiograph", "is no radiograph (CR, or DX for presentation)")
     if not all(uids):

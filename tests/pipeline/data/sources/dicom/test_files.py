@@ -84,7 +84,7 @@ def test_a_file_that_is_missing_is_an_object_that_cannot_be_read(medium: Path) -
         [one.read() for one in DirectoryObjects(medium / "DICOMDIR")]
 
 
-@pytest.mark.parametrize("parts", [["..", "SECRET"], ["", "ETC", "PASSWD"], ["A/../..", "X"], ["..\\X"]])
+@pytest.mark.parametrize("parts", [["..", "SECRET"], ["", "ETC", "PASSWD"], ["A/../..", "X"]])
 def test_a_dicomdir_that_points_outside_is_refused(medium: Path, parts: list[str]) -> None:
     (medium.parent / "SECRET").write_bytes(image(9))
     raw = pydicom.dcmread(medium / "DICOMDIR")
@@ -96,8 +96,6 @@ def test_a_dicomdir_that_points_outside_is_refused(medium: Path, parts: list[str
     buffer = io.BytesIO()
     raw.save_as(buffer)
     (medium / "DICOMDIR").write_bytes(buffer.getvalue())
-    if "\\" in parts[0]:
-        pytest.skip("a backslash parts values")
     with pytest.raises(InputError, match="points outside of its folder"):
         DirectoryObjects(medium / "DICOMDIR")
 
