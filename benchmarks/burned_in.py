@@ -33,7 +33,8 @@ def main() -> None:
     given = parser.parse_args()
     paths = sorted((given.data / "images").iterdir())
     chosen = paths[:: max(1, len(paths) // given.images)][: given.images]
-    pictures = [picture for path in chosen if (picture := cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)) is not None]
+    read = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in chosen)
+    pictures = [np.asarray(picture, np.uint8) for picture in read if picture is not None]
     started = time.perf_counter()
     clean = [picture for picture in pictures if not shows_text(picture, picture)]
     seconds = (time.perf_counter() - started) / len(pictures)

@@ -3,6 +3,7 @@
 import csv
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -26,7 +27,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, KEY.secret.decode())
 
 
-def limb(number: int, **values: object) -> pydicom.Dataset:
+def limb(number: int, **values: Any) -> pydicom.Dataset:
     """A small radiograph of its own."""
     pixels = np.add.outer(np.arange(40), np.arange(32) + number).astype(np.uint8)
     return radiograph(pixels, **values)

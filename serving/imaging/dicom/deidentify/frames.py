@@ -73,7 +73,7 @@ def _native(source: Dataset, value: bytes, *, big_endian: bool = False) -> bytes
     low = int(high) + 1 - stored if high in range(stored, 8 * size) else 0
     # Overlays of old objects lie in the bits of a cell that its pixel leaves unused (PS3.3, C.9.2).
     content = (found & np.array(((1 << stored) - 1) << low & (1 << 8 * size) - 1, found.dtype)).astype(f"<u{size}")
-    return content.tobytes() + bytes(content.nbytes % 2)
+    return bytes(content.tobytes()) + bytes(content.nbytes % 2)
 
 
 def _unpacked(source: Dataset, frame: bytes) -> PixelData:

@@ -155,7 +155,9 @@ _EMPTY_OF: Mapping[str, tuple[str, ...]] = {
     "CR": ("BodyPartExamined", "ViewPosition", "KVP"),
     "DX": ("AcquisitionContextSequence", "DetectorType", "PositionerType"),
 }
-_CODES = {meaning.upper().replace(" ", ""): code for code, meaning in reversed(MEANINGS.items()) if code.isdigit()}
+_CODES = {
+    meaning.upper().replace(" ", ""): code for code, meaning in reversed(list(MEANINGS.items())) if code.isdigit()
+}
 """Body part -> its SNOMED CT code, where both have one name."""
 _MOST_ITEMS = 8
 

@@ -54,7 +54,7 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
                 setattr(double, field, getattr(first, field))
             archive.filelist.append(double)
             archive.NameToInfo[double.filename] = double
-        archive._didModify = True
+        archive._didModify = True  # type: ignore[attr-defined]  # otherwise the directory is not written again
     with pytest.raises(InputError, match="overlap"):
         ArchiveObjects(path)
 

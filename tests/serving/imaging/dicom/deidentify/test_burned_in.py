@@ -16,7 +16,7 @@ def limb() -> Picture:
     _, x = np.mgrid[:900, :700]
     band = 150 * np.exp(-(((x - 350) / 120.0) ** 2)) + 20
     noise = np.random.default_rng(3).normal(0, 3, band.shape)
-    return np.clip(cv2.GaussianBlur(band + noise, (0, 0), 1.2), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(cv2.GaussianBlur(band + noise, (0, 0), 1.2), 0, 255), np.uint8)
 
 
 def written(picture: Picture, text: str, place: tuple[int, int], grey: int = 255, scale: float = 0.7) -> Picture:

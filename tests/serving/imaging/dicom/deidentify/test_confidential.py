@@ -199,7 +199,7 @@ def test_an_export_looks_like_its_source_in_every_transfer_syntax(syntax: str) -
 
 @pytest.mark.parametrize("pixels", ["MONOCHROME1", "signed", "high bits"])
 def test_an_export_looks_like_its_source_whatever_its_pixels_mean(pixels: str) -> None:
-    values: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "MONOCHROME1": {"PhotometricInterpretation": "MONOCHROME1"},
         "signed": {
             "PixelRepresentation": 1,
@@ -208,8 +208,8 @@ def test_an_export_looks_like_its_source_whatever_its_pixels_mean(pixels: str) -
             "PixelData": np.arange(-64, 64, dtype="<i2").tobytes(),
         },
         "high bits": {"HighBit": 15, "PixelData": (np.arange(128, dtype="<u2") << 4).tobytes()},
-    }[pixels]
-    content = radiograph(**values)
+    }
+    content = radiograph(**kinds[pixels])
     np.testing.assert_array_equal(decode.decode(deidentify(content, KEY).content).pixels, decode.decode(content).pixels)
 
 
