@@ -26,9 +26,9 @@ class Key:
         """The key of FRACTURE_DEIDENTIFICATION_KEY; SettingsError where it is missing or shorter than 32 characters."""
         given = os.environ.get(VARIABLE, "").strip()
         if len(given) < _SHORTEST:
-            found = f"has {len(given)} characters" if given else "is not set"
+            found = f"has {len(given)}" if given else "is not set"
             raise SettingsError(
-                f"{VARIABLE}: {found}, but de-identification needs a secret of at least {_SHORTEST}; "
+                f"{VARIABLE}: {found}, but de-identification needs a secret of at least {_SHORTEST} characters; "
                 "make one with `openssl rand -hex 32`, and keep it: another key gives other pseudonyms"
             )
         return cls(given.encode())
