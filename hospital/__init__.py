@@ -7,6 +7,7 @@ intake.py                     a received object to rows and a job
 scoring/                      an image to its answer: a process pool with the bundle, or the HTTP service
 studies.py                    answers to a version of a study's result
 results/                      a version to DICOM objects
+export.py                     received studies without what identifies a person
 delivery/                     those objects to their destinations
 gateway.py                    all of it as one process; cli.py is its command line
 """

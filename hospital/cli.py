@@ -1,4 +1,4 @@
-"""The command line: run (the default), check, queue."""
+"""The command line: run (the default), check, queue, export."""
 
 import argparse
 import importlib
@@ -37,6 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     commands.add_parser("run", help="receive, score and deliver until SIGTERM (the default)").set_defaults(run=_run)
     commands.add_parser("check", help="check hospital.toml, model, database and destinations").set_defaults(run=_check)
+    exporting = commands.add_parser("export", help="write de-identified DICOM of received studies")
+    exporting.add_argument("folder", type=Path, metavar="DIR")
+    exporting.add_argument("--study", dest="studies", action="append", default=[], metavar="UID", help="by default all")
+    exporting.add_argument("--reviewed", type=Path, metavar="FILE", help="UIDs of images whose text identifies nobody")
+    exporting.add_argument("--table", type=Path, metavar="FILE", help="leads back to patients; by default in the spool")
+    exporting.set_defaults(run=_export)
     jobs = commands.add_parser("queue", help="show the queue, or change it by hand")
     jobs.set_defaults(run=_list, states=list(queue.STATES[:3]), limit=50)
     actions = jobs.add_subparsers(metavar="")
@@ -60,6 +66,15 @@ def _run(config: Config, given: argparse.Namespace) -> int:
 
 def _check(config: Config, given: argparse.Namespace) -> int:
     return int(_running().check(config, given.config))
+
+
+def _export(config: Config, given: argparse.Namespace) -> int:
+    exporting = importlib.import_module("hospital.export")
+    table = given.table or config.spool / exporting.DEFAULT_TABLE
+    request = exporting.Request(given.folder, table, given.reviewed, tuple(given.studies))
+    outcome = exporting.export(config, request)
+    print(f"{given.folder}: {outcome}; {table} leads back to the patients, do not share it")
+    return 0
 
 
 def _running() -> ModuleType:

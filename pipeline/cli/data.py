@@ -17,18 +17,20 @@ from pipeline.late import late
 if TYPE_CHECKING:
     from pipeline.data import croissant as metadata
     from pipeline.data import layout
+    from pipeline.data.sources import dicom as objects
     from pipeline.data.sources import folder as own
     from pipeline.data.sources import fracatlas as published
     from pipeline.data.sources import synthetic
 else:
     layout = late("pipeline.data.layout")
     metadata = late("pipeline.data.croissant")
+    objects = late("pipeline.data.sources.dicom")
     own = late("pipeline.data.sources.folder")
     published = late("pipeline.data.sources.fracatlas")
     synthetic = late("pipeline.data.sources.synthetic")
 
 app = typer.Typer(
-    help="Fill data/ with radiographs: a synthetic sample, FracAtlas, or a folder of your own; describe it.",
+    help="Fill data/ with radiographs: a synthetic sample, FracAtlas, or images and DICOM objects of your own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -132,6 +134,64 @@ def folder(
     typer.echo(
         f"{private.name}/ leads back from the new ids to your files and patients. Only you can read it; do not share it"
     )
+
+
+@app.command()
+def dicom(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Folder, DICOMDIR, ZIP archive, or http(s) address of a DICOMweb service."
+        ),
+    ],
+    *,
+    labels: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="CSV with sop_instance_uid or study_instance_uid, label, and any of region, view, hardware; "
+            "further columns become slices of the evaluation.",
+        ),
+    ],
+    normal: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Label of the normal images, if its name does not say so.")
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV with sop_instance_uid, x0, y0, x1, y1 (fractions or pixels), label."),
+    ] = None,
+    reviewed: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="SOP Instance UIDs, one a line, of images whose burned-in text identifies nobody."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Name of the data set; by default that of the source. Do not name a patient."
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Read DICOM objects: de-identified by PS3.15, grouped by patient and study, pseudonyms under a key."""
+    private = project_root() / "private"
+
+    def write(target: Path) -> "layout.DatasetInfo":
+        return objects.fill(
+            target,
+            source,
+            labels=labels,
+            boxes=boxes,
+            normal=normal,
+            reviewed=reviewed,
+            name=name,
+            force=force,
+            private_dir=private,
+        )
+
+    _fill(write)
+    typer.echo(f"{private.name}/ leads back from the new ids to objects and patients; do not share it")
 
 
 @app.command()

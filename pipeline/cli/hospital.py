@@ -16,7 +16,7 @@ def hospital(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[run|check|queue] ...", help="Without one: run. `fracture hospital -- --help` lists all."
+            metavar="[run|check|queue|export] ...", help="Without one: run. `fracture hospital -- --help` lists all."
         ),
     ] = None,
 ) -> None:

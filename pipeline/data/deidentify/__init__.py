@@ -5,13 +5,13 @@ is never decoded or encoded; DICOM is rebuilt from a list of elements that say h
 orientation is kept, since it is part of the picture. Text burned into the pixels stays: nothing here sees it.
 """
 
-from pipeline.data.deidentify.dicom import DicomRefusedError, dicom_identity, rebuild_dicom
 from pipeline.data.deidentify.exif import ORIENTATION
 from pipeline.data.deidentify.kind import HEAD, sniff
 from pipeline.data.deidentify.pictures import rewrite_bmp, rewrite_jpeg, rewrite_png, rewrite_webp
 from pipeline.data.deidentify.tiff import rewrite_tiff
 from pipeline.errors import InputError
 from serving.imaging import formats
+from serving.imaging.dicom.deidentify.rebuild import DicomRefusedError, dicom_identity, rebuild_dicom
 
 __all__ = ["HEAD", "ORIENTATION", "deidentify", "dicom_identity", "sniff"]
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from pipeline.cli import data as command
 from pipeline.data import layout
 from pipeline.errors import InputError
+from tests.serving.imaging.dicom.deidentify.planted import radiograph
 
 MD5 = "outs:\n- md5: {}.dir\n  size: 3\n  path: data\n"
 
@@ -54,6 +55,18 @@ def run(*arguments: str) -> str:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.output
+
+
+def test_dicom_objects_are_read_with_their_labels(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRACTURE_DEIDENTIFICATION_KEY", "a secret of the tests, of 32 characters")
+    (project.parent / "objects").mkdir()
+    for number in (1, 2):
+        content = radiograph(SOPInstanceUID=f"1.2.{number}", StudyInstanceUID=f"1.3.{number}")
+        (project.parent / "objects" / f"IM{number}").write_bytes(content)
+    (project.parent / "labels.csv").write_text("study_instance_uid,label\n1.3.1,normal\n1.3.2,fractured\n")
+    output = run("dicom", "../objects", "--labels", "../labels.csv")
+    assert "2 images (1 normal, 1 fractured)" in output
+    assert "do not share it" in output
 
 
 def test_a_folder_is_filled_and_the_next_command_named(project: Path) -> None:

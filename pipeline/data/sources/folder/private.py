@@ -20,10 +20,14 @@ class Private:
         self.names = folder / f"{name}-names.csv"
         self.refused = f"{name}-refused.csv"
 
-    def write(self, file: str, table: pd.DataFrame) -> Path:
-        """Write a table that only its owner can read, whole or not at all."""
+    def prepare(self) -> None:
+        """Make the folder, which git ignores and its owner alone can read."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_text(self.folder / ".gitignore", "*\n")
+
+    def write(self, file: str, table: pd.DataFrame) -> Path:
+        """Write a table that only its owner can read, whole or not at all."""
+        self.prepare()
         target = self.folder / file
         with atomic_file(target) as partial:
             partial.chmod(0o600)

@@ -26,7 +26,7 @@ from pipeline.progress import track
 
 MAX_FILE_BYTES = 512 << 20
 ID_PREFIX = "x-"
-_FEW = 0.01
+FEW = 0.01
 """Share of the files that may be left out because they cannot be used; more are a mistake of the whole folder."""
 
 
@@ -53,8 +53,8 @@ def fill(
     `private_dir` is by default `private` in the project's root. Raises InputError, before anything is
     replaced, for whatever cannot be used; files it is about are listed in `private_dir`, not in the message.
     """
-    private = Private(private_dir or project_root() / "private", _slug(name or source_dir.resolve().name))
-    _check_places(folder, source_dir, private.folder)
+    private = Private(private_dir or project_root() / "private", slug(name or source_dir.resolve().name))
+    check_places(folder, source_dir, private.folder)
     found = find(source_dir, private)
     placed = place(found.images)
     found = _with_class(found, placed)
@@ -101,12 +101,14 @@ def _with_class(found: Found, placed: Placed) -> Found:
     return replace(found, images=images, outside=found.outside + len(found.images) - len(images))
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """A name in lower case, for files and for dataset.json."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return slug or "folder"
 
 
-def _check_places(folder: Path, source_dir: Path, private_dir: Path) -> None:
+def check_places(folder: Path, source_dir: Path, private_dir: Path) -> None:
+    """InputError where source, data and private folder lie in each other."""
     data, source, private = folder.resolve(), source_dir.resolve(), private_dir.resolve()
     if data.is_relative_to(source) or source.is_relative_to(data):
         raise InputError(f"{source_dir}: and {folder} lie in each other; keep the images in a folder of their own")
@@ -148,7 +150,7 @@ def _prepare(
 
 def _leave_out(refused: Mapping[str, str], images: int, private: Private) -> None:
     """Say of each file that cannot be used why it is left out; InputError where they are too many for a slip."""
-    if len(refused) > _FEW * images:
+    if len(refused) > FEW * images:
         raise private.refuse(refused)
     for row, (_, reason) in enumerate(sorted(refused.items()), start=2):
         print(

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +25,8 @@ SYNONYMS = {
 _SEPARATORS = (",", ";", "\t")
 _UNNAMED = "Unnamed: "
 """How pandas calls a column that the header leaves without a name."""
-_BOX_FILE = ("file", "x0", "y0", "x1", "y1")
+_CORNERS = ("x0", "y0", "x1", "y1")
+_NO_FILE = "no class folder holds this image"
 _IDENTIFYING = re.compile(
     r"name|birth|^dob$|accession|address|street|phone|e?mail$|^mrn$|medical_record|^ssn$|social_security|insurance|"
     r"physician|doctor|radiologist|operator|technician|referr|(^|_)date(_|$)|(^|_)uid$|zip_?code|post_?code|"
@@ -48,14 +49,9 @@ def read_columns(path: Path, images: Mapping[str, Path]) -> dict[str, dict[str, 
     Raises InputError for a column that may identify a patient or is written by the source itself, a row
     without a file in the folder, and a file in two rows. Rows are named by number, never by their content.
     """
-    table = _read(path)
-    table.columns = pd.Index(_column_names(path, table.columns))
-    for column in table.columns:
-        if column not in SYNONYMS and column != "file" and table[column].nunique() > _MOST_VALUES:
-            raise InputError(
-                f"{path}: column {column}: has {table[column].nunique()} different values and may identify a patient; "
-                f"remove it, or give groups (at most {_MOST_VALUES} values)"
-            )
+    table = read_any(path)
+    table.columns = pd.Index(column_names(path, table.columns))
+    check_values(path, table, ("file",))
     if "file" not in table.columns:
         raise InputError(f"{path}: column file is missing (found: {', '.join(table.columns)}); add it to the header")
     cells: dict[str, dict[str, str]] = {}
@@ -68,7 +64,17 @@ def read_columns(path: Path, images: Mapping[str, Path]) -> dict[str, dict[str, 
     return cells
 
 
-def _read(path: Path, required: Iterable[str] = ()) -> pd.DataFrame:
+def check_values(path: Path, table: pd.DataFrame, keys: Iterable[str]) -> None:
+    """InputError where a column that is none of `keys` has so many values that it may tell persons apart."""
+    for column in table.columns:
+        if column not in SYNONYMS and column not in keys and table[column].nunique() > _MOST_VALUES:
+            raise InputError(
+                f"{path}: column {column}: has {table[column].nunique()} different values and may identify a patient; "
+                f"remove it, or give groups (at most {_MOST_VALUES} values)"
+            )
+
+
+def read_any(path: Path, required: Iterable[str] = ()) -> pd.DataFrame:
     """A table with commas, semicolons or tabs between its cells, without the number of the row that pandas writes."""
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -93,7 +99,7 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _column_names(path: Path, columns: Iterable[str]) -> list[str]:
+def column_names(path: Path, columns: Iterable[str]) -> list[str]:
     """Headers as this project names them: lower case, `_` between words, synonyms replaced."""
     renamed = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
     names = []
@@ -115,7 +121,7 @@ def _column_names(path: Path, columns: Iterable[str]) -> list[str]:
     return names
 
 
-def _files(path: Path, table: pd.DataFrame, images: Mapping[str, Path]) -> list[str]:
+def _files(path: Path, table: pd.DataFrame, images: Mapping[str, Path], missing: str = _NO_FILE) -> list[str]:
     """The image each row is about: by its path in the folder, or by a file name that stands there once."""
     by_name: dict[str, list[str]] = {}
     for file in images:
@@ -126,7 +132,7 @@ def _files(path: Path, table: pd.DataFrame, images: Mapping[str, Path]) -> list[
         asked = _composed(given.replace("\\", "/").removeprefix("./"))
         fitting = [by_path[asked]] if asked in by_path else by_name.get(asked, [])
         if not fitting:
-            raise InputError(f"{path}: row {number}: no class folder holds this image; mend or remove the row")
+            raise InputError(f"{path}: row {number}: {missing}; mend or remove the row")
         if len(fitting) > 1:
             raise InputError(
                 f"{path}: row {number}: {len(fitting)} images have this name; give the path, class folder first"
@@ -135,21 +141,27 @@ def _files(path: Path, table: pd.DataFrame, images: Mapping[str, Path]) -> list[
     return files
 
 
-def read_boxes(path: Path, images: Mapping[str, Path]) -> dict[str, list[tuple[Corners, str]]]:
+def read_boxes(
+    path: Path, images: Mapping[str, Path], column: str = "file", left_out: Container[str] = ()
+) -> dict[str, list[tuple[Corners, str]]]:
     """Image -> its boxes as fractions of the upright image, each with its label (empty: the image's class).
 
-    A row with a corner above 1 is in pixels of the upright image. Raises InputError naming the row of a box
-    that is no box or lies outside its image.
+    A row with a corner above 1 is in pixels of the upright image. `column` names the images; rows of those in
+    `left_out` are skipped. Raises InputError naming the row of a box that is no box or lies outside its image.
     """
-    table = _read(path, _BOX_FILE)
+    table = read_any(path, (column, *_CORNERS)).rename(columns={column: "file"})
+    missing = _NO_FILE if column == "file" else f"the source holds no object with this {column}"
     if "label" not in table.columns:
         table["label"] = ""
     boxes: dict[str, list[tuple[Corners, str]]] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    for number, (file, row) in enumerate(zip(_files(path, table, images), table.to_dict("records"), strict=True), 2):
+    files = _files(path, table, images, missing)
+    for number, (file, row) in enumerate(zip(files, table.to_dict("records"), strict=True), start=2):
+        if file in left_out:
+            continue
         place = f"{path}: row {number}"
         try:
-            x0, y0, x1, y1 = (float(str(row[corner]).replace(",", ".")) for corner in _BOX_FILE[1:])
+            x0, y0, x1, y1 = (float(str(row[corner]).replace(",", ".")) for corner in _CORNERS)
         except ValueError:
             raise InputError(f"{place}: x0, y0, x1 and y1 must be numbers") from None
         if max(x0, y0, x1, y1) > 1:

@@ -10,7 +10,6 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID, generate_uid
 
-from pipeline.data.deidentify.kind import HEAD
 from serving.errors import ImageError
 from serving.imaging import dicom
 
@@ -75,6 +74,8 @@ _BROKEN = (
 """What pydicom is known to raise for files that are cut short or were never DICOM."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _MAX_PIXEL_BYTES = 512 << 20
+_HEAD = 2048
+"""Bytes of a file that tell whether it is DICOM."""
 
 
 class DicomRefusedError(Exception):
@@ -179,7 +180,7 @@ def dicom_identity(path: Path) -> dict[str, str]:
     """Patient and study of a DICOM file as it names them, to be replaced by pseudonyms; empty where unknown."""
     tags = {"patient_id": "PatientID", "study_id": "StudyInstanceUID"}
     with path.open("rb") as file:
-        if not dicom.is_dicom(file.read(HEAD)):
+        if not dicom.is_dicom(file.read(_HEAD)):
             return dict.fromkeys(tags, "")
     try:
         header = dicom.read(path.read_bytes())
