@@ -1,0 +1,51 @@
+"""What surrounds every answer: headers that keep the page to itself, and a check of who sends a form."""
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "cache-control": "no-store",
+}
+_ENCODED = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+_STRICT = (b"strict-transport-security", b"max-age=31536000")
+
+
+class Guard:
+    """Adds the headers, and refuses forms that another site's page sends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        own = [*_ENCODED, _STRICT] if scope["scheme"] == "https" else _ENCODED
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *own]}
+            await send(message)
+
+        if scope["method"] not in {"GET", "HEAD"} and _is_foreign(Headers(scope=scope)):
+            await PlainTextResponse("Another site's page sent this.", 403)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """Whether a browser says that the request comes from another site's page."""
+    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        return True
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
