@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,9 +73,6 @@ class PasswordHash:
         return hmac.compare_digest(_derived(password, self.log_n, self.r, self.p, self.salt), self.key)
 
 
-_NOBODY = PasswordHash(_LOG_N, _R, _P, bytes(_SALT_BYTES), bytes(_KEY_BYTES))
-
-
 def check_new(name: str, password: str) -> None:
     """HospitalError for a name or a password that nobody may have."""
     if not _NAME.fullmatch(name):
@@ -100,7 +97,7 @@ class Accounts:
         self._refresh()
         known = self._users.get(name)
         with self._slots:
-            matches = (known or _NOBODY).is_of(password[:MOST_CHARACTERS])
+            matches = (known or _decoy(self._users)).is_of(password[:MOST_CHARACTERS])
         return matches and known is not None and len(password) <= MOST_CHARACTERS
 
     def is_known(self, name: str) -> bool:
@@ -175,6 +172,12 @@ class Lockout:
     def _is_locked(self, key: tuple[str, str], moment: float) -> bool:
         count, until = self._failed.get(key, (0, 0.0))
         return count >= self._most[key[0]] and until > moment
+
+
+def _decoy(users: Mapping[str, PasswordHash]) -> PasswordHash:
+    """What is compared for a name that nobody has: of the same cost, and no password's."""
+    one = next(iter(users.values()))
+    return PasswordHash(one.log_n, one.r, one.p, bytes(_SALT_BYTES), bytes(_KEY_BYTES))
 
 
 def _derived(password: str, log_n: int, r: int, p: int, salt: bytes) -> bytes:
