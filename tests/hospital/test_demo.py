@@ -20,6 +20,8 @@ def test_three_studies_come_back_into_orthanc_by_c_store_and_stow() -> None:
     assert told.stdout.count("0x0000") == 3
     assert re.search(r"^(high|possible|none) +\d+%  Synthetic\^2", told.stdout, re.MULTILINE)
     assert "of 3 studies" in told.stdout
+    # Start, three receptions, three deliveries to each of two destinations.
+    assert "the audit trail holds 10 messages" in told.stdout
 
 
 def test_studies_of_the_demo_name_invented_patients_alone() -> None:
