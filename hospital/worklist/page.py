@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 
 from hospital.worklist.entries import RANKS, Entry, Page
 from hospital.worklist.settings import Worklist
@@ -65,28 +64,12 @@ def worklist(shown: Page, settings: Worklist, user: str, form_token: str, now: f
     ]
     return _templates().get_template("worklist.html.jinja").render(
         groups=groups, page=shown, user=user, form_token=form_token, now=now, states=_STATES, words=_WORDS,
-        bars_of=_bars, delivery=_delivery,
+        filled=_BARS, delivery=_delivery,
         refresh=settings.refresh_seconds, has_viewer=bool(settings.viewer),
         link=lambda one: settings.viewer_link(
             one.study_uid, one.patient.get("accession_number", ""), one.patient.get("id", "")
         ),
     )  # fmt: skip
-
-
-def _bars(group: str) -> Markup:
-    """Three bars of rising height, as the service's page draws them (`bars` of dom.js); a dash where nothing is known.
-
-    Words beside it have to say the same.
-    """
-    if group not in _BARS:
-        shapes = '<line class="dash" x1="0" y1="9" x2="16" y2="9"/>'
-    else:
-        shapes = "".join(
-            f'<rect x="{bar * 6}" y="{9 - bar * 4.5}" width="4" height="{5 + bar * 4.5}" rx="1" '
-            f'class="{"full" if bar <= _BARS[group] else "hollow"}"/>'
-            for bar in range(3)
-        )
-    return Markup(f'<svg class="glyph" viewBox="0 0 16 14" aria-hidden="true">{shapes}</svg>')  # noqa: S704  numbers
 
 
 def _delivery(one: Entry) -> str:
