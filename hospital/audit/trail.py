@@ -49,10 +49,12 @@ class AuditTrail:
             return
         name = f"audit-{datetime.fromtimestamp(now(), UTC):%Y-%m-%d}.log"
         with self._lock:
-            handle = os.open(self.folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            handle = os.open(self.folder / name, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 content = b"".join(line + b"\n" for line in lines)
                 start = os.fstat(handle).st_size
+                if start and os.pread(handle, 1, start - 1) != b"\n":  # a crash left half a line
+                    content = b"\n" + content
                 if os.write(handle, content) < len(content):
                     os.ftruncate(handle, start)  # half a line would spoil the next one, too
                     raise OSError(28, "No space left on device")

@@ -19,7 +19,7 @@ from hospital.parts import Parts
 
 _SETTLED = 5.0
 """Seconds after which no transaction is open any more that holds an earlier row."""
-_AT_ONCE = 500
+_AT_ONCE = 100
 _MARKS = "watched.json"
 
 
@@ -45,7 +45,8 @@ class AuditWatcher:
         with self._parts.database.session() as session:
             instances = self._arrived(session, marks["instance"], until)
             jobs = self._done(session, marks["delivered_at"], until)
-            events = self._receptions(instances) + [self._delivery(session, job) for job in jobs]
+            deliveries = [self._delivery(session, job) for job in jobs]
+        events = self._receptions(instances) + deliveries  # files are read while the database is free
         if not events:
             return False
         self._trail.record(*events)

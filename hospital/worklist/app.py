@@ -175,8 +175,7 @@ class _Pages:
     def _shown(self, request: Request) -> Page:
         text = request.query_params.get("page", "1")
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-        with self._parts.database.session() as session:
-            return entries.page(session, self._parts.spool, number, self._settings.page_size)
+        return entries.page(self._parts, number, self._settings.page_size)
 
     def _audit(self, request: Request, session: Session, shown: Page) -> None:
         """Note the view, and each study that this login had not been shown; a mere refresh adds only what is new."""

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from hospital.database import Instance, Job, Version
 from hospital.headers import header_of
+from hospital.parts import Parts
 from hospital.spool import Spool
 
 State = Literal["answered", "pending", "no_answer", "failed"]
@@ -26,7 +27,8 @@ _PATIENT = {
 """What is shown of patient and study, and where it comes from."""
 _LONE = "instance:"
 """Begins the key of an image that belongs to no study that could be read."""
-_MOST_VIEWS = 50
+_MOST_VIEWS, _MOST_HEADERS = 50, 3
+_AT_ODDS = "patient_conflict"
 _PENDING_TEXT = "waits for its answer"
 
 
@@ -73,15 +75,24 @@ class Page:
     counts: dict[str, int]
 
 
-def page(session: Session, spool: Spool, number: int, size: int) -> Page:
-    """The page of that number, or the last one before it."""
+def page(parts: Parts, number: int, size: int) -> Page:
+    """The page of that number, or the nearest one."""
+    with parts.database.session() as session:
+        counts, pages, number, rows = _rows(session, number, size)
+        known = _known(session, rows)
+    # Files are read while the database is free.
+    found = [_entry(row, one, parts.spool) for row, one in zip(rows, known, strict=True)]
+    return Page(found, number, pages, sum(counts.values()), counts)
+
+
+def _rows(session: Session, number: int, size: int) -> tuple[dict[str, int], int, int, Sequence[Row[Any]]]:
+    """Studies by suspicion, pages, the number of the page that is shown, and its rows."""
     counts = dict.fromkeys(RANKS, 0)
     found = _studies().subquery()
     suspicions = {rank: suspicion for suspicion, rank in RANKS.items()}
     for rank, count in session.execute(select(found.c.rank, func.count()).group_by(found.c.rank)):
         counts[suspicions[rank]] = count
-    total = sum(counts.values())
-    pages = max(1, -(-total // size))
+    pages = max(1, -(-sum(counts.values()) // size))
     number = min(max(1, number), pages)
     rows = session.execute(
         select(found)
@@ -89,7 +100,7 @@ def page(session: Session, spool: Spool, number: int, size: int) -> Page:
         .limit(size)
         .offset((number - 1) * size)
     ).all()
-    return Page(_entries(session, spool, rows), number, pages, total, counts)
+    return counts, pages, number, rows
 
 
 def _studies() -> Select[Any]:
@@ -125,7 +136,7 @@ class _Known:
     delivery: dict[str, str]
 
 
-def _entries(session: Session, spool: Spool, rows: Sequence[Row[Any]]) -> list[Entry]:
+def _known(session: Session, rows: Sequence[Row[Any]]) -> list[_Known]:
     ids, keys = [row.version_id for row in rows], [row.key for row in rows]
     versions = {one.id: one for one in session.scalars(select(Version).where(Version.id.in_(ids)))}
     instances = _instances(session, keys)
@@ -135,11 +146,10 @@ def _entries(session: Session, spool: Spool, rows: Sequence[Row[Any]]) -> list[E
     sent = select(Job.subject, Job.destination, Job.state).where(Job.kind == "deliver", Job.subject.in_(versions))
     for subject, destination, state in session.execute(sent):
         delivery.setdefault(subject, {})[destination] = state
-    known = [
+    return [
         _Known(instances[row.key], versions.get(row.version_id), dead.get(row.key), delivery.get(row.version_id, {}))
         for row in rows
     ]
-    return [_entry(row, one, spool) for row, one in zip(rows, known, strict=True)]
 
 
 def _instances(session: Session, keys: Sequence[str]) -> dict[str, list[Instance]]:
@@ -158,7 +168,9 @@ def _instances(session: Session, keys: Sequence[str]) -> dict[str, list[Instance
 
 def _entry(row: Row[Any], known: _Known, spool: Spool) -> Entry:
     instances, version = known.instances, known.version
-    told = version.patient if version is not None and version.patient else _patient(instances, spool)
+    told = version.patient if version is not None else {}
+    if not told and (known.dead is None or known.dead.code != _AT_ODDS):
+        told = _patient(instances, spool)
     return Entry(
         key=row.key,
         study_uid="" if row.key.startswith(_LONE) else row.key,
@@ -218,7 +230,7 @@ def _view(instance: Instance) -> dict[str, Any]:
 
 def _patient(instances: Sequence[Instance], spool: Spool) -> dict[str, str]:
     """Patient and study as the images say, in the form of `hospital.summary`; empty where they are at odds."""
-    headers = [header for one in instances[:_MOST_VIEWS] if (header := header_of(spool, one.path))]
+    headers = [header for one in instances[:_MOST_HEADERS] if (header := header_of(spool, one.path))]
     if len({str(header.get("PatientID", "")).strip() for header in headers}) != 1:
         return {}
     return {name: str(headers[0].get(keyword, "")) for name, keyword in _PATIENT.items()}

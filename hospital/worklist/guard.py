@@ -18,7 +18,6 @@ _HEADERS = {
     "cache-control": "no-store",
 }
 _ENCODED = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-_STRICT = (b"strict-transport-security", b"max-age=31536000")
 
 
 class Guard:
@@ -30,11 +29,10 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        own = [*_ENCODED, _STRICT] if scope["scheme"] == "https" else _ENCODED
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *own]}
+                message = {**message, "headers": [*message["headers"], *_ENCODED]}
             await send(message)
 
         if scope["method"] not in {"GET", "HEAD"} and _is_foreign(Headers(scope=scope)):

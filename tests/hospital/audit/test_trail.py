@@ -91,6 +91,15 @@ def test_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(lines(trail)) == 2
 
 
+def test_half_line_that_a_crash_left_spoils_no_other(tmp_path: Path) -> None:
+    trail = opened(tmp_path)
+    record(trail, "a")
+    (path,) = trail.folder.glob("*.log")
+    path.write_bytes(path.read_bytes() + b"<85>1 half")
+    record(trail, "b")
+    assert [line.startswith(b"<85>1 20") for line in lines(trail)] == [True, False, True]
+
+
 def test_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("a file")
     with pytest.raises(HospitalError, match=r"audit\.folder: .*name a folder of its own"):

@@ -14,8 +14,7 @@ from tests.hospital.worklist.rows import START, add_images, add_job, add_study, 
 
 
 def page(parts: Parts, number: int = 1, size: int = 100) -> Page:
-    with parts.database.session() as session:
-        return entries.page(session, parts.spool, number, size)
+    return entries.page(parts, number, size)
 
 
 def one(parts: Parts) -> Entry:

@@ -11,8 +11,7 @@ HOSTILE = '"><script>alert(1)</script>'
 
 
 def drawn(parts: Parts, **settings: object) -> str:
-    with parts.database.session() as session:
-        shown = entries.page(session, parts.spool, 1, 100)
+    shown = entries.page(parts, 1, 100)
     return page.worklist(shown, Worklist.model_validate(settings), "reader", "token", START + 3600)
 
 
