@@ -199,6 +199,7 @@ class Hl7(_Section):
     port: Port
     application: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-5
     facility: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-6
+    priority: bool = False  # suspicion high goes out with the priority ASAP (TQ1-9)
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     tls: Tls | None = None
 
