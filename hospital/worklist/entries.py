@@ -19,7 +19,7 @@ from hospital.spool import Spool
 State = Literal["answered", "pending", "no_answer", "failed"]
 RANKS = {"high": 0, "possible": 1, "": 2, "none": 3}
 """The order; the empty one is that of studies without an answer."""
-_PATIENT = {
+PATIENT = {
     "id": "PatientID", "name": "PatientName", "birth_date": "PatientBirthDate", "sex": "PatientSex",
     "accession_number": "AccessionNumber", "study_date": "StudyDate", "study_time": "StudyTime",
     "study_description": "StudyDescription",
@@ -179,7 +179,7 @@ def _entry(row: Row[Any], known: _Known, spool: Spool) -> Entry:
         suspicion=version.suspicion if version else "",
         probability=version.probability if version else None,
         statement=version.summary.get("statement", "") if version and version.suspicion else "",
-        patient={**dict.fromkeys(_PATIENT, ""), **told} if told else {},
+        patient={**dict.fromkeys(PATIENT, ""), **told} if told else {},
         images=len(instances),
         answered=sum(one.state == "scored" for one in instances),
         first_received_at=row.first_received_at,
@@ -233,4 +233,5 @@ def _patient(instances: Sequence[Instance], spool: Spool) -> dict[str, str]:
     headers = [header for one in instances[:_MOST_HEADERS] if (header := header_of(spool, one.path))]
     if len({str(header.get("PatientID", "")).strip() for header in headers}) != 1:
         return {}
-    return {name: str(headers[0].get(keyword, "")) for name, keyword in _PATIENT.items()}
+    told = {name: str(headers[0].get(keyword, "")) for name, keyword in PATIENT.items()}
+    return told if any(told.values()) else {}

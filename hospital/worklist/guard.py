@@ -17,11 +17,12 @@ _HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
     "cache-control": "no-store",
 }
+_MOST_HEADER_BYTES = 16 * 1024
 _ENCODED = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
 
 
 class Guard:
-    """Adds the headers, and refuses forms that another site's page sends."""
+    """Adds the headers, and refuses heads that are too large and forms that another site's page sends."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -35,7 +36,11 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *_ENCODED]}
             await send(message)
 
-        if scope["method"] not in {"GET", "HEAD"} and _is_foreign(Headers(scope=scope)):
+        headers = Headers(scope=scope)
+        if sum(len(name) + len(value) for name, value in headers.raw) + len(scope["raw_path"]) > _MOST_HEADER_BYTES:
+            await PlainTextResponse("The request's head is too large.", 431)(scope, receive, send_with_headers)
+            return
+        if scope["method"] not in {"GET", "HEAD"} and _is_foreign(headers):
             await PlainTextResponse("Another site's page sent this.", 403)(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from hospital.worklist.entries import RANKS, Entry, Page
+from hospital.worklist.entries import PATIENT, RANKS, Entry, Page
 from hospital.worklist.settings import Worklist
 
 _WEB = Path(__file__).parent / "web"
@@ -64,7 +64,7 @@ def worklist(shown: Page, settings: Worklist, user: str, form_token: str, now: f
     ]
     return _templates().get_template("worklist.html.jinja").render(
         groups=groups, page=shown, user=user, form_token=form_token, now=now, states=_STATES, words=_WORDS,
-        filled=_BARS, delivery=_delivery,
+        filled=_BARS, blank=dict.fromkeys(PATIENT, ""), delivery=_delivery,
         refresh=settings.refresh_seconds, has_viewer=bool(settings.viewer),
         link=lambda one: settings.viewer_link(
             one.study_uid, one.patient.get("accession_number", ""), one.patient.get("id", "")

@@ -19,10 +19,10 @@ def _viewer(value: str) -> str:
     if value.lower().startswith(_RUN_AS_SCRIPT) or not value.partition("://")[0].isalnum() or "://" not in value:
         raise ValueError("is no address such as https://pacs.example.org/viewer?StudyInstanceUIDs={study_uid}")
     try:
-        named = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
+        parts = [part[1:] for part in Formatter().parse(value) if part[1] is not None]
     except ValueError:
         raise ValueError("has a brace without its other one") from None
-    if not named or not named <= set(_FIELDS):
+    if not parts or not all(name in _FIELDS and not form and not conversion for name, form, conversion in parts):
         raise ValueError(f"may name {', '.join(f'{{{name}}}' for name in _FIELDS)}, and has to name one of them")
     return value
 
@@ -61,7 +61,7 @@ class Worklist(BaseModel):
     lockout_minutes: float = Field(default=15, gt=0, le=1440)
     idle_minutes: float = Field(default=15, gt=0, le=1440)  # then the session ends; a page's own refresh is no use
     session_hours: float = Field(default=12, gt=0, le=168)  # then it ends in any case
-    refresh_seconds: int = Field(default=30, ge=5, le=3600)
+    refresh_seconds: int = Field(default=30, ge=1, le=3600)
     page_size: int = Field(default=100, ge=1, le=500)
 
     def in_folder(self, folder: Path) -> "Worklist":

@@ -41,8 +41,9 @@ class Watched:
 
 
 @pytest.fixture
-def watched(parts: Parts, tmp_path: Path) -> Watched:
-    """Watch an empty database."""
+def watched(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Watch an empty database, and wait for no other transaction."""
+    monkeypatch.setattr(watcher, "_SETTLED", -5.0)
     return Watched(parts, tmp_path)
 
 
@@ -60,27 +61,27 @@ def test_reception_names_sender_study_and_patient(watched: Watched, parts: Parts
 
 
 def test_delivery_to_a_pacs_is_a_transfer(watched: Watched, parts: Parts) -> None:
-    deliver(parts, "1.1", "pacs", now() - 60)
+    deliver(parts, "1.1", "pacs", now())
     line = watched.told()[-1]
     for told in ('csd-code="110104"', 'EventActionCode="R"', 'UserID="PACS"', '"pacs.example"', "Doe^Jane"):
         assert told in line
 
 
 def test_delivery_in_another_form_is_an_export(watched: Watched, parts: Parts) -> None:
-    deliver(parts, "1.1", "ehr", now() - 60)
+    deliver(parts, "1.1", "ehr", now())
     line = watched.told()[-1]
     assert 'csd-code="110106"' in line
     assert "https://fhir.example/base" in line
 
 
 def test_destination_that_was_taken_out_since_is_told_by_its_name(watched: Watched, parts: Parts) -> None:
-    deliver(parts, "1.1", "old", now() - 60)
+    deliver(parts, "1.1", "old", now())
     assert 'UserID="old"' in watched.told()[-1]
 
 
 def test_restart_tells_nothing_again(watched: Watched, parts: Parts) -> None:
     add_images(parts, "1.1", "received")
-    deliver(parts, "1.2", "pacs", now() - 60)
+    deliver(parts, "1.2", "pacs", now())
     lines = watched.told()
     watched.restart()
     assert watched.told() == lines
@@ -101,6 +102,7 @@ def test_trail_that_cannot_be_written_is_made_up_for(watched: Watched, parts: Pa
 
 
 def test_row_that_may_not_be_alone_yet_waits(watched: Watched, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "_SETTLED", 5.0)
     add_images(parts, "1.1", "received", at=now())
     assert watched.told() == []
     monkeypatch.setattr(watcher, "_SETTLED", -5.0)
@@ -115,7 +117,7 @@ def test_new_trail_beside_old_rows_begins_now(parts: Parts, tmp_path: Path) -> N
 
 def test_rows_of_another_gateway_are_its_own_to_tell(watched: Watched, parts: Parts) -> None:
     version = add_study(parts, "1.1", "high")
-    add_job(parts, "deliver", "1:pacs", version, "done", destination="pacs", done_at=now() - 60, gateway="other")
+    add_job(parts, "deliver", "1:pacs", version, "done", destination="pacs", done_at=now(), gateway="other")
     assert all('UserID="PACS"' not in line for line in watched.told())
     with parts.database.session() as session:
         assert session.get_one(Job, 1).state == "done"

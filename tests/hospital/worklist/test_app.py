@@ -98,9 +98,10 @@ def test_made_up_session_is_nobodys(browser: Browser, cookie: str) -> None:
 
 
 def test_login_makes_a_new_session_whatever_cookie_came(browser: Browser) -> None:
-    browser.client.cookies.set("worklist-session", "chosen-by-somebody")
-    browser.log_in()
-    assert "chosen-by-somebody" not in set(browser.client.cookies.values())
+    browser.client.cookies.set("worklist-session", "chosen-by-somebody", domain="127.0.0.1", path="/")
+    assert "worklist-session=chosen" not in browser.log_in().headers["set-cookie"]
+    assert browser.access.sessions.find("chosen-by-somebody") is None
+    assert browser.client.get("/worklist").status_code == 200
 
 
 def test_session_cookie_is_for_this_site_and_no_script(browser: Browser) -> None:

@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,12 @@ def test_answers_on_its_port_without_naming_its_software(serve: Serve) -> None:
 
 def test_huge_header_is_refused(serve: Serve) -> None:
     port = serve()
-    assert asked(port, request("/worklist", "Cookie: " + "a" * 100_000)).startswith(b"HTTP/1.1 400")
+    for size in (20_000, 1_000_000):
+        assert asked(port, request("/worklist", "Cookie: " + "a" * size))[:12] in {
+            b"HTTP/1.1 431",
+            b"HTTP/1.1 400",
+            b"",
+        }
     assert asked(port, request("/livez")).startswith(b"HTTP/1.1 200")
 
 
@@ -74,8 +80,11 @@ def test_head_that_never_ends_closes_the_connection(serve: Serve, monkeypatch: p
 
 def test_second_head_that_never_ends_closes_the_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_HEADER_SECONDS", 0.3)
-    keeps = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /li"
-    assert asked(serve(), keeps).startswith(b"HTTP/1.1 200")
+    with socket.create_connection(("127.0.0.1", serve()), 3) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /li")
+        assert connection.recv(65536) == b""
 
 
 @pytest.mark.parametrize("path", ["/../../../etc/passwd", "//etc/passwd", "/web/%2e%2e%2f%2e%2e%2fconfig.py"])
@@ -83,7 +92,7 @@ def test_raw_path_leads_to_no_file(serve: Serve, path: str) -> None:
     assert asked(serve(), request(path)).startswith(b"HTTP/1.1 404")
 
 
-@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x00\xff", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 100])
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x00\xff", b"GET\r\n\r\n", b"\0" * 100])
 def test_what_is_no_request_is_refused(serve: Serve, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_HEADER_SECONDS", 0.5)
     answer = asked(serve(), sent)
@@ -116,8 +125,8 @@ def test_client_without_a_certificate_is_turned_away_where_one_is_asked_for(serv
             connection.sendall(request("/livez"))
             return connection.recv(65536)
 
-    with pytest.raises((ssl.SSLError, ConnectionResetError)):
-        talk()
+    with suppress(OSError):
+        assert talk() == b""
     context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
     assert talk().startswith(b"HTTP/1.1 200")
 
