@@ -109,7 +109,7 @@ def studies(bundle: Path, count: int = _STUDIES) -> Iterator[FileDataset]:
         made.PatientBirthDate, made.PatientSex, made.ReferringPhysicianName = "", "O", ""
         made.StudyDate, made.StudyTime = time.strftime("%Y%m%d"), time.strftime("%H%M%S")
         made.StudyID, made.AccessionNumber, made.Laterality = str(number), f"DEMO{number}", "L"
-        made.StudyDescription = path.stem.split("-", 2)[2].replace("-fracture", "").replace("-normal", "")
+        made.StudyDescription = _region(path.stem)
         made.SeriesNumber, made.InstanceNumber, made.PatientOrientation = 1, 1, ["L", "F"]
         made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelRepresentation = 1, "MONOCHROME2", 0
         made.Rows, made.Columns = pixels.shape
@@ -117,6 +117,12 @@ def studies(bundle: Path, count: int = _STUDIES) -> Iterator[FileDataset]:
         made.WindowCenter, made.WindowWidth = 127.5, 256
         made.add_new("PixelData", "OB", pixels.tobytes() + b"\0" * (pixels.size % 2))
         yield made
+
+
+def _region(name: str) -> str:
+    """What a sample shows, from `synthetic-3-forearm-normal` or `synthetic-4-upper-arm-comminuted-fracture`."""
+    words = name.split("-")[2:]
+    return " ".join(words[:-2] if words[-1] == "fracture" else words[:-1]).capitalize()
 
 
 def _orthanc(folder: Path, password: str) -> Path:

@@ -45,7 +45,7 @@ def _studies(bundle: Path) -> Iterator[pydicom.Dataset]:
     yield from known
     blank = pydicom.dcmread(_file(known[0]))
     blank.PatientName, blank.PatientID, blank.AccessionNumber = "Synthetic^Blank", "DEMO-5", "DEMO5"
-    blank.StudyDescription = "test pattern"
+    blank.StudyDescription = "Test pattern"
     stripes = np.indices((blank.Rows, blank.Columns)).sum(0) % 16 * 16
     blank.PixelData = stripes.astype(np.uint8).tobytes() + b"\0" * (stripes.size % 2)
     blank.StudyInstanceUID, blank.SOPInstanceUID = generate_uid(), generate_uid()
@@ -99,7 +99,7 @@ def _photograph(browser: Browser, target: Path) -> None:
             page.get_by_label("Password").fill(_WORDS)
             page.get_by_role("button", name="Log in").click()
             page.get_by_text("As of").wait_for()
-            page.screenshot(path=target / f"worklist-{size}-{scheme}.png", full_page=size == "phone")
+            page.screenshot(path=target / f"worklist-{size}-{scheme}.png", full_page=True)
 
 
 def main(bundle: Path, target: Path) -> None:

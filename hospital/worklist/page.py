@@ -47,7 +47,7 @@ def _templates() -> Environment:
         loader=FileSystemLoader(_WEB), autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    found.filters |= {"ago": _ago, "date": _date, "person": _person, "moment": _moment}
+    found.filters |= {"ago": _ago, "date": _date, "person": _person, "moment": _moment, "sentence": _sentence}
     return found
 
 
@@ -87,10 +87,10 @@ def _ago(seconds: float) -> str:
     """A time span as people say it."""
     minutes = max(0, int(seconds // 60))
     if minutes < 60:
-        return f"{minutes} min"
+        return f"{minutes} min ago"
     if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes // 1440} days"
+        return f"{minutes // 60} h {minutes % 60:02d} min ago"
+    return f"{minutes // 1440} days ago"
 
 
 def _date(value: str) -> str:
@@ -104,6 +104,11 @@ def _person(value: str) -> str:
     family, _, rest = group.partition("^")
     given = " ".join(part for part in rest.split("^") if part)
     return f"{family}, {given}" if family and given else family or given
+
+
+def _sentence(value: str) -> str:
+    """With a capital at its beginning."""
+    return value[:1].upper() + value[1:]
 
 
 def _moment(seconds: float) -> str:

@@ -53,7 +53,7 @@ def test_page_needs_no_script_and_no_style_of_its_own(parts: Parts) -> None:
 
 def test_study_without_an_answer_says_why(parts: Parts) -> None:
     add_study(parts, "1.1", "")
-    assert "shows a chest" in drawn(parts)
+    assert "Shows a chest" in drawn(parts)
 
 
 def test_patient_is_not_certain_where_images_are_at_odds(parts: Parts) -> None:
@@ -85,7 +85,7 @@ def test_name_is_shown_as_people_write_it(name: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(-5, "0 min"), (59, "0 min"), (3540, "59 min"), (3660, "1 h 01 min"), (200_000, "2 days")]
+    ("seconds", "shown"), [(-5, "0 min ago"), (3540, "59 min ago"), (3660, "1 h 01 min ago"), (200_000, "2 days ago")]
 )
 def test_age_is_told_as_people_say_it(seconds: float, shown: str) -> None:
     assert page._ago(seconds) == shown
