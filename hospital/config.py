@@ -353,20 +353,17 @@ def _from_folder(config: Config, folder: Path) -> Config:
 
 def _check_files(config: Config, path: Path) -> None:
     """Certificates that load, and a database address that is one."""
-    receiver, worklist, audit = config.receiver.tls, config.worklist and config.worklist.tls, config.audit
-    sides: list[tuple[str, Tls | WorklistTls | AuditTls | None, Callable[[], ssl.SSLContext] | None]] = [
-        ("receiver.tls", receiver, receiver and receiver.server),
-        ("worklist.tls", worklist, worklist and worklist.server),
-        ("audit.tls", audit and audit.tls, audit and audit.tls and audit.tls.client),
-    ]
-    sides += [
-        (f"destinations.{one.name}.tls", one.tls, one.tls and one.tls.client)
-        for one in config.destinations
-        if isinstance(one, Dicom | Hl7)
-    ]
+    sides: list[tuple[str, Tls | WorklistTls | AuditTls, Callable[[], ssl.SSLContext]]] = []
+    if (receiver := config.receiver.tls) is not None:
+        sides.append(("receiver.tls", receiver, receiver.server))
+    if config.worklist is not None and (page := config.worklist.tls) is not None:
+        sides.append(("worklist.tls", page, page.server))
+    if config.audit is not None and (collector := config.audit.tls) is not None:
+        sides.append(("audit.tls", collector, collector.client))
+    for one in config.destinations:
+        if isinstance(one, Dicom | Hl7) and one.tls is not None:
+            sides.append((f"destinations.{one.name}.tls", one.tls, one.tls.client))
     for key, tls, load in sides:
-        if tls is None or load is None:
-            continue
         try:
             load()
         except OSError as error:  # ssl.SSLError is one, too

@@ -57,7 +57,7 @@ def check(config: Config, path: Path) -> int:
         Accounts(config.worklist.users, secrets.worklist_users)
     failed = 0
     try:
-        if trail is not None:
+        if trail is not None and config.audit is not None:
             trail.connect()
             print(f"audit: {trail.folder}" + (f" and {config.audit.syslog}" if config.audit.syslog else ""))
     except HospitalError as error:

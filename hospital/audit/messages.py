@@ -178,7 +178,8 @@ def encoded(event: Event, source: str, site: str) -> bytes:
     _add(reported, "AuditSourceTypeCode", **{"csd-code": _APPLICATION_SERVER})
     for subject in event.subjects:
         _add_subject(root, subject)
-    return b'<?xml version="1.0" encoding="UTF-8"?>' + ET.tostring(root, encoding="utf-8")
+    content: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=False)
+    return b'<?xml version="1.0" encoding="UTF-8"?>' + content
 
 
 def _add_participant(root: ET.Element, given: Participant) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 from pydicom.sr._concepts_dict import concepts
@@ -80,7 +81,8 @@ def test_object_has_either_a_name_or_a_query(name: str) -> None:
 
 
 def test_codes_are_those_of_the_standard() -> None:
-    standard = {code: meaning for entry in concepts["DCM"].values() for code, (meaning, _) in entry.items()}
+    entries: Any = concepts["DCM"]
+    standard = {code: meaning for entry in entries.values() for code, (meaning, _) in entry.items()}
     codes = [one for one in vars(messages).values() if isinstance(one, Code) and one.system == "DCM"]
     codes.append(Code("110037", "URI"))
     assert len(codes) > 10

@@ -51,7 +51,7 @@ def add_images(parts: Parts, study: str, *states: str, at: float = START, **attr
     return ids
 
 
-def add_version(parts: Parts, study: str, suspicion: str, probability: float | None = 0.5, **patient: str) -> int:
+def add_version(parts: Parts, study: str, suspicion: str, **patient: str) -> int:
     """Put a study's result in; its id."""
     told = {
         "id": "4711", "name": "Doe^Jane", "birth_date": "19700101", "sex": "F", "accession_number": "A1",
@@ -61,7 +61,7 @@ def add_version(parts: Parts, study: str, suspicion: str, probability: float | N
         number = len(session.scalars(select(Version).where(Version.study_uid == study)).all()) + 1
         made = Version(
             study_uid=study, number=number, sources=f"{study}{number}", made_at=START, first_received_at=START,
-            last_received_at=START, suspicion=suspicion, probability=probability if suspicion else None,
+            last_received_at=START, suspicion=suspicion, probability=0.5 if suspicion else None,
             summary={"statement": f"Statement of {suspicion}.", "views": [], "model": {"name": "m", "version": "1"}},
             patient=told,
         )  # fmt: skip
@@ -70,7 +70,7 @@ def add_version(parts: Parts, study: str, suspicion: str, probability: float | N
         return made.id
 
 
-def add_study(parts: Parts, study: str, suspicion: str, at: float = START, **patient: str) -> int:
+def add_study(parts: Parts, study: str, suspicion: str, at: float = START, **patient: Any) -> int:
     """Put a study with one scored image and its result in; the result's id."""
     add_images(parts, study, "scored" if suspicion else "refused", at=at)
     return add_version(parts, study, suspicion, **patient)

@@ -199,8 +199,8 @@ def test_refresh_is_audited_only_with_what_is_new(browser: Browser, parts: Parts
 
 def test_nothing_is_shown_that_cannot_be_audited(browser: Browser) -> None:
     browser.log_in()
-    for path in browser.trail.folder.iterdir():
-        path.unlink()
+    for file in browser.trail.folder.iterdir():
+        file.unlink()
     browser.trail.folder.rmdir()
     for path in ("/worklist", "/worklist.json"):
         answer = browser.client.get(path)

@@ -26,7 +26,7 @@ def test_study_is_shown_with_answer_patient_and_age(parts: Parts) -> None:
     "field", ["name", "id", "birth_date", "sex", "accession_number", "study_date", "study_description"]
 )
 def test_script_in_a_header_is_only_text(parts: Parts, field: str) -> None:
-    add_study(parts, "1.1", "high", **{field: HOSTILE})
+    add_study(parts, "1.1", "high", START, **{field: HOSTILE})
     text = drawn(parts, viewer="https://v.example/{accession_number}?{patient_id}")
     assert "<script>alert" not in text
     assert "alert(1)" in text
