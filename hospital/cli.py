@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. Bad input ends with one line and 1, wrong usage with 2."""
     given = _parser().parse_args(arguments)
     try:
-        if given.run is _password:  # needs no configuration
+        needs_configuration = given.run is not _password
+        if not needs_configuration:
             return _password(given)
         return int(given.run(configuration.read(given.config), given) or 0)
     except (HospitalError, BundleError, SettingsError) as error:

@@ -360,9 +360,11 @@ def _check_files(config: Config, path: Path) -> None:
         sides.append(("worklist.tls", page, page.server))
     if config.audit is not None and (collector := config.audit.tls) is not None:
         sides.append(("audit.tls", collector, collector.client))
-    for one in config.destinations:
-        if isinstance(one, Dicom | Hl7) and one.tls is not None:
-            sides.append((f"destinations.{one.name}.tls", one.tls, one.tls.client))
+    sides += [
+        (f"destinations.{one.name}.tls", one.tls, one.tls.client)
+        for one in config.destinations
+        if isinstance(one, Dicom | Hl7) and one.tls is not None
+    ]
     for key, tls, load in sides:
         try:
             load()
