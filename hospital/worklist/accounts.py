@@ -204,5 +204,5 @@ def _parsed(text: str, place: str) -> dict[str, PasswordHash]:
         except ValueError as error:
             raise HospitalError(f"{place}: entry {number} {error}; make it with `password NAME`") from None
     if not users:
-        raise HospitalError(f"{place}: the worklist needs a user; make one with `fracture hospital -- password NAME`")
+        raise HospitalError(f"{place}: the worklist needs a user; make one with `fracture hospital password NAME`")
     return users

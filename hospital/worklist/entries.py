@@ -106,15 +106,18 @@ def _rows(session: Session, number: int, size: int) -> tuple[dict[str, int], int
 def _studies() -> Select[Any]:
     """A row for each study that has not been purged, with its newest version where there is one."""
     key = case((Instance.study_uid != "", Instance.study_uid), else_=_LONE + cast(Instance.id, String))
+    images = (
+        select(key.label("key"), Instance.received_at)
+        .where(Instance.path != "", Instance.superseded.is_(False))
+        .subquery()
+    )
     held = (
         select(
-            key.label("key"),
-            func.count().label("images"),
-            func.min(Instance.received_at).label("first_received_at"),
-            func.max(Instance.received_at).label("last_received_at"),
+            images.c.key,
+            func.min(images.c.received_at).label("first_received_at"),
+            func.max(images.c.received_at).label("last_received_at"),
         )
-        .where(Instance.path != "", Instance.superseded.is_(False))
-        .group_by(key)
+        .group_by(images.c.key)
         .subquery()
     )
     newest = select(Version.study_uid, func.max(Version.number).label("number")).group_by(Version.study_uid).subquery()
