@@ -77,8 +77,8 @@ demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:30
 	if [ "$(DEMO_SERVE)" = 0 ]; then echo "serve it with:$${page:+ FRACTURE_OFFLINE=$$page} fracture serve"; \
 	else FRACTURE_OFFLINE=$$page exec fracture serve; fi
 
-demo-hospital: setup ## gateway and Orthanc (Debian: orthanc) on a loopback of their own, three studies, the worklist
-	@python -m hospital.demo
+demo-hospital: setup ## gateway and Orthanc (Debian: orthanc) on a loopback of their own, three studies, the worklist as a page
+	@exec python -m hospital.demo $(if $(filter 0,$(DEMO_SERVE)),,--serve)
 
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve

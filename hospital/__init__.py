@@ -9,5 +9,7 @@ studies.py                    answers to a version of a study's result
 results/                      a version to DICOM objects
 export.py                     received studies without what identifies a person
 delivery/                     those objects to their destinations
+worklist/                     studies by suspicion, as a page and as JSON
+audit/                        who saw what, what came in and went out, as ATNA messages
 gateway.py                    all of it as one process; cli.py is its command line
 """

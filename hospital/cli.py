@@ -1,6 +1,7 @@
 """The command line: run (the default), check, queue, export."""
 
 import argparse
+import getpass
 import importlib
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from hospital import queue
 from hospital.config import DEFAULT_NAME, Config
 from hospital.database import Database, Job
 from hospital.errors import HospitalError
+from hospital.worklist import accounts
 from serving.errors import BundleError, SettingsError
 
 
@@ -20,8 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. Bad input ends with one line and 1, wrong usage with 2."""
     given = _parser().parse_args(arguments)
     try:
-        config = configuration.read(given.config)
-        return int(given.run(config, given) or 0)
+        needs_configuration = given.run is not _password
+        if not needs_configuration:
+            return _password(given)
+        return int(given.run(configuration.read(given.config), given) or 0)
     except (HospitalError, BundleError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -43,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--reviewed", type=Path, metavar="FILE", help="UIDs of images whose text identifies nobody")
     exporting.add_argument("--table", type=Path, metavar="FILE", help="leads back to patients; by default in the spool")
     exporting.set_defaults(run=_export)
+    password = commands.add_parser("password", help="print a user's line for the worklist's file of users")
+    password.add_argument("name")
+    password.set_defaults(run=_password)
     jobs = commands.add_parser("queue", help="show the queue, or change it by hand")
     jobs.set_defaults(run=_list, states=list(queue.STATES[:3]), limit=50)
     actions = jobs.add_subparsers(metavar="")
@@ -62,6 +69,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(config: Config, given: argparse.Namespace) -> int:
     return int(_running().run(config, given.log_level))
+
+
+def _password(given: argparse.Namespace) -> int:
+    """Ask for a password, twice on a terminal, and print what the file of users holds of it."""
+    if sys.stdin.isatty():
+        password = getpass.getpass()
+        if getpass.getpass("Again: ") != password:
+            raise HospitalError("the two passwords differ")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    accounts.check_new(given.name, password)
+    print(f"{given.name}:{accounts.PasswordHash.of(password)}")
+    return 0
 
 
 def _check(config: Config, given: argparse.Namespace) -> int:

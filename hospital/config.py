@@ -5,7 +5,7 @@ import os
 import re
 import ssl
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from hospital.audit.settings import Audit, AuditTls
 from hospital.errors import HospitalError
+from hospital.worklist.settings import Worklist, WorklistTls
 from serving.errors import one_line
 
 DEFAULT_NAME = "hospital.toml"
@@ -197,6 +199,7 @@ class Hl7(_Section):
     port: Port
     application: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-5
     facility: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-6
+    priority: bool = False  # suspicion high goes out with the priority ASAP (TQ1-9)
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     tls: Tls | None = None
 
@@ -233,6 +236,8 @@ class Config(_Section):
     destinations: tuple[Destination, ...] = ()
     delivery: Delivery = Delivery()
     operation: Operation = Operation()
+    audit: Audit | None = None  # without the table no trail is kept
+    worklist: Worklist | None = None  # without the table it is not served
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":
@@ -240,6 +245,15 @@ class Config(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"destinations: the name {twice[0]} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _worklist_is_guarded(self) -> "Config":
+        worklist = self.worklist
+        if worklist is not None and not is_loopback(worklist.host) and worklist.tls is None:
+            raise ValueError(f"worklist.host: {worklist.host} is open to other machines and needs [worklist.tls]")
+        if worklist is not None and self.audit is None:
+            raise ValueError("worklist: who looks at it is audited; say where under [audit]")
         return self
 
     @property
@@ -254,6 +268,8 @@ class Secrets(_Section):
     service_url: str = ""  # FRACTURE_SERVICE_URL
     service_key: str = ""  # FRACTURE_SERVICE_KEY
     operation_key: str = ""  # HOSPITAL_KEY: asked of whoever reads metrics and worklist
+    worklist_users: str = ""  # HOSPITAL_WORKLIST_USERS: `name:hash`, separated by white space
+    worklist_key: str = ""  # HOSPITAL_WORKLIST_KEY: of programs that read the worklist as JSON
     authorizations: Mapping[str, str] = {}  # of a destination, HOSPITAL_AUTHORIZATION_<NAME>: the header's value
 
     @classmethod
@@ -263,6 +279,8 @@ class Secrets(_Section):
             service_url=os.environ.get("FRACTURE_SERVICE_URL", "").strip().rstrip("/"),
             service_key=os.environ.get("FRACTURE_SERVICE_KEY", "").strip(),
             operation_key=os.environ.get("HOSPITAL_KEY", "").strip(),
+            worklist_users=os.environ.get("HOSPITAL_WORKLIST_USERS", ""),
+            worklist_key=os.environ.get("HOSPITAL_WORKLIST_KEY", "").strip(),
             authorizations={
                 destination.name: value
                 for destination in config.destinations
@@ -327,21 +345,29 @@ def _from_folder(config: Config, folder: Path) -> Config:
             "receiver": config.receiver.model_copy(update={"tls": tls(config.receiver.tls)}),
             "model": config.model.model_copy(update={"bundle": bundle and folder / bundle}),
             "destinations": destinations,
+            "audit": config.audit and config.audit.in_folder(folder),
+            "worklist": config.worklist and config.worklist.in_folder(folder),
         }
     )
 
 
 def _check_files(config: Config, path: Path) -> None:
     """Certificates that load, and a database address that is one."""
-    sides = [("receiver.tls", config.receiver.tls, True)]
+    sides: list[tuple[str, Tls | WorklistTls | AuditTls, Callable[[], ssl.SSLContext]]] = []
+    if (receiver := config.receiver.tls) is not None:
+        sides.append(("receiver.tls", receiver, receiver.server))
+    if config.worklist is not None and (page := config.worklist.tls) is not None:
+        sides.append(("worklist.tls", page, page.server))
+    if config.audit is not None and (collector := config.audit.tls) is not None:
+        sides.append(("audit.tls", collector, collector.client))
     sides += [
-        (f"destinations.{one.name}.tls", one.tls, False) for one in config.destinations if isinstance(one, Dicom | Hl7)
+        (f"destinations.{one.name}.tls", one.tls, one.tls.client)
+        for one in config.destinations
+        if isinstance(one, Dicom | Hl7) and one.tls is not None
     ]
-    for key, tls, serves in sides:
-        if tls is None:
-            continue
+    for key, tls, load in sides:
         try:
-            tls.server() if serves else tls.client()
+            load()
         except OSError as error:  # ssl.SSLError is one, too
             place = error.filename or f"{tls.certificate}, {tls.key} or {tls.authorities}"
             raise HospitalError(f"{path}: {key}: {place} cannot be loaded ({one_line(error, 120)})") from None

@@ -1,7 +1,7 @@
-"""`make demo-hospital`: a gateway and Orthanc as its PACS, three synthetic studies sent, and the worklist printed.
+"""`make demo-hospital`: a gateway and Orthanc as its PACS, three synthetic studies sent, and the worklist shown.
 
 Orthanc listens on every address, whatever it is told. So everything runs in a network namespace of its own, which has a
-loopback and nothing else.
+loopback and nothing else; with --serve, the worklist alone is handed out to the loopback of this machine.
 """
 
 import argparse
@@ -29,16 +29,19 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
+from hospital import relay
 from hospital.errors import HospitalError
+from hospital.worklist.accounts import PasswordHash
 from serving import bundle as bundles
 from serving.errors import BundleError
 
-_INSIDE = "FRACTURE_DEMO_INSIDE"
+_INSIDE, _LISTENER = "FRACTURE_DEMO_INSIDE", "FRACTURE_DEMO_LISTENER"
 _ROOT = Path(__file__).parents[1]
 _PLUGINS = Path("/usr/share/orthanc/plugins")
 _SECONDS = 300.0
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1
-_GATEWAY_PORT, _OPERATION_PORT, _PACS_PORT, _REST_PORT = 11112, 11180, 4242, 8042
+_GATEWAY_PORT, _OPERATION_PORT, _WORKLIST_PORT, _PACS_PORT, _REST_PORT = 11112, 11180, 11190, 4242, 8042
+_USER = "demo"
 _STUDIES = 3
 
 
@@ -46,19 +49,22 @@ def main() -> int:
     """Run the demonstration; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m hospital.demo", description=__doc__)
     parser.add_argument("--bundle", type=Path, help="the model; by default the one that `fracture serve` serves")
+    parser.add_argument("--serve", action="store_true", help="then show the worklist as a page, until Ctrl+C")
     given = parser.parse_args()
     try:
         program = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if program is None or not (_PLUGINS / "libOrthancDicomWeb.so").exists():
             raise HospitalError("Orthanc is not installed: apt-get install orthanc orthanc-dicomweb")
         if os.environ.get(_INSIDE) != "yes":
-            return _inside(sys.argv[1:])
+            return _inside(sys.argv[1:], given.serve)
         _loopback_up()
         with tempfile.TemporaryDirectory(prefix="fracture-demo-") as folder:
             demonstrate(Path(folder), program, given.bundle or bundles.find_default(_ROOT))
     except (HospitalError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nended")
     return 0
 
 
@@ -68,6 +74,8 @@ def demonstrate(folder: Path, program: str, bundle: Path) -> None:
     with _running([program, str(_orthanc(folder, password))], folder / "orthanc.log"):
         _until("Orthanc", lambda: _asked("/statistics", password) is not None)
         os.environ["HOSPITAL_AUTHORIZATION_WEB"] = _basic(password)
+        words = secrets.token_urlsafe(12)
+        os.environ["HOSPITAL_WORKLIST_USERS"] = f"{_USER}:{PasswordHash.of(words)}"
         command = [sys.executable, "-m", "hospital", "--config", str(_gateway(folder, bundle)), "run"]
         with _running(command, folder / "gateway.log"):
             _until("the gateway", lambda: _worklist() is not None)
@@ -79,12 +87,16 @@ def demonstrate(folder: Path, program: str, bundle: Path) -> None:
             found = _asked("/statistics", password) or {}
             print("delivered by C-STORE with storage commitment, and by STOW-RS")
             print(f"Orthanc holds {found.get('CountInstances')} result objects of {found.get('CountStudies')} studies")
+            _until("the audit trail", lambda: _audited(folder) >= 1 + 3 * _STUDIES)
+            print(f"the audit trail holds {_audited(folder)} messages")
+            if _LISTENER in os.environ:
+                _serve(socket.socket(fileno=int(os.environ[_LISTENER])), words)
 
 
-def studies(bundle: Path) -> Iterator[FileDataset]:
-    """Three radiographs that nobody has: the bundle's synthetic samples as CR objects of invented patients."""
+def studies(bundle: Path, count: int = _STUDIES) -> Iterator[FileDataset]:
+    """Radiographs that nobody has: the bundle's synthetic samples as CR objects of invented patients."""
     samples = sorted((bundle / bundles.SAMPLES).glob("*.png"))
-    for number, path in enumerate(samples[:_STUDIES], 1):
+    for number, path in enumerate(samples[:count], 1):
         pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if pixels is None:
             raise HospitalError(f"{path}: cannot be read; restore the release")
@@ -97,6 +109,7 @@ def studies(bundle: Path) -> Iterator[FileDataset]:
         made.PatientBirthDate, made.PatientSex, made.ReferringPhysicianName = "", "O", ""
         made.StudyDate, made.StudyTime = time.strftime("%Y%m%d"), time.strftime("%H%M%S")
         made.StudyID, made.AccessionNumber, made.Laterality = str(number), f"DEMO{number}", "L"
+        made.StudyDescription = _region(path.stem)
         made.SeriesNumber, made.InstanceNumber, made.PatientOrientation = 1, 1, ["L", "F"]
         made.SamplesPerPixel, made.PhotometricInterpretation, made.PixelRepresentation = 1, "MONOCHROME2", 0
         made.Rows, made.Columns = pixels.shape
@@ -104,6 +117,12 @@ def studies(bundle: Path) -> Iterator[FileDataset]:
         made.WindowCenter, made.WindowWidth = 127.5, 256
         made.add_new("PixelData", "OB", pixels.tobytes() + b"\0" * (pixels.size % 2))
         yield made
+
+
+def _region(name: str) -> str:
+    """What a sample shows, from `synthetic-3-forearm-normal` or `synthetic-4-upper-arm-comminuted-fracture`."""
+    words = name.split("-")[2:]
+    return " ".join(words[:-2] if words[-1] == "fracture" else words[:-1]).capitalize()
 
 
 def _orthanc(folder: Path, password: str) -> Path:
@@ -139,6 +158,11 @@ stable_seconds = 2
 [operation]
 port = {_OPERATION_PORT}
 
+[audit]
+
+[worklist]
+port = {_WORKLIST_PORT}
+
 [[destinations]]
 kind = "dicom"
 name = "pacs"
@@ -156,15 +180,35 @@ url = "http://127.0.0.1:{_REST_PORT}/dicom-web"
     return path
 
 
-def _inside(words: list[str]) -> int:
-    """Run this module again in a network namespace of its own."""
+def _inside(words: list[str], serve: bool) -> int:
+    """Run this module again in a network namespace of its own; a socket that listens stays in that of this one."""
     flags = ["-n"] if os.geteuid() == 0 else ["-r", "-n"]
     command = ["unshare", *flags, sys.executable, "-m", "hospital.demo", *words]
+    environment = {**os.environ, _INSIDE: "yes"}
+    listener = relay.listen(_WORKLIST_PORT) if serve else None
+    handed = (listener.fileno(),) if listener else ()
+    if listener:
+        environment[_LISTENER] = str(listener.fileno())
     try:
-        done = subprocess.run(command, env={**os.environ, _INSIDE: "yes"}, check=False)  # noqa: S603  fixed words
+        process = subprocess.Popen(command, env=environment, pass_fds=handed)  # noqa: S603  fixed words
     except FileNotFoundError:
         raise HospitalError("unshare is not installed; the demonstration runs on Linux alone") from None
-    return done.returncode
+    with suppress(KeyboardInterrupt):  # the process below gets it, too, and clears up
+        process.wait()
+    return process.wait()
+
+
+def _serve(listener: socket.socket, words: str) -> None:
+    """Hand the worklist out until somebody ends it."""
+    relay.relay(listener, _WORKLIST_PORT)
+    print(f"\nworklist: http://127.0.0.1:{listener.getsockname()[1]}/   name {_USER}   password {words}")
+    print("end it with Ctrl+C", flush=True)
+    while True:
+        time.sleep(3600)
+
+
+def _audited(folder: Path) -> int:
+    return sum(len(path.read_bytes().splitlines()) for path in (folder / "audit").glob("audit-*.log"))
 
 
 def _loopback_up() -> None:

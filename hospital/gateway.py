@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hospital import logs, queue, retention
+from hospital.audit import messages
+from hospital.audit.trail import AuditTrail
+from hospital.audit.watcher import AuditWatcher
 from hospital.config import MIB, Config, Destination, Dicom, Fhir, Hl7, Secrets
 from hospital.database import Database, now
 from hospital.delivery import Sender
@@ -42,6 +45,7 @@ class Gateway:
         self._purged_at = time.monotonic()
         self.config = config
         self.parts = self._opened(config)
+        self.trail = open_trail(config)
         self.scorer = open_scorer(config, secrets)
         self._ledger = CommitmentLedger(self.parts.database, self.parts.metrics, self._bell)
         intake = Intake(self.parts, config.name, config.receiver.disk_reserve_mb * MIB)
@@ -70,6 +74,7 @@ class Gateway:
         for thread in self._threads:
             thread.start()
         self.receiver.start()
+        self._note(starts=True)
         logs.event(
             "ready", port=self.receiver.port, model=self.scorer.model.name, version=self.scorer.model.version,
             taken_up=freed,
@@ -83,6 +88,7 @@ class Gateway:
         for thread in self._threads:
             if thread.ident is not None:  # a start that failed before has none
                 thread.join(30)
+        self._note(starts=False)
         self.scorer.close()
         self.parts.database.close()
         logs.event("ended")
@@ -111,7 +117,18 @@ class Gateway:
             patience = destination.commitment_seconds if isinstance(destination, Dicom) else 0.0
             deliverer = Deliverer(destination.name, sender, patience, self.parts)
             workers.append((f"deliver-{destination.name}", deliverer.step))
+        if self.trail is not None:
+            watcher = AuditWatcher(config, self.parts, self.trail)
+            watcher.prepare()
+            workers += [("audit", watcher.step), ("audit-forward", self.trail.forward)]
         return workers
+
+    def _note(self, starts: bool) -> None:
+        """Tell the audit trail that the gateway starts or ends."""
+        if self.trail is not None:
+            self.trail.record(messages.activity(self.config.name, self.config.receiver.ae_title, starts))
+            if not starts:
+                self.trail.close()
 
     def _purge(self) -> bool:
         """Purge what is old enough, now and then."""
@@ -134,6 +151,15 @@ class Gateway:
             else:
                 self._bell.wait(_IDLE_SECONDS)
                 self._bell.clear()
+
+
+def open_trail(config: Config) -> AuditTrail | None:
+    """The audit trail, ready for use; None where the configuration asks for none, HospitalError where it cannot be."""
+    if config.audit is None:
+        return None
+    trail = AuditTrail(config.audit, config.name)
+    trail.prepare()
+    return trail
 
 
 def open_scorer(config: Config, secrets: Secrets) -> Scorer:

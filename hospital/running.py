@@ -8,10 +8,12 @@ from pathlib import Path
 from hospital import logs
 from hospital.config import Config, Secrets
 from hospital.database import Database
-from hospital.errors import DeadLetterError, TryAgainError
-from hospital.gateway import Gateway, open_scorer, open_sender
+from hospital.errors import DeadLetterError, HospitalError, TryAgainError
+from hospital.gateway import Gateway, open_scorer, open_sender, open_trail
 from hospital.operation import OperationServer
 from hospital.spool import Spool
+from hospital.worklist.accounts import Accounts
+from hospital.worklist.server import open_worklist
 
 
 def run(config: Config, log_level: str) -> int:
@@ -23,12 +25,17 @@ def run(config: Config, log_level: str) -> int:
         signal.signal(number, lambda *_: ending.set())
     gateway = Gateway(config, secrets)
     server = OperationServer(config.operation, secrets.operation_key, gateway)
+    worklist = open_worklist(config, secrets, gateway.parts, gateway.trail)
     try:
         server.start()
+        if worklist is not None:
+            worklist.start()
         gateway.start()
         ending.wait()
     finally:
         server.close()
+        if worklist is not None:
+            worklist.close()
         gateway.close()
     return 0
 
@@ -45,7 +52,17 @@ def check(config: Config, path: Path) -> int:
     scorer = open_scorer(config, secrets)
     print(f"model: {scorer.model.name} version {scorer.model.version}")
     scorer.close()
+    trail = open_trail(config)
+    if config.worklist is not None:
+        Accounts(config.worklist.users, secrets.worklist_users)
     failed = 0
+    try:
+        if trail is not None and config.audit is not None:
+            trail.connect()
+            print(f"audit: {trail.folder}" + (f" and {config.audit.syslog}" if config.audit.syslog else ""))
+    except HospitalError as error:
+        failed += 1
+        print(f"error: {error}", file=sys.stderr)
     for destination in config.destinations:
         try:
             open_sender(destination, config.receiver.ae_title, secrets, lambda *_: None).echo()

@@ -56,6 +56,7 @@ def told(
             "accession_number": str(first.get("AccessionNumber", "")),
             "study_date": str(first.get("StudyDate", "")),
             "study_time": str(first.get("StudyTime", "")),
+            "study_description": str(first.get("StudyDescription", "")),
         },
     }
 

@@ -15,6 +15,8 @@ _START, _END = b"\x0b", b"\x1c\r"
 _MOST = 1 << 20
 """Bytes of an answer that are read."""
 _ESCAPES = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": " ", "\n": " "})
+_HIGH_PRIORITY = "A^As soon as possible (a high priority)^HL70485"
+"""TQ1-9 (table 0485)."""
 _ABNORMAL = {"high": "AA", "possible": "A", "none": "N"}
 """OBX-8 (table 0078)."""
 
@@ -33,7 +35,8 @@ class Hl7Sender:
     def send(self, package: Package, announce: Announce) -> Promise:  # noqa: ARG002  no later report
         """One message for a version."""
         control = control_id(package)
-        message = oru(package, self._sending, self._destination.application, self._destination.facility)
+        to = self._destination
+        message = oru(package, self._sending, to.application, to.facility, to.priority)
         with self._connected() as connection:
             try:
                 connection.sendall(_START + message.encode() + _END)
@@ -79,8 +82,11 @@ def control_id(package: Package) -> str:
     return hashlib.sha256(package.identity.encode()).hexdigest()[:20].upper()
 
 
-def oru(package: Package, sending: str, application: str, facility: str) -> str:
-    """The message, segments ended by a carriage return; text is UTF-8 (MSH-18)."""
+def oru(package: Package, sending: str, application: str, facility: str, priority: bool = False) -> str:
+    """The message, segments ended by a carriage return; text is UTF-8 (MSH-18).
+
+    With `priority`, one whose suspicion is high says so in TQ1-9.
+    """
     moment = datetime.fromtimestamp(package.made_at, UTC).strftime("%Y%m%d%H%M%S+0000")
     patient = package.patient
     name = "^".join(part.translate(_ESCAPES) for part in patient.get("name", "").split("=")[0].split("^"))
@@ -93,7 +99,8 @@ def oru(package: Package, sending: str, application: str, facility: str) -> str:
     # The result status P: preliminary, nobody has verified it.
     order = ["OBR", "1", accession, accession, "18748-4^Diagnostic imaging study^LN", "", "", performed,
              *[""] * 14, moment, "", "RAD", "P"]  # fmt: skip
-    segments = [header, person, order, *_observations(package)]
+    timing = [["TQ1", "1", *[""] * 7, _HIGH_PRIORITY]] if priority and package.suspicion == "high" else []
+    segments = [header, person, order, *timing, *_observations(package)]
     return "\r".join("|".join(fields).rstrip("|") for fields in segments) + "\r"
 
 

@@ -1,5 +1,7 @@
 """The commands beside a gateway: one line for a mistake, the queue by hand."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hospital.metrics import Metrics
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
 from hospital.spool import Spool
+from hospital.worklist.accounts import Accounts
 
 
 @pytest.fixture
@@ -95,3 +98,20 @@ def test_example_of_the_deployment_is_well_formed() -> None:
 
     found = config.read(Path(__file__).parents[2] / "deploy/hospital/hospital.toml")
     assert [one.name for one in found.destinations] == ["pacs"]
+
+
+def test_password_becomes_a_line_for_the_file_of_users(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("correct horse battery\n"))
+    assert run(tmp_path, "password", "reader") == 0
+    line = capsys.readouterr().out.strip()
+    assert Accounts(None, line).holds("reader", "correct horse battery")
+
+
+def test_short_password_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("short\n"))
+    assert run(tmp_path, "password", "reader") == 1
+    assert capsys.readouterr().err == "error: a password has 12 to 256 characters\n"

@@ -40,6 +40,18 @@ FAULTS = {
         "receiver.tls: ",
     ),
     "toml": ("[receiver", "cannot be read"),
+    "open worklist": ('[audit]\n[worklist]\nhost = "0.0.0.0"', "worklist.host: 0.0.0.0 is open to other machines"),
+    "worklist unaudited": ("[worklist]", "worklist: who looks at it is audited; say where under [audit]"),
+    "worklist certificate": (
+        '[audit]\n[worklist.tls]\ncertificate = "c.pem"\nkey = "k.pem"',
+        "worklist.tls: ",
+    ),
+    "viewer": ('[worklist]\nviewer = "javascript://{study_uid}"', "worklist.viewer: is no address such as https://"),
+    "collection point": ('[audit]\nsyslog = "tcp://a:1"', "audit.syslog: is no address such as tls://"),
+    "audit certificate": (
+        '[audit]\nsyslog = "tls://a:1"\n[audit.tls]\nauthorities = "a.pem"',
+        "audit.tls: ",
+    ),
 }
 
 
@@ -80,3 +92,23 @@ def test_authorization_comes_from_the_environment(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("HOSPITAL_AUTHORIZATION_CLOUD_1", "Bearer x")
     found = read(tmp_path, '[[destinations]]\nkind = "stow"\nname = "cloud-1"\nurl = "https://a.example/x"')
     assert Secrets.read(found).authorizations == {"cloud-1": "Bearer x"}
+
+
+def test_paths_of_worklist_and_audit_are_relative_to_the_file(tmp_path: Path) -> None:
+    found = read(tmp_path, '[audit]\n[worklist]\nusers = "users"')
+    assert found.audit is not None
+    assert found.worklist is not None
+    assert (found.audit.folder, found.worklist.users) == (tmp_path / "audit", tmp_path / "users")
+
+
+def test_worklist_is_open_to_others_over_tls(tmp_path: Path, certificates: Path) -> None:
+    files = f'certificate = "{certificates}/server.pem"\nkey = "{certificates}/server.key"'
+    found = read(tmp_path, f'[audit]\n[worklist]\nhost = "0.0.0.0"\n[worklist.tls]\n{files}')
+    assert found.worklist is not None
+
+
+def test_users_of_the_worklist_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSPITAL_WORKLIST_USERS", "a:b c:d")
+    monkeypatch.setenv("HOSPITAL_WORKLIST_KEY", " key ")
+    found = Secrets.read(read(tmp_path, ""))
+    assert (found.worklist_users, found.worklist_key) == ("a:b c:d", "key")

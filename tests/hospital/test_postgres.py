@@ -6,15 +6,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, select
 
+from hospital.audit.settings import Audit
+from hospital.audit.trail import AuditTrail
+from hospital.audit.watcher import AuditWatcher
 from hospital.config import Config, Study
 from hospital.database import Database, Version
 from hospital.metrics import Metrics
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
 from hospital.spool import Spool
+from hospital.worklist import entries
 from tests.deploy.tracking_server import Postgres, postgres, reachable_folder
 from tests.hospital.conftest import Scorer, Site
 from tests.hospital.objects import radiograph
+from tests.hospital.worklist.rows import add_images, add_study
 
 pytestmark = pytest.mark.postgres
 
@@ -61,3 +66,23 @@ def test_study_comes_to_its_result(gateways: list[Parts], scorer: Scorer) -> Non
     with gateways[0].database.session() as session:
         version = session.scalars(select(Version).where(Version.study_uid == sent.StudyInstanceUID)).one()
     assert (version.suspicion, version.patient["id"]) == ("high", "4711")
+
+
+def test_worklist_of_one_gateway_shows_the_studies_of_all(gateways: list[Parts], tmp_path: Path) -> None:
+    east, west = gateways
+    add_study(east, "9.1", "none")
+    add_study(west, "9.2", "high")
+    add_images(east, "9.3", "received")
+    add_images(west, "", "dead")
+    shown = {one.study_uid: one.state for one in entries.page(west, 1, 100).entries}
+    assert {"9.1": "answered", "9.2": "answered", "9.3": "pending", "": "failed"}.items() <= shown.items()
+
+
+def test_audit_trail_tells_of_the_own_rows(gateways: list[Parts], tmp_path: Path) -> None:
+    trail = AuditTrail(Audit(folder=tmp_path / "audit"), "gateway")
+    trail.prepare()
+    watcher = AuditWatcher(Config(), gateways[0], trail)
+    watcher.prepare()
+    add_images(gateways[0], "9.4", "received")
+    assert watcher.step()
+    assert not watcher.step()

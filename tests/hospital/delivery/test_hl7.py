@@ -57,6 +57,19 @@ def test_message_follows_the_tables() -> None:
     assert order.oru_r01_observation[1].obx.obx_5.value == "97.3"
 
 
+def test_high_suspicion_has_priority_where_the_destination_wants_it() -> None:
+    text = oru(package(), "FRACTURE", "RIS", "CLINIC", priority=True)
+    message = parse_message(text, VALIDATION_LEVEL.STRICT, find_groups=True)
+    assert message.validate()
+    order = message.oru_r01_patient_result.oru_r01_order_observation
+    assert order.oru_r01_timing_qty.tq1.tq1_9.tq1_9_1.value == "A"
+
+
+@pytest.mark.parametrize(("suspicion", "priority"), [("high", False), ("possible", True), ("none", True)])
+def test_other_messages_have_no_priority(suspicion: str, priority: bool) -> None:
+    assert "TQ1" not in oru(package(suspicion=suspicion), "FRACTURE", "", "", priority)
+
+
 def test_aa_for_this_message_is_success() -> None:
     with receiver("MSA|AA|{id}") as (port, received):
         assert send(port)
