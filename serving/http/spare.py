@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from serving.store.database import Database
-    from serving.store.writer import AnswerWriter
 
 
 class SpareWork:
@@ -64,7 +63,7 @@ class _Shadow:
         from serving.store.writer import AnswerWriter  # noqa: PLC0415  it needs the extra
 
         rows = _ShadowRows(self._database)
-        self._writer: AnswerWriter[ShadowRecord] = AnswerWriter(rows, settings.store_queue, _Unkept(counter))
+        self._writer = AnswerWriter[ShadowRecord](rows, settings.store_queue, _Unkept(counter))
         chosen = {
             "bundle": str(settings.shadow_bundle),
             "max_pixels": settings.max_pixels,
@@ -112,7 +111,7 @@ class _Unkept:
     def stored(self, rows: int) -> None: ...
 
     def not_stored(self, rows: int, reason: str) -> None:
-        self.counter.dropped("unkept", rows)
+        self.counter.dropped("closing" if reason == "closing" else "unkept", rows)
 
     def waiting(self, rows: int, oldest_seconds: float) -> None: ...
 

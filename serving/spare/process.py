@@ -44,7 +44,7 @@ class SpareProcess:
         settings: Facts,
         most_bytes: int,
         meter: Meter,
-        take: Callable[[Facts, Any], None] = lambda facts, said: None,
+        take: Callable[[Facts, Any], None] | None = None,
     ) -> None:
         """`take` gets what the process says of an image that is done, with the facts that were given with it."""
         self._module, self._settings, self._take = module, settings, take
@@ -150,7 +150,8 @@ class SpareProcess:
             return
         self._last_trouble = ""
         self._meter.done()
-        self._take(facts, said["done"])
+        if self._take:
+            self._take(facts, said["done"])
 
     def _rest(self) -> None:
         """Wait before the next start; what comes meanwhile is dropped as soon as the queue is full."""

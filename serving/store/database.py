@@ -112,6 +112,12 @@ class Database:
         chosen = select(ANSWERS).where(ANSWERS.c.at >= since, ANSWERS.c.at < until).order_by(ANSWERS.c.at)
         return [AnswerRecord(**_with_zone(row)) for row in self._rows(chosen)]
 
+    def answers_with_feedback(self) -> list[AnswerRecord]:
+        """Answers that somebody ever said something of, the oldest first. StoreError."""
+        heard = ANSWERS.c.answer_id.in_(select(FEEDBACK.c.answer_id))
+        chosen = select(ANSWERS).where(heard, ANSWERS.c.refused.is_(None)).order_by(ANSWERS.c.at, ANSWERS.c.answer_id)
+        return [AnswerRecord(**_with_zone(row)) for row in self._rows(chosen)]
+
     def shadows(self, since: datetime, until: datetime) -> list[ShadowRecord]:
         """Answers of shadow bundles to the images of a time, the oldest first. StoreError."""
         since, until = since.astimezone(UTC), until.astimezone(UTC)
