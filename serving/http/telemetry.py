@@ -94,7 +94,8 @@ class Telemetry:
         self.shadow = SpareCounter(
             prometheus.Counter("fracture_shadow_answers", "Answers of the shadow bundle", registry=registry),
             prometheus.Counter(
-                "fracture_shadow_dropped", "Images without a kept answer of the shadow bundle, by reason", ["reason"], registry=registry,
+                "fracture_shadow_dropped", "Images without a kept answer of the shadow bundle, by reason",
+                ["reason"], registry=registry,
             ),
             ("busy", "failed", "closing", "unkept"),
             self.trouble,

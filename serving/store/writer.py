@@ -15,15 +15,15 @@ _GATHER_SECONDS = 0.25
 """From the first row of a batch: one statement for many rows leaves the processor to the answers."""
 
 
-Row = TypeVar("Row", contravariant=True)
+Row_contra = TypeVar("Row_contra", contravariant=True)
 
 
-class Sink(Protocol[Row]):
+class Sink(Protocol[Row_contra]):
     """A table of the database."""
 
     def check(self) -> None: ...
 
-    def add_answers(self, rows: Sequence[Row], /) -> None: ...
+    def add_answers(self, rows: Sequence[Row_contra], /) -> None: ...
 
 
 class Meter(Protocol):

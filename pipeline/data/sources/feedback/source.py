@@ -140,8 +140,8 @@ def _check(target: Target, data: Dataset, held: Dataset | None) -> None:
         option = known.info.options.get(_OPTION) if known else None
         if option and option.get("key") != target.fingerprint:
             raise InputError(
-                f"{known.folder if known else ''}: was begun with another FRACTURE_HOLD_BACK_KEY; set the one from then, "
-                "else images that judge would be trained on"
+                f"{known.folder if known else ''}: was begun with another FRACTURE_HOLD_BACK_KEY; set the one from "
+                "then, else images that judge would be trained on"
             )
     for known in filter(None, (data, held)):
         listed = {known.folder / file for file in known.labels["file"]}
