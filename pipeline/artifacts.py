@@ -36,6 +36,11 @@ class Artifacts:
         return self.reports / "feedback.md"
 
     @property
+    def promotion(self) -> Path:
+        """Champion and challenger as `fracture promote` last compared them, as Markdown."""
+        return self.reports / "promotion.md"
+
+    @property
     def params(self) -> Path:
         """params.yaml."""
         return self.root / "params.yaml"

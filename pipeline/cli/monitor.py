@@ -61,7 +61,7 @@ def monitor(
     opened = open_bundle(bundle)
     until = datetime.now(UTC)
     if shadow:
-        _shadow(store, until - length, until, opened.manifest.classes[0], output, as_json)
+        _write_shadow(shadows.read(store, until - length, until, opened.manifest.classes[0]), output, as_json)
         return
     now, before = window.read_windows(store, until, length, opened.manifest.classes)
     if not now.rows:
@@ -76,8 +76,7 @@ def monitor(
         raise typer.Exit(_MOVED)
 
 
-def _shadow(store: str, since: datetime, until: datetime, normal: str, output: Path, as_json: bool) -> None:
-    reports = shadows.read(store, since, until, normal)
+def _write_shadow(reports: "list[shadows.ShadowReport]", output: Path, as_json: bool) -> None:
     if not reports:
         raise InputError(
             "the store holds no image of this time that two models answered; name a longer time with --since, and "

@@ -180,9 +180,9 @@ def markdown(reports: Sequence[ShadowReport]) -> str:
                 "",
             ]
             if group.truth:
+                truth = f"{group.truth.images} images, {group.truth.fractured} of them fractured"
                 lines += [
-                    f"With a truth: {group.truth.images} images, {group.truth.fractured} of them fractured; {group.blind} "
-                    "judged without the answer.",
+                    f"With a truth: {truth}; {group.blind} judged without the answer.",
                     "",
                     *comparison.rows(group.truth.measures),
                     "",

@@ -39,6 +39,7 @@ class Settings:
     keep_days: float = 90.0  # FRACTURE_KEEP_DAYS: after which a picture is deleted
     keep_bytes: int = 10 * GIB  # FRACTURE_KEEP_GB: that the folder may hold; further pictures are dropped
     shadow_bundle: Path | None = None  # FRACTURE_SHADOW_BUNDLE: bundle that answers silently beside the served one
+    spare_idle: bool = True  # FRACTURE_SPARE_IDLE: `false` lets both compete with the answers for the processor
     spare_bytes: int = 64 * MIB  # FRACTURE_SPARE_MB: of images that wait to be kept, and as many for the shadow
 
     @classmethod
@@ -70,6 +71,7 @@ class Settings:
             keep_days=number("FRACTURE_KEEP_DAYS", default.keep_days),
             keep_bytes=int(number("FRACTURE_KEEP_GB", default.keep_bytes / GIB) * GIB),
             shadow_bundle=_shadow_bundle(values),
+            spare_idle=_switch(values, "FRACTURE_SPARE_IDLE", default="true"),
             spare_bytes=int(number("FRACTURE_SPARE_MB", default.spare_bytes / MIB) * MIB),
         )
 
@@ -121,8 +123,8 @@ def _secret(values: Mapping[str, str], name: str) -> str:
     return text
 
 
-def _switch(values: Mapping[str, str], name: str) -> bool:
-    text = values.get(name, "").strip().lower() or "false"
+def _switch(values: Mapping[str, str], name: str, default: str = "false") -> bool:
+    text = values.get(name, "").strip().lower() or default
     if text not in {"true", "false", "1", "0"}:
         raise SettingsError(f"{name}: {text!r} is neither true nor false")
     return text in {"true", "1"}

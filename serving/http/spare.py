@@ -32,7 +32,9 @@ class SpareWork:
                 "max_pixels": settings.max_pixels,
                 "robust": robust,
             }
-            self._keeping = SpareProcess("serving.spare.keeping", chosen, settings.spare_bytes, telemetry.kept_images)
+            self._keeping = SpareProcess(
+                "serving.spare.keeping", chosen, settings.spare_bytes, telemetry.kept_images, idle=settings.spare_idle
+            )
         if settings.shadow_bundle:
             self._shadow = _Shadow(settings, telemetry.shadow)
 
@@ -70,7 +72,9 @@ class _Shadow:
             "max_frames": settings.max_frames,
             "warn_of_scope": settings.scope == "warn",
         }
-        self._process = SpareProcess("serving.spare.shadow", chosen, settings.spare_bytes, counter, self._take)
+        self._process = SpareProcess(
+            "serving.spare.shadow", chosen, settings.spare_bytes, counter, self._take, idle=settings.spare_idle
+        )
 
     def give(self, source: Source, content: bytes, region: str) -> None:
         origin = _Origin(source.answer_id, datetime.now(UTC).isoformat(), source.caller.site, region)

@@ -18,23 +18,23 @@ _PAUSE_SECONDS = 600.0
 
 
 def serve(begin: Callable[[Mapping[str, Any]], Work], rest: Callable[[], None] = lambda: None) -> None:
-    """Read the settings, then frames from stdin until it ends; `rest` is called before the first, and at least every
-    ten minutes.
+    """Read the settings, then frames from stdin until it ends; `rest` is called first, and in every quiet ten minutes.
 
-    A line of `dropped` ends the worker's wait whatever happens; `message` is for its log.
+    With the setting `idle` it works only while no other process wants the processor. A line of `dropped` ends the worker's wait whatever happens; `message` is for its log.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, whose end closes the pipe
-    leave_the_processor_to_others()
     out = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
     settings = frames.read(0)
     if settings is None:
         return
     try:
-        work = begin(settings[0])
+        work = begin({key: value for key, value in settings[0].items() if key != "idle"})
     except Exception as error:  # noqa: BLE001  the worker's log says why there is no such process
         _say(out, {"message": one_line(error), "ready": False})
         sys.exit(1)
+    if settings[0]["idle"]:
+        leave_the_processor_to_others()  # from here on: a start that never ends would look like a failure
     _say(out, {"ready": True})
     rest()
     while True:

@@ -5,14 +5,14 @@ import os
 import select
 import struct
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _LENGTHS = struct.Struct("<II")
 """Of the facts and of the content, in bytes."""
 Facts = Mapping[str, Any]
 
 
-def write(pipe: BinaryIO, facts: Facts, content: bytes = b"") -> None:
+def write(pipe: IO[bytes], facts: Facts, content: bytes = b"") -> None:
     """Send one frame; OSError when nobody is there any more."""
     head = json.dumps(facts).encode()
     pipe.write(_LENGTHS.pack(len(head), len(content)) + head)

@@ -45,9 +45,11 @@ class SpareProcess:
         most_bytes: int,
         meter: Meter,
         take: Callable[[Facts, Any], None] | None = None,
+        *,
+        idle: bool = True,
     ) -> None:
-        """`take` gets what the process says of an image that is done, with the facts that were given with it."""
-        self._module, self._settings, self._take = module, settings, take
+        """`idle` processes work only while no other wants the processor. `take` gets what the process says of an image that is done, with the facts that were given with it."""
+        self._module, self._settings, self._take = module, {**settings, "idle": idle}, take
         self._most_bytes, self._meter = most_bytes, meter
         self._waiting: deque[tuple[Facts, bytes]] = deque()
         self._held = 0
