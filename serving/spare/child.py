@@ -20,7 +20,8 @@ _PAUSE_SECONDS = 600.0
 def serve(begin: Callable[[Mapping[str, Any]], Work], rest: Callable[[], None] = lambda: None) -> None:
     """Read the settings, then frames from stdin until it ends; `rest` is called first, and in every quiet ten minutes.
 
-    With the setting `idle` it works only while no other process wants the processor. A line of `dropped` ends the worker's wait whatever happens; `message` is for its log.
+    With the setting `idle` it works only while no other process wants the processor. A line of `dropped` ends the
+    worker's wait whatever happens; `message` is for its log.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, whose end closes the pipe
     out = os.dup(1)

@@ -48,8 +48,12 @@ class SpareProcess:
         *,
         idle: bool = True,
     ) -> None:
-        """`idle` processes work only while no other wants the processor. `take` gets what the process says of an image that is done, with the facts that were given with it."""
-        self._module, self._settings, self._take = module, {**settings, "idle": idle}, take
+        """`take` gets what the process says of an image that is done, with the facts that were given with it.
+
+        An `idle` process works only while no other one wants the processor.
+        """
+        self._module, self._take = module, take
+        self._settings = {**settings, "idle": idle}
         self._most_bytes, self._meter = most_bytes, meter
         self._waiting: deque[tuple[Facts, bytes]] = deque()
         self._held = 0
