@@ -40,6 +40,9 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Promote a version that failed its gates.")] = False,
     reason: Reason = "",
     name: Name = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the comparison with the champion; promote nothing.")
+    ] = False,
 ) -> None:
     """Make a registered version the champion, which is what gets packaged and served.
 
@@ -47,9 +50,15 @@ def promote(
     """
     model, registry = _model(name), connect()
     chosen = champion.find(registry, model, version)
-    promotion.check_promotion(chosen, force=force, reason=reason)
+    if not dry_run:
+        promotion.check_promotion(chosen, force=force, reason=reason)
     current = champion.observe(registry, model)
-    shown = {} if current is None or current.version == chosen.version else _show(current, chosen, force)
+    other = current is not None and current.version != chosen.version
+    shown = _show(current, chosen, force or dry_run) if current is not None and other else {}
+    if dry_run:
+        if not other:
+            print(f"{model} version {chosen.version}: there is no other champion to compare it with")
+        return
     move = champion.promote(registry, model, chosen.version, force, reason)
     if shown:
         registry.set_version_tags(model, chosen.version, shown)
