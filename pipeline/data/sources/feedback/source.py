@@ -136,6 +136,9 @@ def _add(target: Target, confirmed: Confirmed, pictures: Pictures, scratch: Path
 
 
 def _check(target: Target, data: Dataset, held: Dataset | None) -> None:
+    tracked = target.held_back.with_name(f"{target.held_back.name}.dvc")
+    if held is None and tracked.is_file():
+        raise InputError(f"{target.held_back}: not found, but {tracked.name} tracks it; run `dvc pull {tracked.name}`")
     for known in (data, held):
         option = known.info.options.get(_OPTION) if known else None
         if option and option.get("key") != target.fingerprint:

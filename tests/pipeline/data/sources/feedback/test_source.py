@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from PIL.PngImagePlugin import PngInfo
 
 from pipeline.data import layout
 from pipeline.data.sources.feedback import source
@@ -145,6 +147,12 @@ def test_another_key_is_refused(case: Case) -> None:
         case.add(case.confirmed(2, TRAINS))
 
 
+def test_held_back_images_that_were_not_fetched_are_not_replaced(case: Case) -> None:
+    case.target.held_back.with_name("held_back.dvc").touch()
+    with pytest.raises(InputError, match=r"held_back: not found, but held_back\.dvc tracks it; run `dvc pull"):
+        case.add(case.confirmed(1, JUDGES))
+
+
 def test_a_file_that_no_table_lists_is_not_lost(case: Case) -> None:
     (case.target.data / "images" / "stray.png").touch()
     with pytest.raises(InputError, match=r"stray\.png: is not in labels\.csv"):
@@ -154,10 +162,6 @@ def test_a_file_that_no_table_lists_is_not_lost(case: Case) -> None:
 def test_a_file_as_it_was_sent_is_found_by_its_hash_and_loses_its_header(
     tmp_path: Path, case: Case, draw: Draw, encode: Encode
 ) -> None:
-    from hashlib import sha256
-
-    from PIL.PngImagePlugin import PngInfo
-
     note = PngInfo()
     note.add_text("Patient", "Doe_Jane")
     content = encode(draw(50), pnginfo=note)
