@@ -345,7 +345,7 @@ class PromoteParams(_Section):
     """Share of the shadow's images that both have to answer alike; its interval's upper bound counts."""
     shadow_fewest: Annotated[int, Field(ge=1)] = 100
     """Images in the shadow below which they are shown and not judged."""
-    required: tuple[Part, ...] = ()
+    required: list[Part] = []
     """Comparisons without which nothing is promoted: test, held_back, shadow."""
 
 

@@ -59,7 +59,7 @@ def test_what_rests_on_few_images_is_shown_and_not_judged() -> None:
 def test_what_could_not_be_compared_counts_only_where_it_is_required() -> None:
     evidence = _evidence(test="no test set")
     assert faults(evidence, OPTIONS) == []
-    assert faults(evidence, PromoteParams(required=("test",))) == [
+    assert faults(evidence, PromoteParams(required=["test"])) == [
         "test is required (promote.required) and was not compared: no test set"
     ]
     assert "Not compared: no test set." in markdown(evidence, [])
