@@ -57,7 +57,8 @@ def test_images_of_one_patient_are_drawn_together() -> None:
 
 
 def test_one_class_alone_has_no_auroc() -> None:
-    found = compare(np.ones(5, int), *[_answers(np.linspace(0, 1, 5))] * 2, np.arange(5)).measures["auroc"]
+    same = _answers(np.linspace(0, 1, 5))
+    found = compare(np.ones(5, int), same, same, np.arange(5)).measures["auroc"]
     assert found.difference == {"value": None, "low": None, "high": None}
 
 

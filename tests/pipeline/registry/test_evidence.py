@@ -13,7 +13,7 @@ from pipeline.registry.evidence import Evidence, faults, line, markdown
 
 def _compared(flipped: int = 0, count: int = 200) -> Comparison:
     y = np.arange(count) % 2
-    first = 0.1 + 0.8 * y
+    first = np.where(y == 1, 0.9, 0.1)
     second = np.where(np.arange(count) < flipped, 1 - first, first)
     return compare(y, Answers(first, first >= 0.5), Answers(second, second >= 0.5), np.arange(count), 100)
 

@@ -31,7 +31,9 @@ class Case:
 
     def __init__(self, folder: Path, make_data: MakeData, picture: Callable[[int], bytes]) -> None:
         patients = ["t1", "t2", "a", "b", "c", "d"]
-        images = {f"i{number}": {"patient_id": patient} for number, patient in enumerate(patients)}
+        images: dict[str, dict[str, Any]] = {
+            f"i{number}": {"patient_id": patient} for number, patient in enumerate(patients)
+        }
         images["i3"] |= {"boxes": [(0.1, 0.2, 0.3, 0.4, "fractured")], "polygons": ["0.1 0.2;0.3 0.4;0.1 0.4"]}
         make_data(folder / "data", images)
         (folder / "test_set.csv").write_text("image_id,part\ni0,test\ni1,test\n")
