@@ -26,6 +26,21 @@ class Artifacts:
         return self.root / "data"
 
     @property
+    def held_back(self) -> Path:
+        """Confirmed images in the layout of `data` that judge models and are never trained on."""
+        return self.root / "held_back"
+
+    @property
+    def feedback(self) -> Path:
+        """What the last `fracture data feedback` did with each confirmed image, as Markdown."""
+        return self.reports / "feedback.md"
+
+    @property
+    def promotion(self) -> Path:
+        """Champion and challenger as `fracture promote` last compared them, as Markdown."""
+        return self.reports / "promotion.md"
+
+    @property
     def params(self) -> Path:
         """params.yaml."""
         return self.root / "params.yaml"

@@ -326,6 +326,29 @@ class RegisterParams(_Section):
     """AUROC that a challenger may lie below the champion, both measured on the same test set."""
 
 
+Part = Literal["test", "held_back", "shadow"]
+
+
+class PromoteParams(_Section):
+    """`fracture promote`: what a challenger may lose against the champion on the same images.
+
+    A margin is what the lower bound of the 95 % interval of the difference in AUROC may lie below 0.
+    """
+
+    test_margin: Annotated[float, Field(ge=0, le=1)] = 0.03
+    """On the frozen test set."""
+    held_back_margin: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """On each site's held-back confirmed images."""
+    held_back_fewest: Annotated[int, Field(ge=1)] = 20
+    """Fractured and normal images, each, below which a site's held-back images are shown and not judged."""
+    shadow_agreement: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of the shadow's images that both have to answer alike; its interval's upper bound counts."""
+    shadow_fewest: Annotated[int, Field(ge=1)] = 100
+    """Images in the shadow below which they are shown and not judged."""
+    required: list[Part] = []
+    """Comparisons without which nothing is promoted: test, held_back, shadow."""
+
+
 class Params(_Section):
     """The whole of params.yaml."""
 
@@ -339,6 +362,8 @@ class Params(_Section):
     """What is chosen on the validation set and measured on the test set."""
     register_: RegisterParams = Field(alias="register", default=RegisterParams())
     """The registered model and its gates."""
+    promote: PromoteParams = PromoteParams()
+    """What champion and challenger have to show beside each other."""
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

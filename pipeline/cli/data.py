@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import data_feedback
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root, write_json
 from pipeline.late import late
@@ -35,6 +36,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.command()(data_feedback.feedback)
+app.command("test-set")(data_feedback.test_set)
 
 SAMPLE_REMARK = (
     "on another machine the sample's hash may differ: its arithmetic can round to a neighbouring grey level there"

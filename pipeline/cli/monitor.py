@@ -16,10 +16,12 @@ from pipeline.late import late
 if TYPE_CHECKING:
     from pipeline.monitoring import page, window
     from pipeline.monitoring import report as reporting
+    from pipeline.monitoring import shadow as shadows
 else:
     page = late("pipeline.monitoring.page")
     window = late("pipeline.monitoring.window")
     reporting = late("pipeline.monitoring.report")
+    shadows = late("pipeline.monitoring.shadow")
 
 _MOVED = 3
 """Exit code of --check; 1 and 2 are those of bad input and wrong usage."""
@@ -47,6 +49,10 @@ def monitor(
     check: Annotated[
         bool, typer.Option("--check", help="Exit with code 3 if something moved, for scripts and cron.")
     ] = False,
+    shadow: Annotated[
+        bool,
+        typer.Option("--shadow", help="Compare the served model with the one of FRACTURE_SHADOW_BUNDLE instead."),
+    ] = False,
 ) -> None:
     """Report drift, refusals, agreement with readers and performance, from the store of a service."""
     if not store:
@@ -54,6 +60,9 @@ def monitor(
     length, dimensions = _length(since), _dimensions(by)
     opened = open_bundle(bundle)
     until = datetime.now(UTC)
+    if shadow:
+        _write_shadow(shadows.read(store, until - length, until, opened.manifest.classes[0]), output, as_json)
+        return
     now, before = window.read_windows(store, until, length, opened.manifest.classes)
     if not now.rows:
         raise InputError(f"the store holds no answer of the last {since}; name a longer time with --since")
@@ -65,6 +74,18 @@ def monitor(
     print(json.dumps(report.to_dict(), indent=2) if as_json else text)
     if check and report.moved:
         raise typer.Exit(_MOVED)
+
+
+def _write_shadow(reports: "list[shadows.ShadowReport]", output: Path, as_json: bool) -> None:
+    if not reports:
+        raise InputError(
+            "the store holds no image of this time that two models answered; name a longer time with --since, and "
+            "start the service with FRACTURE_SHADOW_BUNDLE"
+        )
+    text, found = shadows.markdown(reports), [report.to_dict() for report in reports]
+    write_json(output / "shadow.json", found)
+    write_text(output / "shadow.md", text)
+    print(json.dumps(found, indent=2) if as_json else text)
 
 
 def _length(text: str) -> timedelta:

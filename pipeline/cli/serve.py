@@ -95,12 +95,20 @@ def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dic
         **os.environ,
         **({"FRACTURE_BUNDLE": str(bundle.resolve())} if bundle else {}),
         # The service runs in another folder than the one in which a relative path was written.
-        **({"FRACTURE_OFFLINE": str(offline)} if (offline := Settings.from_environment().offline) else {}),
+        **{name: str(folder) for name, folder in _folders(Settings.from_environment()) if folder},
         "FRACTURE_WORKERS": str(workers),
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "1",
         "BENTOML_HOME": str(home),
     }
+
+
+def _folders(settings: Settings) -> tuple[tuple[str, Path | None], ...]:
+    return (
+        ("FRACTURE_OFFLINE", settings.offline),
+        ("FRACTURE_KEEP_IMAGES", settings.keep_images),
+        ("FRACTURE_SHADOW_BUNDLE", settings.shadow_bundle),
+    )
 
 
 @contextmanager

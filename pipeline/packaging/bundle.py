@@ -75,19 +75,21 @@ class Registered:
 
 
 @contextmanager
-def fetched(address: str) -> Iterator[Registered]:
+def fetched(address: str, *, judged: bool = True) -> Iterator[Registered]:
     """The registered version behind `models:/NAME@ALIAS` or `models:/NAME/VERSION`, its gates checked again.
 
-    Raises InputError: no such version, gates failed without a forced promotion, files that do not belong together.
+    Without `judged` the gates do not count, for a version that is only to be measured. Raises InputError: no such
+    version, gates failed without a forced promotion, files that do not belong together.
     """
     with tempfile.TemporaryDirectory(prefix="fracture-package-") as name:
         folder = Path(name)
-        yield _fetch(connect(), address, folder)
+        yield _fetch(connect(), address, folder, judged)
 
 
-def _fetch(registry: Registry, address: str, folder: Path) -> Registered:
+def _fetch(registry: Registry, address: str, folder: Path, judged: bool) -> Registered:
     version = champion.find_address(registry, address)
-    promotion.require_fit(version)
+    if judged:
+        promotion.require_fit(version)
     content_hash = version.tags.get("content_hash", "")
     if not content_hash:
         raise InputError(f"{address}: was not registered by this project; use `fracture import-model FILE`")

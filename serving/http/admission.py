@@ -18,6 +18,7 @@ from serving.http.problems import RETRY_AFTER_SECONDS, ProblemError
 from serving.http.rates import RateLimit
 from serving.http.schemas import Facts
 from serving.http.settings import KIB, MIB, Settings
+from serving.http.spare import SpareWork
 from serving.http.telemetry import Telemetry
 from serving.imaging import dicom
 from serving.predictor import Limits, Prediction, Predictor
@@ -38,6 +39,11 @@ class Engine:
         self.keyring = Keyring(settings.api_keys)
         self.telemetry = Telemetry(bundle.reference, self.predictor.facts(), registry)
         self.keeper = Keeper(settings, self.telemetry, bundle.reference, self.facts) if settings.store_url else None
+        self.spare = (
+            SpareWork(settings, self.telemetry, bundle.preprocessing.canonical.range)
+            if settings.keep_images or settings.shadow_bundle
+            else None
+        )
         self.feedback_rate = RateLimit(settings.feedback_per_minute)
         self._pool = ThreadPoolExecutor(settings.threads, "predict", self.predictor.warm_up)
         self._in_flight = 0
@@ -103,6 +109,8 @@ class Engine:
         """Let running predictions end and stop the threads."""
         self._later.cancel()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        if self.spare:
+            self.spare.close()
         if self.keeper:
             self.keeper.close()
 

@@ -115,6 +115,8 @@ async def _answer(engine: Engine, request: Request, upload: Upload, region: str 
         engine.telemetry.rejection(request_id, route, error.code)
         if engine.keeper:
             engine.keeper.refused(source, error.code)
+        if engine.spare:
+            engine.spare.refused(source, upload.content, region)
         raise
     engine.telemetry.prediction(
         request_id, route, prediction, watch(), answer_id=source.answer_id, site=source.caller.site
@@ -124,6 +126,8 @@ async def _answer(engine: Engine, request: Request, upload: Upload, region: str 
         if engine.keeper.may_name(upload.content):
             names = await engine.draw(engine.keeper.pseudonyms, upload.content, source.caller.site)
         engine.keeper.answered(source, prediction, names)
+    if engine.spare:
+        engine.spare.answered(source, upload.content, region)
     return _Answer(source.answer_id, prediction)
 
 

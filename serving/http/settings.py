@@ -9,6 +9,7 @@ from serving.errors import SettingsError
 
 KIB = 2**10
 MIB = 2**20
+GIB = 2**30
 _SHORTEST_SECRET = 32
 
 
@@ -34,6 +35,12 @@ class Settings:
     feedback_days: float = 30.0  # FRACTURE_FEEDBACK_DAYS: that a token is valid
     feedback_per_minute: int = 120  # FRACTURE_FEEDBACK_PER_MINUTE: of one key
     feedback_text: bool = False  # FRACTURE_FEEDBACK_TEXT: `true` takes free text from readers
+    keep_images: Path | None = None  # FRACTURE_KEEP_IMAGES: folder that keeps the answered pictures, without headers
+    keep_days: float = 90.0  # FRACTURE_KEEP_DAYS: after which a picture is deleted
+    keep_bytes: int = 10 * GIB  # FRACTURE_KEEP_GB: that the folder may hold; further pictures are dropped
+    shadow_bundle: Path | None = None  # FRACTURE_SHADOW_BUNDLE: bundle that answers silently beside the served one
+    spare_idle: bool = True  # FRACTURE_SPARE_IDLE: `false` lets both compete with the answers for the processor
+    spare_bytes: int = 64 * MIB  # FRACTURE_SPARE_MB: of images that wait to be kept, and as many for the shadow
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -60,6 +67,12 @@ class Settings:
             feedback_days=number("FRACTURE_FEEDBACK_DAYS", default.feedback_days),
             feedback_per_minute=int(number("FRACTURE_FEEDBACK_PER_MINUTE", default.feedback_per_minute, whole=True)),
             feedback_text=_switch(values, "FRACTURE_FEEDBACK_TEXT"),
+            keep_images=_keep_images(values),
+            keep_days=number("FRACTURE_KEEP_DAYS", default.keep_days),
+            keep_bytes=int(number("FRACTURE_KEEP_GB", default.keep_bytes / GIB) * GIB),
+            shadow_bundle=_shadow_bundle(values),
+            spare_idle=_switch(values, "FRACTURE_SPARE_IDLE", default="true"),
+            spare_bytes=int(number("FRACTURE_SPARE_MB", default.spare_bytes / MIB) * MIB),
         )
 
 
@@ -80,6 +93,28 @@ def _offline(values: Mapping[str, str]) -> Path | None:
     return folder
 
 
+def _keep_images(values: Mapping[str, str]) -> Path | None:
+    folder = _with_store(values, "FRACTURE_KEEP_IMAGES")
+    if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise SettingsError(f"FRACTURE_KEEP_IMAGES: {folder} is no folder that can be written; make it")
+    return folder
+
+
+def _shadow_bundle(values: Mapping[str, str]) -> Path | None:
+    folder = _with_store(values, "FRACTURE_SHADOW_BUNDLE")
+    if folder is not None and not folder.is_dir():
+        raise SettingsError(f"FRACTURE_SHADOW_BUNDLE: {folder} is no bundle; write one with `fracture package`")
+    return folder
+
+
+def _with_store(values: Mapping[str, str], name: str) -> Path | None:
+    """The folder that a variable names; without a store nobody could tell later what it holds."""
+    text = values.get(name, "").strip()
+    if text and not values.get("FRACTURE_STORE_URL", "").strip():
+        raise SettingsError(f"{name}: needs FRACTURE_STORE_URL, the database that keeps the answers")
+    return Path(text).absolute() if text else None
+
+
 def _secret(values: Mapping[str, str], name: str) -> str:
     """A secret, or several separated by commas, of which the first is used and all are accepted."""
     text = values.get(name, "").strip()
@@ -88,8 +123,8 @@ def _secret(values: Mapping[str, str], name: str) -> str:
     return text
 
 
-def _switch(values: Mapping[str, str], name: str) -> bool:
-    text = values.get(name, "").strip().lower() or "false"
+def _switch(values: Mapping[str, str], name: str, default: str = "false") -> bool:
+    text = values.get(name, "").strip().lower() or default
     if text not in {"true", "false", "1", "0"}:
         raise SettingsError(f"{name}: {text!r} is neither true nor false")
     return text in {"true", "1"}

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,23 @@ class Telemetry:
         self._feedback = prometheus.Counter(
             "fracture_feedback", "Opinions of readers on answers", ["opinion"], registry=registry
         )
+        self.kept_images = SpareCounter(
+            prometheus.Counter("fracture_images_kept", "Pictures that were kept", registry=registry),
+            prometheus.Counter(
+                "fracture_images_dropped", "Pictures that were not kept, by reason", ["reason"], registry=registry
+            ),
+            ("busy", "full", "burned_in", "failed", "closing"),
+            self.trouble,
+        )
+        self.shadow = SpareCounter(
+            prometheus.Counter("fracture_shadow_answers", "Answers of the shadow bundle", registry=registry),
+            prometheus.Counter(
+                "fracture_shadow_dropped", "Images without a kept answer of the shadow bundle, by reason",
+                ["reason"], registry=registry,
+            ),
+            ("busy", "failed", "closing", "unkept"),
+            self.trouble,
+        )  # fmt: skip
         for reason in ("full", "unfit", "closing"):
             self._dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
         for opinion in ("agree", "disagree", "unsure"):
@@ -172,6 +189,24 @@ class Telemetry:
         line = json.dumps({"time": now, **facts, "model": self._facts}, ensure_ascii=False)
         sys.stdout.write(line + "\n")  # one write a line: those of several threads do not mix
         sys.stdout.flush()
+
+
+class SpareCounter:
+    """What became of the images that were given to one kind of spare process."""
+
+    def __init__(self, done: Any, dropped: Any, reasons: Iterable[str], trouble: Callable[[str], None]) -> None:
+        self._done, self._dropped = done, dropped
+        self.trouble = trouble
+        for reason in reasons:
+            dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
+
+    def done(self) -> None:
+        """Count one that went well."""
+        self._done.inc()
+
+    def dropped(self, reason: str, count: int = 1) -> None:
+        """Count what was dropped."""
+        self._dropped.labels(reason).inc(count)
 
 
 def _forget_dead_workers(multiprocess: Any) -> None:

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -26,8 +26,8 @@ from sqlalchemy.exc import (
 )
 
 from serving.errors import one_line
-from serving.store.records import AnswerRecord, FeedbackRecord
-from serving.store.tables import ANSWERS, FEEDBACK
+from serving.store.records import AnswerRecord, FeedbackRecord, ShadowRecord
+from serving.store.tables import ANSWERS, FEEDBACK, SHADOWS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 5
@@ -79,7 +79,15 @@ class Database:
 
         StoreError when the database cannot be reached; ValueError for rows that it will never take.
         """
-        statement = _INSERTS[self._engine.dialect.name](ANSWERS).on_conflict_do_nothing(index_elements=["answer_id"])
+        self._add(ANSWERS, rows)
+
+    def add_shadows(self, rows: Sequence[ShadowRecord]) -> None:
+        """Write answers of a shadow bundle, as `add_answers` does."""
+        self._add(SHADOWS, rows)
+
+    def _add(self, table: Table, rows: Sequence[AnswerRecord] | Sequence[ShadowRecord]) -> None:
+        key = [column.name for column in table.primary_key]
+        statement = _INSERTS[self._engine.dialect.name](table).on_conflict_do_nothing(index_elements=key)
         with self._connected() as connection:
             try:
                 connection.execute(statement, [_in_utc(row) for row in rows])
@@ -103,6 +111,18 @@ class Database:
         since, until = since.astimezone(UTC), until.astimezone(UTC)
         chosen = select(ANSWERS).where(ANSWERS.c.at >= since, ANSWERS.c.at < until).order_by(ANSWERS.c.at)
         return [AnswerRecord(**_with_zone(row)) for row in self._rows(chosen)]
+
+    def answers_with_feedback(self) -> list[AnswerRecord]:
+        """Answers that somebody ever said something of, the oldest first. StoreError."""
+        heard = ANSWERS.c.answer_id.in_(select(FEEDBACK.c.answer_id))
+        chosen = select(ANSWERS).where(heard, ANSWERS.c.refused.is_(None)).order_by(ANSWERS.c.at, ANSWERS.c.answer_id)
+        return [AnswerRecord(**_with_zone(row)) for row in self._rows(chosen)]
+
+    def shadows(self, since: datetime, until: datetime) -> list[ShadowRecord]:
+        """Answers of shadow bundles to the images of a time, the oldest first. StoreError."""
+        since, until = since.astimezone(UTC), until.astimezone(UTC)
+        chosen = select(SHADOWS).where(SHADOWS.c.at >= since, SHADOWS.c.at < until).order_by(SHADOWS.c.at)
+        return [ShadowRecord(**_with_zone(row)) for row in self._rows(chosen)]
 
     def opinions(self) -> list[FeedbackRecord]:
         """The current opinion of every reader and answer, without those taken back, the oldest first. StoreError."""
@@ -166,7 +186,7 @@ def _head() -> str:
     return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
 
 
-def _in_utc(row: AnswerRecord | FeedbackRecord) -> dict[str, Any]:
+def _in_utc(row: AnswerRecord | FeedbackRecord | ShadowRecord) -> dict[str, Any]:
     return {**asdict(row), "at": row.at.astimezone(UTC)}
 
 

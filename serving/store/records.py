@@ -77,3 +77,22 @@ class FeedbackRecord:
     comments: list[str] | None = None
     text: str | None = None
     saw_answer: bool | None = None
+
+
+@dataclass(frozen=True)
+class ShadowRecord:
+    """What a shadow bundle says of an image that has the answer `answer_id`; `seconds` is how long it took."""
+
+    answer_id: str
+    at: datetime
+    site: str
+    model_name: str
+    model_version: str
+    model_sha256: str
+    refused: str | None = None
+    label: str | None = None
+    probability: float | None = None
+    threshold: float | None = None
+    suspicion: str | None = None
+    region: str | None = None
+    seconds: float | None = None

@@ -69,3 +69,23 @@ FEEDBACK = Table(
     Index("feedback_at", "at"),
 )
 """No foreign key to `answers`: feedback may arrive before its answer is written, and outlive it."""
+
+SHADOWS = Table(
+    "shadows",
+    METADATA,
+    Column("answer_id", String(32), primary_key=True),
+    Column("model_sha256", String(64), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("site", String(64), nullable=False),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", String(128), nullable=False),
+    Column("refused", String(32)),
+    Column("label", String(64)),
+    Column("probability", Float),
+    Column("threshold", Float),
+    Column("suspicion", String(16)),
+    Column("region", String(64)),
+    Column("seconds", Float),
+    Index("shadows_at", "at"),
+)
+"""No foreign key either: the two answers to an image are written in any order."""

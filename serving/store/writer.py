@@ -3,17 +3,27 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
-from serving.store.database import Database, StoreError
-from serving.store.records import AnswerRecord
+from serving.store.database import StoreError
 
 BATCH = 200
 _LONGEST_PAUSE = 10.0
 _POLL_SECONDS = 1.0
 _GATHER_SECONDS = 0.25
 """From the first row of a batch: one statement for many rows leaves the processor to the answers."""
+
+
+Row_contra = TypeVar("Row_contra", contravariant=True)
+
+
+class Sink(Protocol[Row_contra]):
+    """A table of the database."""
+
+    def check(self) -> None: ...
+
+    def add_answers(self, rows: Sequence[Row_contra], /) -> None: ...
 
 
 class Meter(Protocol):
@@ -28,7 +38,10 @@ class Meter(Protocol):
     def trouble(self, message: str) -> None: ...
 
 
-class AnswerWriter:
+Written = TypeVar("Written")
+
+
+class AnswerWriter(Generic[Written]):
     """A bounded queue of answers and the thread that empties it into a database.
 
     When the queue is full, new answers are dropped and counted (`full`). While the database is away, what waits stays
@@ -37,13 +50,13 @@ class AnswerWriter:
     """
 
     def __init__(
-        self, database: Database, most: int, meter: Meter, clock: Callable[[], float] = time.monotonic
+        self, database: Sink[Written], most: int, meter: Meter, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._database = database
         self._most = most
         self._meter = meter
         self._clock = clock
-        self._waiting: deque[tuple[float, AnswerRecord]] = deque()
+        self._waiting: deque[tuple[float, Written]] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._pause = 0.0
@@ -52,7 +65,7 @@ class AnswerWriter:
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
-    def add(self, row: AnswerRecord) -> bool:
+    def add(self, row: Written) -> bool:
         """Take a row to be written; False, at once, when there is no room for it. Never raises."""
         with self._changed:
             taken = len(self._waiting) < self._most and not self._closing
@@ -98,7 +111,7 @@ class AnswerWriter:
     def _is_enough(self) -> bool:
         return self._closing or len(self._waiting) >= BATCH
 
-    def _write(self, batch: list[AnswerRecord]) -> None:
+    def _write(self, batch: list[Written]) -> None:
         try:
             if not self._checked:
                 self._database.check()

@@ -98,6 +98,36 @@ def test_alerts_are_routed_by_their_severity(labels: str, receiver: str) -> None
     assert said.strip() == receiver
 
 
+@pytest.mark.alertmanager
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        (["alertname=FractureScoresMoved", "severity=ticket"], "retrain,ticket"),
+        (["alertname=FractureAgreementDown", "severity=page"], "retrain,page"),
+        (["alertname=FractureDown", "severity=page"], "page"),
+    ],
+)
+def test_what_moved_also_asks_for_a_training_where_that_is_wanted(labels: list[str], receivers: str) -> None:
+    _run("amtool", "check-config", "alertmanager-retrain.yml")
+    said = _run("amtool", "config", "routes", "test", "--config.file=alertmanager-retrain.yml", *labels)
+    assert said.strip() == receivers
+
+
+def test_the_two_configurations_of_alertmanager_differ_by_the_training_alone() -> None:
+    plain, training = (_yaml(FOLDER / f"alertmanager{more}.yml") for more in ("", "-retrain"))
+    assert training["route"]["routes"].pop(0)["receiver"] == "retrain"
+    assert training["route"]["routes"].pop() == {"receiver": plain["route"]["receiver"]}
+    assert training["receivers"].pop()["name"] == "retrain"
+    assert training == plain
+
+
+def test_the_alerts_that_ask_for_a_training_are_those_of_the_bridge() -> None:
+    (route, *_) = _yaml(FOLDER / "alertmanager-retrain.yml")["route"]["routes"]
+    (listed,) = re.findall(r'^ALERTS = "(.*)"$', (FOLDER / "bridge.py").read_text(), re.MULTILINE)
+    assert route["matchers"] == [f'alertname=~"{listed.replace(",", "|")}"']
+    assert set(listed.split(",")) <= _alerts()
+
+
 @pytest.fixture(scope="module")
 def service(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a service with a store on loopback."""
@@ -239,6 +269,9 @@ def test_no_two_panels_lie_on_each_other() -> None:
 
 def test_compose_mounts_what_is_there_and_keeps_every_port_on_this_machine() -> None:
     compose = _yaml(FOLDER / "compose.yaml")
+    more = _yaml(FOLDER / "compose.retrain.yaml")["services"]
+    assert (FOLDER / more["alertmanager"]["volumes"][0].partition(":")[0]).is_file()
+    compose["services"]["bridge"] = more["bridge"]
     made_by_hand = {"./secrets"}
     for name, service in compose["services"].items():
         assert service["read_only"], name

@@ -102,7 +102,14 @@ def test_only_what_talks_to_a_cloud_may_say_who_it_is() -> None:
     assert "permissions" not in _job("test")
     for name in ("retrain", "release"):
         assert _read(name)["permissions"] == {}
-        assert _job(name)["permissions"] == {"contents": "read", "id-token": "write"}
+    assert _job("release")["permissions"] == {"contents": "read", "id-token": "write"}
+
+
+def test_only_the_training_may_open_a_pull_request() -> None:
+    allowed = {"contents": "write", "id-token": "write", "pull-requests": "write"}
+    assert _job("retrain")["permissions"] == allowed
+    steps = _job("retrain")["steps"]
+    assert [step["run"] for step in steps if "GH_TOKEN" in step.get("env", {})] == [".github/cloud propose"]
 
 
 def test_what_talks_to_a_cloud_runs_in_an_environment_of_its_own() -> None:
@@ -115,12 +122,23 @@ def test_tests_run_on_every_push_and_pull_request() -> None:
     assert _commands("test")[-1].split("\n")[-3:-1] == [".ci/run", "make test-slow"]
 
 
-def test_training_runs_on_demand_only_between_pull_and_push() -> None:
-    assert set(_read("retrain")["on"]) == {"workflow_dispatch"}
+def test_training_runs_by_hand_on_a_schedule_and_when_an_alert_asks_for_it() -> None:
+    starts = _read("retrain")["on"]
+    assert set(starts) == {"workflow_dispatch", "schedule", "repository_dispatch"}
+    assert starts["repository_dispatch"] == {"types": ["retrain"]}
+
+
+def test_training_lies_between_pull_and_push_and_ends_with_a_proposal() -> None:
     assert _commands("retrain") == [
         ".github/cloud setup", ".github/cloud login", ".github/cloud pull", ".venv/bin/dvc repro",
-        ".github/cloud login", ".github/cloud push",
+        ".github/cloud login", ".github/cloud push", ".github/cloud propose",
     ]  # fmt: skip
+
+
+def test_nothing_is_promoted_by_a_workflow() -> None:
+    for path in [SCRIPT, *FOLDER.iterdir()]:
+        for line in path.read_text().splitlines():
+            assert "fracture promote" not in line or "--dry-run" in line or "Nothing is promoted" in line, path
 
 
 def test_a_tag_packages_before_it_deploys() -> None:
@@ -133,7 +151,7 @@ def test_every_variable_asked_for_is_given_and_explained() -> None:
     script = SCRIPT.read_text()
     asked = {name for line in re.findall(r"need ([A-Z_ ]+)", script) for name in line.split()} | {"DEPLOY_OPTIONS"}
     release = _job("release")["env"]
-    assert asked - {"GITHUB_REF_NAME"} == set(release)
+    assert asked - {"GITHUB_REF_NAME", "GH_TOKEN"} == set(release)
     assert set(_job("retrain")["env"]) <= set(release)
     explained = (ROOT / "docs/cloud/workflows.md").read_text()
     for name, value in release.items():
@@ -310,6 +328,92 @@ def test_results_go_back_and_the_figures_into_the_summary(runner: Runner) -> Non
     assert runner.run("push").returncode == 0
     assert runner.calls() == ["dvc push --run-cache", "dvc metrics show --md"]
     assert (runner.root / "summary").read_text() == "figures\n"
+
+
+def test_held_back_images_come_with_the_data(runner: Runner) -> None:
+    (runner.root / "held_back.dvc").touch()
+    assert runner.run("pull", CLOUD="aws", DVC_REMOTE="s3://bucket/dvc").returncode == 0
+    assert runner.calls()[1:] == ["dvc pull --run-cache data.dvc", "dvc pull held_back.dvc"]
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, env=GIT, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+GIT = {
+    "PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "t",
+    "GIT_AUTHOR_EMAIL": "t@example.org", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org",
+}  # fmt: skip
+PROPOSING = {
+    "GH_TOKEN": "token-of-the-run", "GITHUB_EVENT_NAME": "schedule", "GITHUB_REF_NAME": "main",
+    "GITHUB_SERVER_URL": "https://github.example.org", "GITHUB_REPOSITORY": "us/project",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+}  # fmt: skip
+
+
+@pytest.fixture
+def trained(runner: Runner) -> Runner:
+    """A checkout of a real repository with a remote beside it, in which a training changed the lock and a report."""
+    root = runner.root
+    (root / "reports/plots").mkdir(parents=True)
+    for name in ("dvc.lock", "reports/metrics.json"):
+        (root / name).write_text("before")
+    (root / ".gitignore").write_text("*\n!dvc.lock\n!reports/\n!reports/metrics.json\n")
+    _git(root, "init", "-q", "-b", "main")
+    _git(root, "add", "dvc.lock", "reports/metrics.json")
+    _git(root, "commit", "-qm", "before")
+    _git(root, "init", "-q", "--bare", "remote")
+    _git(root, "remote", "add", "origin", str(root / "remote"))
+    for name in ("dvc.lock", "reports/metrics.json", "reports/plots/roc.png", "reports/predictions.csv"):
+        (root / name).write_text("after")
+    runner.answer(".venv/bin/dvc", "case $1 in metrics) echo '| metric | change |' ;; esac")
+    runner.answer(".venv/bin/fracture", "echo '# version 2 against the champion'")
+    runner.answer("gh", f"case $1 in pr) cat >{root}/body ;; esac")
+    return runner
+
+
+def test_a_training_that_changed_something_becomes_a_pull_request(trained: Runner) -> None:
+    answer = trained.run("propose", **PROPOSING)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    remote = trained.root / "remote"
+    changed = _git(remote, "show", "--name-only", "--format=%s", "retrain/42").split("\n")
+    assert changed[0] == "Train anew, run 42"
+    assert set(filter(None, changed[1:])) == {"dvc.lock", "reports/metrics.json"}
+    assert "gh pr create --title Trained anew, run 42 --body-file - --base main --head retrain/42" in trained.calls()
+    body = (trained.root / "body").read_text()
+    assert "# version 2 against the champion" in body
+    assert "| metric | change |" in body
+    assert "![roc](https://github.example.org/us/project/raw/retrain-plots/42/roc.png)" in body
+
+
+def test_its_plots_lie_in_a_branch_that_nothing_is_merged_from(trained: Runner) -> None:
+    trained.run("propose", **PROPOSING)
+    remote = trained.root / "remote"
+    assert _git(remote, "ls-tree", "--name-only", "retrain-plots/42").split() == ["roc.png"]
+    assert _git(remote, "rev-list", "--count", "retrain-plots/42").strip() == "1"
+
+
+def test_the_proposal_names_the_token_to_no_command_and_promotes_nothing(trained: Runner) -> None:
+    answer = trained.run("propose", **PROPOSING)
+    said = "\n".join([*trained.calls(), answer.stdout, answer.stderr])
+    assert PROPOSING["GH_TOKEN"] not in said
+    assert [call for call in trained.calls() if call.startswith("fracture")] == ["fracture promote --dry-run"]
+
+
+def test_a_training_that_changed_nothing_is_no_pull_request(trained: Runner) -> None:
+    for name in ("dvc.lock", "reports/metrics.json"):
+        (trained.root / name).write_text("before")
+    answer = trained.run("propose", **PROPOSING)
+    assert answer.returncode == 0
+    assert "Nothing changed" in answer.stdout
+    assert not trained.calls()
+
+
+def test_without_a_challenger_the_pull_request_says_why(trained: Runner) -> None:
+    trained.answer(".venv/bin/fracture", "echo 'error: promote: bone-fracture has no challenger' >&2; exit 1")
+    assert trained.run("propose", **PROPOSING).returncode == 0
+    assert "has no challenger" in (trained.root / "body").read_text()
 
 
 def test_aws_and_azure_are_left_to_the_command_with_the_sites_options(runner: Runner) -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from serving.store.records import AnswerRecord, FeedbackRecord
+from serving.store.records import AnswerRecord, FeedbackRecord, ShadowRecord
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -26,3 +26,13 @@ def opinion(number: int = 0, **changes: Any) -> FeedbackRecord:
         "opinion": "agree",
     }  # fmt: skip
     return FeedbackRecord(**{**given, **changes})
+
+
+def shadow(number: int = 0, **changes: Any) -> ShadowRecord:
+    """What a second model says of an image of the site north."""
+    given: dict[str, Any] = {
+        "answer_id": f"{number:032x}", "at": NOON, "site": "north", "model_name": "m", "model_version": "2",
+        "model_sha256": "t", "label": "Normal", "probability": 0.25, "threshold": 0.5, "suspicion": "none",
+        "seconds": 0.01,
+    }  # fmt: skip
+    return ShadowRecord(**{**given, **changes})

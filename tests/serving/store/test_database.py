@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from serving.store.database import Database, StoreError
+from serving.store.database import MIGRATIONS, Database, StoreError
 from serving.store.tables import METADATA
-from tests.serving.store.rows import NOON, answer, opinion
+from tests.serving.store.rows import NOON, answer, opinion, shadow
 
 LONG_AGO, FAR = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -23,6 +25,21 @@ def test_an_answer_comes_back_as_it_was_written(database: Database) -> None:
     row = answer(1, patient="p" * 32, region="hand", region_source="header")
     database.add_answers([row])
     assert database.answers(LONG_AGO, FAR) == [row]
+
+
+def test_a_shadows_answer_comes_back_as_it_was_written_and_is_written_once(database: Database) -> None:
+    row = shadow(1, region="hand")
+    database.add_shadows([row, shadow(1, model_sha256="u")])
+    database.add_shadows([shadow(1, label="changed")])
+    assert {one.model_sha256: one for one in database.shadows(LONG_AGO, FAR)}["t"] == row
+    assert len(database.shadows(LONG_AGO, FAR)) == 2
+
+
+def test_answers_with_feedback_are_those_that_somebody_spoke_of(database: Database) -> None:
+    database.add_answers([answer(1), answer(2), answer(3, refused="blank")])
+    for number in (2, 3, 4):
+        database.add_feedback(opinion(number))
+    assert [row.answer_id for row in database.answers_with_feedback()] == [answer(2).answer_id]
 
 
 def test_a_time_of_another_zone_comes_back_in_utc(database: Database) -> None:
@@ -75,8 +92,20 @@ def test_a_store_without_tables_is_told_how_to_get_them(address: str) -> None:
 
 def test_two_upgrades_at_once_do_not_disturb_each_other(address: str) -> None:
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda _: Database(address).upgrade(), range(2))) == ["0001", "0001"]
+        assert list(pool.map(lambda _: Database(address).upgrade(), range(2))) == ["0002", "0002"]
     Database(address).check()
+
+
+def test_a_store_of_the_version_before_is_told_so_and_keeps_its_rows(database: Database) -> None:
+    database.add_answers([answer(1)])
+    with database._engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(MIGRATIONS))
+        command.downgrade(config, "0001")
+    with pytest.raises(StoreError, match="is of version 0001, this program needs 0002"):
+        database.check()
+    database.upgrade()
+    assert database.answers(LONG_AGO, FAR) == [answer(1)]
 
 
 def test_a_version_that_cannot_be_read_is_one_line(address: str) -> None:
