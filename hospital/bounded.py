@@ -113,6 +113,11 @@ class BoundedServer(ThreadedAssociationServer):
         return len(self.active_associations) < self.most_connections
 
 
+def most_connections(associations: int) -> int:
+    """Connections that are open at the same time, for a number of associations."""
+    return associations + _SPARE_CONNECTIONS
+
+
 def make_server(
     entity: ae.ApplicationEntity,
     address: tuple[str, int],
@@ -133,5 +138,5 @@ def make_server(
     )
     entity._servers.append(server)  # as `start_server` does: a server takes itself from there at its end
     server.bounds = bounds
-    server.most_connections = entity.maximum_associations + _SPARE_CONNECTIONS
+    server.most_connections = most_connections(entity.maximum_associations)
     return server

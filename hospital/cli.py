@@ -1,4 +1,4 @@
-"""The command line: run (the default), check, queue, export."""
+"""The command line: run (the default), check, reload, queue, export."""
 
 import argparse
 import getpass
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hospital import config as configuration
-from hospital import queue
+from hospital import queue, reload
 from hospital.config import DEFAULT_NAME, Config
 from hospital.database import Database, Job
 from hospital.errors import HospitalError
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--reviewed", type=Path, metavar="FILE", help="UIDs of images whose text identifies nobody")
     exporting.add_argument("--table", type=Path, metavar="FILE", help="leads back to patients; by default in the spool")
     exporting.set_defaults(run=_export)
+    commands.add_parser("reload", help="let the running gateway read hospital.toml again").set_defaults(run=_reload)
     password = commands.add_parser("password", help="print a user's line for the worklist's file of users")
     password.add_argument("name")
     password.set_defaults(run=_password)
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(config: Config, given: argparse.Namespace) -> int:
-    return int(_running().run(config, given.log_level))
+    return int(_running().run(config, given.log_level, given.config))
 
 
 def _password(given: argparse.Namespace) -> int:
@@ -94,6 +95,12 @@ def _export(config: Config, given: argparse.Namespace) -> int:
     request = exporting.Request(given.folder, table, given.reviewed, tuple(given.studies))
     outcome = exporting.export(config, request)
     print(f"{given.folder}: {outcome}; {table} leads back to the patients, do not share it")
+    return 0
+
+
+def _reload(config: Config, given: argparse.Namespace) -> int:
+    reload.ask(config.spool)
+    print(f"{given.config}: taken over")
     return 0
 
 

@@ -1,5 +1,6 @@
 """hospital.toml as a typed object, checked as a whole before anything starts."""
 
+import hashlib
 import ipaddress
 import os
 import re
@@ -8,6 +9,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy import make_url
@@ -42,6 +44,17 @@ def _address(value: str) -> str:
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
         raise ValueError("may hold letters, digits, - and _, at most 32 of them")
+    return value
+
+
+def _service(value: str) -> str:
+    found = urlsplit(value)
+    try:
+        is_one = found.scheme in {"http", "https"} and bool(found.hostname) and found.port != 0
+    except ValueError:  # of a port that is none
+        is_one = False
+    if not is_one or found.username is not None or not value.isprintable() or set(value) & set("?# "):
+        raise ValueError("is no address such as https://archive.example.org/dicom-web")
     return value
 
 
@@ -89,6 +102,11 @@ class Tls(_Section):
         context.load_verify_locations(self.authorities)
         return context
 
+    def stamp(self) -> str:
+        """Digest of the files, which a later read compares; OSError where one cannot be read."""
+        files = (self.certificate, self.key, self.authorities)
+        return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+
 
 class Peer(_Section):
     """Who may send: a calling AE title, and the addresses that it may call from (all, where none are named)."""
@@ -122,6 +140,32 @@ class Receiver(_Section):
         if not is_loopback(self.host) and not self.peers:
             raise ValueError(f"{self.host} is open to other machines: name who may send under [[receiver.peers]]")
         return self
+
+
+class WebReceiver(_Section):
+    """The port that takes STOW-RS (PS3.18, 10.5); without the table there is none."""
+
+    host: str = "127.0.0.1"  # another address needs HOSPITAL_WEB_KEY or `tls`
+    port: Port = 11181
+    tls: Tls | None = None
+    max_requests: int = Field(default=8, ge=1, le=32)  # at the same time
+    idle_seconds: float = Field(default=60, gt=0, le=3600)  # without a byte, then the request ends
+    max_request_mb: int = Field(default=1024, ge=1)
+    max_object_mb: int = Field(default=256, ge=1)
+    max_parts: int = Field(default=500, ge=1, le=10_000)
+
+
+class Poll(_Section):
+    """A DICOMweb server that is asked for new CR and DX images (QIDO-RS, WADO-RS)."""
+
+    name: Name
+    url: Annotated[str, AfterValidator(_service)]  # of the service, without /studies
+    interval_seconds: float = Field(default=60, ge=1, le=86400)
+    lookback_days: int = Field(default=2, ge=0, le=366)  # by study date, today not counted
+    page_size: int = Field(default=100, ge=1, le=5000)
+    max_object_mb: int = Field(default=256, ge=1)
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+    tls: Tls | None = None
 
 
 class Model(_Section):
@@ -230,6 +274,8 @@ class Config(_Section):
     spool: Path = Path("spool")
     name: Name = "gateway"  # of this gateway, among those that share a database
     receiver: Receiver = Receiver()
+    web_receiver: WebReceiver | None = None
+    polls: tuple[Poll, ...] = ()
     model: Model = Model()
     study: Study = Study()
     results: Results = Results()
@@ -241,10 +287,11 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":
-        names = [destination.name for destination in self.destinations]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"destinations: the name {twice[0]} is given twice")
+        for key, named in (("destinations", self.destinations), ("polls", self.polls)):
+            names = [one.name for one in named]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{key}: the name {twice[0]} is given twice")
         return self
 
     @model_validator(mode="after")
@@ -263,29 +310,28 @@ class Config(_Section):
 
 
 class Secrets(_Section):
-    """What the environment alone may hold."""
+    """What the environment alone may hold: each variable, or the file that the variable with _FILE behind it names."""
 
     service_url: str = ""  # FRACTURE_SERVICE_URL
     service_key: str = ""  # FRACTURE_SERVICE_KEY
     operation_key: str = ""  # HOSPITAL_KEY: asked of whoever reads metrics and worklist
     worklist_users: str = ""  # HOSPITAL_WORKLIST_USERS: `name:hash`, separated by white space
     worklist_key: str = ""  # HOSPITAL_WORKLIST_KEY: of programs that read the worklist as JSON
-    authorizations: Mapping[str, str] = {}  # of a destination, HOSPITAL_AUTHORIZATION_<NAME>: the header's value
+    web_key: str = ""  # HOSPITAL_WEB_KEY: asked of whoever sends by STOW-RS
+    authorizations: Mapping[str, str] = {}  # of a destination or poll, HOSPITAL_AUTHORIZATION_<NAME>: a header's value
 
     @classmethod
     def read(cls, config: Config) -> "Secrets":
         """From the environment; HospitalError for one that is missing or unusable."""
+        named = (*config.destinations, *config.polls)
         found = cls(
             service_url=os.environ.get("FRACTURE_SERVICE_URL", "").strip().rstrip("/"),
-            service_key=os.environ.get("FRACTURE_SERVICE_KEY", "").strip(),
-            operation_key=os.environ.get("HOSPITAL_KEY", "").strip(),
+            service_key=_secret("FRACTURE_SERVICE_KEY"),
+            operation_key=_secret("HOSPITAL_KEY"),
             worklist_users=os.environ.get("HOSPITAL_WORKLIST_USERS", ""),
             worklist_key=os.environ.get("HOSPITAL_WORKLIST_KEY", "").strip(),
-            authorizations={
-                destination.name: value
-                for destination in config.destinations
-                if (value := os.environ.get(authorization_variable(destination.name), "").strip())
-            },
+            web_key=_secret("HOSPITAL_WEB_KEY"),
+            authorizations={one.name: value for one in named if (value := _secret(authorization_variable(one.name)))},
         )
         if config.model.service and not re.match(r"https?://\S+$", found.service_url):
             raise HospitalError(
@@ -295,11 +341,29 @@ class Secrets(_Section):
             raise HospitalError(
                 f"HOSPITAL_KEY: operation.host {config.operation.host} is open to other machines and needs a key"
             )
+        web = config.web_receiver
+        if web is not None and not is_loopback(web.host) and web.tls is None and not found.web_key:
+            raise HospitalError(
+                f"HOSPITAL_WEB_KEY: web_receiver.host {web.host} is open to other machines and needs a key, "
+                "or [web_receiver.tls]"
+            )
         return found
 
 
+def _secret(variable: str) -> str:
+    """The value of a variable, or the content of the file that it names with _FILE; HospitalError if it is unusable."""
+    path = os.environ.get(f"{variable}_FILE", "").strip()
+    try:
+        value = Path(path).read_text(encoding="utf-8").strip() if path else os.environ.get(variable, "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HospitalError(f"{variable}_FILE: {path} cannot be read ({one_line(error, 120)})") from None
+    if not value.isprintable():
+        raise HospitalError(f"{variable}: holds a line break or another character that no header can carry")
+    return value
+
+
 def authorization_variable(destination: str) -> str:
-    """The variable that holds the Authorization header for a destination."""
+    """The variable that holds the Authorization header for a destination or a poll."""
     return f"HOSPITAL_AUTHORIZATION_{destination.upper().replace('-', '_')}"
 
 
@@ -334,7 +398,7 @@ def _from_folder(config: Config, folder: Path) -> Config:
             certificate=folder / given.certificate, key=folder / given.key, authorities=folder / given.authorities
         )
 
-    bundle = config.model.bundle
+    bundle, web = config.model.bundle, config.web_receiver
     destinations = tuple(
         one.model_copy(update={"tls": tls(one.tls)}) if isinstance(one, Dicom | Hl7) else one
         for one in config.destinations
@@ -347,6 +411,8 @@ def _from_folder(config: Config, folder: Path) -> Config:
             "destinations": destinations,
             "audit": config.audit and config.audit.in_folder(folder),
             "worklist": config.worklist and config.worklist.in_folder(folder),
+            "web_receiver": web and web.model_copy(update={"tls": tls(web.tls)}),
+            "polls": tuple(one.model_copy(update={"tls": tls(one.tls)}) for one in config.polls),
         }
     )
 
@@ -365,6 +431,9 @@ def _check_files(config: Config, path: Path) -> None:
         for one in config.destinations
         if isinstance(one, Dicom | Hl7) and one.tls is not None
     ]
+    sides += [(f"polls.{one.name}.tls", one.tls, one.tls.client) for one in config.polls if one.tls is not None]
+    if config.web_receiver is not None and (web := config.web_receiver.tls) is not None:
+        sides.append(("web_receiver.tls", web, web.server))
     for key, tls, load in sides:
         try:
             load()

@@ -145,6 +145,24 @@ class Commitment(Base):
     state: Mapped[str] = mapped_column(String(16), default="asked")  # asked, committed or refused
 
 
+class Polled(Base):
+    """What was seen of a DICOMweb server: an object, or a study whose objects were all looked at.
+
+    `mark` is the digest of what the server said of it then. `state` is `taken`, `refused` (not asked for again while
+    the mark stays) or `failing` (asked for again at `due_at`).
+    """
+
+    __tablename__ = "polled"
+    source: Mapped[str] = mapped_column(String(32), primary_key=True)
+    uid: Mapped[str] = mapped_column(_UID, primary_key=True)
+    mark: Mapped[str] = mapped_column(_DIGEST)
+    state: Mapped[str] = mapped_column(String(16))
+    code: Mapped[str] = mapped_column(String(40), default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[float] = mapped_column(default=0.0)
+    seen_at: Mapped[float] = mapped_column(index=True)
+
+
 class Database:
     """Sessions on SQLite (WAL, synchronous FULL) or PostgreSQL."""
 

@@ -3,14 +3,14 @@
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from hospital import logs, queue, retention
 from hospital.audit import messages
 from hospital.audit.trail import AuditTrail
 from hospital.audit.watcher import AuditWatcher
-from hospital.config import MIB, Config, Destination, Dicom, Fhir, Hl7, Secrets
+from hospital.config import MIB, Config, Destination, Dicom, Fhir, Hl7, Poll, Secrets
+from hospital.crew import Crew, Step, Worker
 from hospital.database import Database, now
 from hospital.delivery import Sender
 from hospital.delivery.dimse import DicomSender
@@ -18,12 +18,19 @@ from hospital.delivery.fhir import FhirSender
 from hospital.delivery.hl7 import Hl7Sender
 from hospital.delivery.stow import StowSender
 from hospital.delivery.worker import CommitmentLedger, Deliverer
+from hospital.dicomweb.app import StoreService, create_app
+from hospital.dicomweb.client import DicomwebClient
+from hospital.dicomweb.gate import ObjectGate
+from hospital.dicomweb.poller import Poller
+from hospital.dicomweb.server import WebServer
+from hospital.errors import HospitalError
 from hospital.images import ImageWorker
 from hospital.intake import Intake
 from hospital.metrics import Metrics
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
 from hospital.receiver import CommitmentReport, DicomReceiver
+from hospital.reload import ProcessFile, check_change
 from hospital.scoring import Scorer
 from hospital.scoring.pool import PoolScorer
 from hospital.scoring.service import ServiceScorer
@@ -31,7 +38,6 @@ from hospital.spool import Spool
 from hospital.studies import Assembler
 from serving import bundle as bundles
 
-_IDLE_SECONDS = 0.5
 _PURGE_SECONDS = 60.0
 _ROOT = Path(__file__).parents[1]
 
@@ -40,20 +46,22 @@ class Gateway:
     """Everything that runs, started and stopped together."""
 
     def __init__(self, config: Config, secrets: Secrets) -> None:
-        self._ending = threading.Event()
         self._bell = threading.Event()
+        self._crew = Crew(self._bell)
         self._purged_at = time.monotonic()
-        self.config = config
+        self.config, self._secrets = config, secrets
         self.parts = self._opened(config)
+        self.process = ProcessFile(config.spool)
         self.trail = open_trail(config)
+        self._watcher = AuditWatcher(config, self.parts, self.trail) if self.trail is not None else None
+        if self._watcher is not None:
+            self._watcher.prepare()
         self.scorer = open_scorer(config, secrets)
         self._ledger = CommitmentLedger(self.parts.database, self.parts.metrics, self._bell)
-        intake = Intake(self.parts, config.name, config.receiver.disk_reserve_mb * MIB)
-        self.receiver = DicomReceiver(config.receiver, intake, self.parts, self._bell.set, self._ledger)
-        self._threads = [
-            threading.Thread(target=self._loop, args=(step,), name=name, daemon=True)
-            for name, step in self._workers(secrets)
-        ]
+        self._intake = Intake(self.parts, config.name, config.receiver.disk_reserve_mb * MIB)
+        self.receiver = DicomReceiver(config.receiver, self._intake, self.parts, self._bell.set, self._ledger)
+        self.web = WebServer(config.web_receiver) if config.web_receiver else None
+        self._web_facts: object = None
 
     @staticmethod
     def _opened(config: Config) -> Parts:
@@ -61,19 +69,17 @@ class Gateway:
         spool, database = Spool(config.spool), Database(config.database_url)
         spool.prepare()
         database.prepare()
-        wait = config.delivery
-        backoff = Backoff(wait.first_wait_seconds, wait.longest_wait_seconds, wait.dead_after_hours * 3600)
         owner = f"{config.name}-{os.getpid()}-{os.urandom(4).hex()}"
-        jobs = Queue(database, config.name, owner, config.operation.lease_seconds, backoff)
+        jobs = Queue(database, config.name, owner, config.operation.lease_seconds, _backoff(config))
         return Parts(database, jobs, spool, Metrics())
 
     def start(self) -> None:
         """Take up what an earlier process left, and begin to receive."""
         freed = self.parts.queue.release_own()
         retention.sweep(self.parts)
-        for thread in self._threads:
-            thread.start()
+        self._crew.exchange(self._workers(self.config, self._secrets))
         self.receiver.start()
+        self._serve_web(self.config, self._secrets)
         self._note(starts=True)
         logs.event(
             "ready", port=self.receiver.port, model=self.scorer.model.name, version=self.scorer.model.version,
@@ -82,16 +88,64 @@ class Gateway:
 
     def close(self) -> None:
         """Stop to receive, let each worker end its step, and leave the rest to the next start."""
-        self._ending.set()
-        self._bell.set()
         self.receiver.close()
-        for thread in self._threads:
-            if thread.ident is not None:  # a start that failed before has none
-                thread.join(30)
+        if self.web is not None:
+            self.web.close()
+        self._crew.close(30)
         self._note(starts=False)
         self.scorer.close()
         self.parts.database.close()
+        self.process.close()
         logs.event("ended")
+
+    def adopt(self, config: Config, secrets: Secrets) -> list[str]:
+        """Go on with another configuration, without an association or a request lost; what changed.
+
+        HospitalError, and nothing is changed, where a restart is needed or a port cannot be had.
+        """
+        check_change(self.config, config)
+        if secrets.service_url != self._secrets.service_url:
+            raise HospitalError("FRACTURE_SERVICE_URL: changes with a restart only; nothing was changed")
+        workers = self._workers(config, secrets)
+        opened = self._opened_web(config)  # the last that may fail
+        self.receiver.adopt(config.receiver)
+        self._intake.reserve_bytes = config.receiver.disk_reserve_mb * MIB
+        self.parts.queue.adopt(config.operation.lease_seconds, _backoff(config))
+        if isinstance(self.scorer, ServiceScorer):
+            self.scorer.adopt(secrets.service_key)
+        if self._watcher is not None:
+            self._watcher.adopt(config)
+        changed = [name for name in type(config).model_fields if getattr(config, name) != getattr(self.config, name)]
+        self.config, self._secrets = config, secrets
+        if opened is not self.web and self.web is not None:
+            threading.Thread(target=self.web.close, name="web-closing", daemon=True).start()
+        self.web = opened
+        self._serve_web(config, secrets)
+        return changed + self._crew.exchange(workers)
+
+    def _opened_web(self, config: Config) -> WebServer | None:
+        """The port for STOW-RS that a configuration asks for: the one that is open already where it stays the same."""
+        wanted = config.web_receiver
+        if wanted is None:
+            return None
+        if self.web is not None and self.web.address == (wanted.host, wanted.port):
+            return self.web
+        return WebServer(wanted)
+
+    def _serve_web(self, config: Config, secrets: Secrets) -> None:
+        """Answer on the port for STOW-RS by a configuration; requests under way end by the one before."""
+        settings = config.web_receiver
+        if self.web is None or settings is None:
+            self._web_facts = None
+            return
+        reserve = config.receiver.disk_reserve_mb * MIB
+        facts = (settings, settings.tls and settings.tls.stamp(), secrets.web_key, reserve)
+        if facts == self._web_facts:
+            return
+        self._web_facts = facts
+        gate = ObjectGate(self._intake, self.parts.metrics, self._bell.set, "STOW-RS")
+        service = StoreService(settings, secrets.web_key, gate, self.parts, reserve)
+        self.web.serve(settings, create_app(service.answer))
 
     def observe(self) -> bytes:
         """The metrics of this moment as text."""
@@ -104,24 +158,48 @@ class Gateway:
         self.parts.metrics.free.set(self.parts.spool.free_bytes())
         return self.parts.metrics.exposition()
 
-    def _workers(self, secrets: Secrets) -> list[tuple[str, Callable[[], bool]]]:
-        config = self.config
-        image = ImageWorker(self.scorer, self.parts, config.study.stable_seconds)
-        assembler = Assembler(config, self.scorer.model, self.parts)
-        workers: list[tuple[str, Callable[[], bool]]] = [
-            (f"score-{number}", image.step) for number in range(self.scorer.at_once)
-        ]
-        workers += [("assemble", assembler.step), ("retention", self._purge)]
-        for destination in config.destinations:
-            sender = open_sender(destination, config.receiver.ae_title, secrets, self._ledger)
+    def _workers(self, config: Config, secrets: Secrets) -> list[Worker]:
+        def image(_: threading.Event) -> Step:
+            return ImageWorker(self.scorer, self.parts, config.study.stable_seconds).step
+
+        def assembler(_: threading.Event) -> Step:
+            return Assembler(config, self.scorer.model, self.parts).step
+
+        def purge(_: threading.Event) -> Step:
+            return self._purge
+
+        workers = [Worker(f"score-{number}", config.study, image) for number in range(self.scorer.at_once)]
+        workers.append(Worker("assemble", (config.study, config.results, config.destinations), assembler))
+        workers.append(Worker("retention", None, purge))
+        workers += [self._deliverer(one, config.receiver.ae_title, secrets) for one in config.destinations]
+        workers += [self._poller(one, secrets.authorizations.get(one.name, "")) for one in config.polls]
+        return workers + self._auditors()
+
+    def _deliverer(self, destination: Destination, ae_title: str, secrets: Secrets) -> Worker:
+        def make(_: threading.Event) -> Step:
+            sender = open_sender(destination, ae_title, secrets, self._ledger)
             patience = destination.commitment_seconds if isinstance(destination, Dicom) else 0.0
-            deliverer = Deliverer(destination.name, sender, patience, self.parts)
-            workers.append((f"deliver-{destination.name}", deliverer.step))
-        if self.trail is not None:
-            watcher = AuditWatcher(config, self.parts, self.trail)
-            watcher.prepare()
-            workers += [("audit", watcher.step), ("audit-forward", self.trail.forward)]
-        return workers
+            return Deliverer(destination.name, sender, patience, self.parts).step
+
+        facts = (destination, ae_title, secrets.authorizations.get(destination.name, ""))
+        return Worker(f"deliver-{destination.name}", facts, make)
+
+    def _poller(self, poll: Poll, authorization: str) -> Worker:
+        def make(ending: threading.Event) -> Step:
+            gate = ObjectGate(self._intake, self.parts.metrics, self._bell.set, poll.name)
+            return Poller(poll, DicomwebClient(poll, authorization), gate, self.parts, ending.is_set).step
+
+        return Worker(f"poll-{poll.name}", (poll, poll.tls and poll.tls.stamp(), authorization), make)
+
+    def _auditors(self) -> list[Worker]:
+        """What tells the audit trail, and what sends it on: for as long as the gateway runs."""
+        trail, watcher = self.trail, self._watcher
+        if trail is None or watcher is None:
+            return []
+        return [
+            Worker("audit", None, lambda _: watcher.step),
+            Worker("audit-forward", None, lambda _: trail.forward),
+        ]
 
     def _note(self, starts: bool) -> None:
         """Tell the audit trail that the gateway starts or ends."""
@@ -137,20 +215,10 @@ class Gateway:
             return retention.purge(self.parts, self.config.operation.retention_hours) > 0
         return False
 
-    def _loop(self, step: Callable[[], bool]) -> None:
-        """One step after the other; a database that is away is waited for."""
-        while not self._ending.is_set():
-            try:
-                busy = step()
-            except Exception:  # noqa: BLE001  whatever it is, the thread goes on: nothing else does its work
-                logs.trouble("step_failed", thread=threading.current_thread().name)
-                self._ending.wait(5)
-                continue
-            if busy:
-                self._bell.set()
-            else:
-                self._bell.wait(_IDLE_SECONDS)
-                self._bell.clear()
+
+def _backoff(config: Config) -> Backoff:
+    wait = config.delivery
+    return Backoff(wait.first_wait_seconds, wait.longest_wait_seconds, wait.dead_after_hours * 3600)
 
 
 def open_trail(config: Config) -> AuditTrail | None:

@@ -43,7 +43,7 @@ class Intake:
     def __init__(self, parts: Parts, gateway: str, reserve_bytes: int) -> None:
         self._parts = parts
         self._gateway = gateway
-        self._reserve_bytes = reserve_bytes
+        self.reserve_bytes = reserve_bytes
 
     def take(self, arrival: Arrival) -> str:
         """Keep an object: `new`, `known` for one whose bytes are there already, `own` for a result of this gateway.
@@ -53,7 +53,7 @@ class Intake:
         """
         if not identifier(arrival.sop_instance_uid) or not identifier(arrival.sop_class_uid):
             raise NotStoredError(0xC000, "bad_uid")
-        if self._parts.spool.free_bytes() < self._reserve_bytes:
+        if self._parts.spool.free_bytes() < self.reserve_bytes:
             raise NotStoredError(0xA700, "disk_reserve")
         digest = digest_of(arrival.partial)
         study_uid, series_uid = _study_and_series(arrival.partial)

@@ -34,6 +34,23 @@ class Metrics:
         self.oldest = Gauge("hospital_oldest_job_seconds", "Age of the oldest job not done.", registry=self.registry)
         self.free = Gauge("hospital_spool_free_bytes", "Space left for the spool.", registry=self.registry)
 
+        self.polls = Counter(
+            "hospital_polls_total", "Looks at DICOMweb servers: done, or why not.", ["source", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.polled_at = Gauge(
+            "hospital_polled_timestamp_seconds", "When the last look that was done ended.", ["source"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.web_requests = Counter(
+            "hospital_web_requests_total", "STOW-RS requests by the status answered.", ["status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.reloads = Counter(
+            "hospital_reloads_total", "Readings of hospital.toml: done or refused.", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+
     def exposition(self) -> bytes:
         """The metrics as text."""
         return generate_latest(self.registry)

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from hospital.config import Operation
 from hospital.database import Instance, Job, Version
@@ -27,9 +28,10 @@ class OperationServer:
     """Serves until it is closed."""
 
     def __init__(self, settings: Operation, key: str, gateway: Gateway) -> None:
-        self._settings = settings
+        self._settings, self._gateway = settings, gateway
+        self._key, self._app = key, create_app(gateway, key)
         options = uvicorn.Config(
-            create_app(gateway, key), host=settings.host, port=settings.port, log_config=None, access_log=False,
+            self._answer, interface="asgi3", host=settings.host, port=settings.port, log_config=None, access_log=False,
             server_header=False, lifespan="off",
         )  # fmt: skip
         self._server = uvicorn.Server(options)
@@ -43,6 +45,14 @@ class OperationServer:
         if not self._server.started:
             place = f"{self._settings.host}:{self._settings.port}"
             raise HospitalError(f"operation.port: {place} cannot be listened on; is it in use?")
+
+    def adopt(self, key: str) -> None:
+        """Ask for another key from now on."""
+        if key != self._key:
+            self._key, self._app = key, create_app(self._gateway, key)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
     def close(self) -> None:
         """Answer no further request."""

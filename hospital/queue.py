@@ -52,6 +52,10 @@ class Queue:
         self._lease_seconds = lease_seconds
         self._backoff = backoff
 
+    def adopt(self, lease_seconds: float, backoff: Backoff) -> None:
+        """Lease and wait by other times from now on."""
+        self._lease_seconds, self._backoff = lease_seconds, backoff
+
     def add(
         self,
         session: Session,

@@ -20,7 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from sqlalchemy.exc import SQLAlchemyError
 
 from hospital import logs
-from hospital.bounded import MAX_PDU, BoundedServer, Bounds, make_server, reader_of
+from hospital.bounded import MAX_PDU, BoundedServer, Bounds, make_server, most_connections, reader_of
 from hospital.config import MIB, Peer, Receiver
 from hospital.errors import HospitalError
 from hospital.intake import Arrival, Intake, NotStoredError
@@ -59,6 +59,7 @@ class DicomReceiver:
         _config.LOG_HANDLER_LEVEL = "none"
         # pynetdicom makes these files where Python makes its temporary ones; in the spool they can be renamed.
         tempfile.tempdir = str(parts.spool.partial)
+        self._entity = AE(settings.ae_title)
         self._server = self._listen()
         self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
 
@@ -71,6 +72,16 @@ class DicomReceiver:
         """Begin to answer."""
         self._thread.start()
 
+    def adopt(self, settings: Receiver) -> None:
+        """Go on by other titles, peers, limits and certificates; associations that are open end by their own."""
+        context = settings.tls.server() if settings.tls else None
+        self._settings = settings
+        self._limit(settings)
+        self._server.ae_title = settings.ae_title
+        self._server.bounds = _bounds(settings)
+        self._server.most_connections = most_connections(settings.max_associations)
+        self._server.ssl_context = context
+
     def close(self) -> None:
         """Take no further association, and end those that are open; what was acknowledged is kept."""
         if self._thread.is_alive():
@@ -81,13 +92,9 @@ class DicomReceiver:
             association.abort()
 
     def _listen(self) -> BoundedServer:
-        settings = self._settings
-        entity = AE(settings.ae_title)
-        entity.maximum_associations = settings.max_associations
+        settings, entity = self._settings, self._entity
         entity.maximum_pdu_size = MAX_PDU
-        entity.network_timeout = settings.idle_seconds
-        entity.dimse_timeout = settings.idle_seconds
-        entity.acse_timeout = min(_ACSE_SECONDS, settings.idle_seconds)
+        self._limit(settings)
         syntaxes: list[str | UID] = list(DECODERS)
         for sop_class in STORED:
             entity.add_supported_context(sop_class, syntaxes)
@@ -101,13 +108,22 @@ class DicomReceiver:
             (evt.EVT_DIMSE_RECV, self._on_message),
             (evt.EVT_CONN_CLOSE, self._on_closed),
         ]
-        bounds = Bounds(settings.idle_seconds, settings.max_object_mb * MIB)
+        bounds = _bounds(settings)
         context = settings.tls.server() if settings.tls else None
         try:
             return make_server(entity, (settings.host, settings.port), bounds, handlers, context)
         except OSError as error:
             place = f"{settings.host}:{settings.port}"
             raise HospitalError(f"receiver.port: {place} cannot be listened on ({error.strerror})") from None
+
+    def _limit(self, settings: Receiver) -> None:
+        """What each association takes over from the entity when it begins."""
+        entity = self._entity
+        entity.ae_title = settings.ae_title
+        entity.maximum_associations = settings.max_associations
+        entity.network_timeout = settings.idle_seconds
+        entity.dimse_timeout = settings.idle_seconds
+        entity.acse_timeout = min(_ACSE_SECONDS, settings.idle_seconds)
 
     def _on_requested(self, event: evt.Event) -> None:
         """Reject who is not expected, or asks for another AE (PS3.8, 9.3.4)."""
@@ -194,6 +210,10 @@ def reported(event: evt.Event) -> tuple[str, frozenset[str], frozenset[str]]:
     kept = frozenset(_uids(information.get("ReferencedSOPSequence")))
     lost = frozenset(_uids(information.get("FailedSOPSequence")))
     return str(information.get("TransactionUID", "")), kept, lost
+
+
+def _bounds(settings: Receiver) -> Bounds:
+    return Bounds(settings.idle_seconds, settings.max_object_mb * MIB)
 
 
 def _expected(peers: tuple[Peer, ...], title: str, address: str) -> bool:

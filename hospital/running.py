@@ -1,47 +1,72 @@
 """The commands that open everything: run and check. They are a module of their own as its imports take seconds."""
 
 import signal
+import socket
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from hospital import logs
 from hospital.config import Config, Secrets
 from hospital.database import Database
+from hospital.dicomweb.client import DicomwebClient
 from hospital.errors import DeadLetterError, HospitalError, TryAgainError
 from hospital.gateway import Gateway, open_scorer, open_sender, open_trail
 from hospital.operation import OperationServer
+from hospital.reload import reload
 from hospital.spool import Spool
 from hospital.worklist.accounts import Accounts
 from hospital.worklist.server import open_worklist
 
 
-def run(config: Config, log_level: str) -> int:
-    """Receive, score and deliver until SIGINT or SIGTERM."""
+def run(config: Config, log_level: str, path: Path) -> int:
+    """Receive, score and deliver until SIGINT or SIGTERM; at SIGHUP read the configuration at `path` again."""
     logs.configure(log_level)
     secrets = Secrets.read(config)
-    ending = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ending.set())
+    path = path.absolute()
+    told, teller = _signals()
     gateway = Gateway(config, secrets)
     server = OperationServer(config.operation, secrets.operation_key, gateway)
     worklist = open_worklist(config, secrets, gateway.parts, gateway.trail)
+
+    def adopt(new: Config, new_secrets: Secrets) -> list[str]:
+        changed = gateway.adopt(new, new_secrets)
+        server.adopt(new_secrets.operation_key)
+        return changed
+
     try:
         server.start()
         if worklist is not None:
             worklist.start()
         gateway.start()
-        ending.wait()
+        while told.recv(1)[0] == signal.SIGHUP:
+            gateway.process.reloaded(reload(path, adopt, gateway.parts.metrics))
     finally:
         server.close()
         if worklist is not None:
             worklist.close()
         gateway.close()
+        signal.set_wakeup_fd(-1)
+        told.close()
+        teller.close()
     return 0
 
 
+def _signals() -> tuple[socket.socket, socket.socket]:
+    """A socket that gives the number of each signal that comes as a byte, and the one it is written to.
+
+    A handler alone is not enough: it runs in the main thread, which sleeps on if another thread was given the signal.
+    """
+    told, teller = socket.socketpair()
+    teller.setblocking(False)
+    signal.set_wakeup_fd(teller.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    return told, teller
+
+
 def check(config: Config, path: Path) -> int:
-    """Open what a start opens, and ask each destination; every destination that fails gets a line."""
+    """Open what a start opens, and ask each destination and server; every one that fails gets a line."""
     logs.silence()
     secrets = Secrets.read(config)
     print(f"{path}: well-formed")
@@ -63,11 +88,18 @@ def check(config: Config, path: Path) -> int:
     except HospitalError as error:
         failed += 1
         print(f"error: {error}", file=sys.stderr)
-    for destination in config.destinations:
+    asked: list[tuple[str, Callable[[], None]]] = [
+        (f"destination {one.name}", open_sender(one, config.receiver.ae_title, secrets, lambda *_: None).echo)
+        for one in config.destinations
+    ]
+    asked += [
+        (f"poll {one.name}", DicomwebClient(one, secrets.authorizations.get(one.name, "")).echo) for one in config.polls
+    ]
+    for name, echo in asked:
         try:
-            open_sender(destination, config.receiver.ae_title, secrets, lambda *_: None).echo()
-            print(f"destination {destination.name}: answers")
+            echo()
+            print(f"{name}: answers")
         except (TryAgainError, DeadLetterError) as error:
             failed += 1
-            print(f"error: destination {destination.name}: {error.message}", file=sys.stderr)
+            print(f"error: {name}: {error.message}", file=sys.stderr)
     return 1 if failed else 0

@@ -31,6 +31,10 @@ class AuditWatcher:
         self._path = trail.folder / _MARKS
         self._destinations = {one.name: one for one in config.destinations}
 
+    def adopt(self, config: Config) -> None:
+        """Name the receiver and the destinations by another configuration from now on."""
+        self._config, self._destinations = config, {one.name: one for one in config.destinations}
+
     def prepare(self) -> None:
         """Begin with what comes from now on, where the trail is new."""
         if not read_state(self._path):

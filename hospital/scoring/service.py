@@ -24,10 +24,14 @@ class ServiceScorer:
 
     def __init__(self, url: str, key: str = "", at_once: int = 4) -> None:
         self.at_once = at_once
-        headers = {"authorization": f"Bearer {key}"} if key else {}
         # Neither a proxy of the environment nor a redirect is followed: radiographs go to the named address only.
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=_SECONDS, trust_env=False)
+        self._client = httpx.Client(base_url=url, timeout=_SECONDS, trust_env=False)
+        self.adopt(key)
         self.model = self._facts(url)
+
+    def adopt(self, key: str) -> None:
+        """Show another key from now on."""
+        self._client.headers = httpx.Headers({"authorization": f"Bearer {key}"} if key else {})
 
     def score(self, content: bytes) -> Scored:
         """As `Scorer.score`."""

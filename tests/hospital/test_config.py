@@ -34,6 +34,17 @@ FAULTS = {
         "destinations: the name a is given twice",
     ),
     "url": ('[[destinations]]\nkind = "stow"\nname = "a"\nurl = "file:///etc"', "destinations.0.stow.url"),
+    "poll": ('[[polls]]\nname = "a"\nurl = "https://user:password@a.example/x"', "polls.0.url: is no address"),
+    "poll's port": ('[[polls]]\nname = "a"\nurl = "https://a.example:99999/x"', "polls.0.url: is no address"),
+    "poll twice": (
+        2 * '[[polls]]\nname = "a"\nurl = "https://a.example/x"\n',
+        "polls: the name a is given twice",
+    ),
+    "web": ("[web_receiver]\nmax_parts = 0", "web_receiver.max_parts"),
+    "web certificate": (
+        '[web_receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
+        "web_receiver.tls: ",
+    ),
     "both": ('[model]\nbundle = "b"\nservice = true', "give either `bundle` or `service = true`"),
     "certificate": (
         '[receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
@@ -86,6 +97,36 @@ def test_open_operation_port_needs_a_key(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("HOSPITAL_KEY", raising=False)
     with pytest.raises(HospitalError, match="HOSPITAL_KEY"):
         Secrets.read(read(tmp_path, '[operation]\nhost = "0.0.0.0"'))
+
+
+def test_open_port_for_stow_needs_a_key_or_certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOSPITAL_WEB_KEY", raising=False)
+    found = read(tmp_path, '[web_receiver]\nhost = "0.0.0.0"')
+    with pytest.raises(HospitalError, match="HOSPITAL_WEB_KEY"):
+        Secrets.read(found)
+    monkeypatch.setenv("HOSPITAL_WEB_KEY", "secret")
+    assert Secrets.read(found).web_key == "secret"
+
+
+def test_secret_comes_from_a_file_that_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "key"
+    monkeypatch.setenv("HOSPITAL_KEY_FILE", str(path))
+    found = read(tmp_path, "")
+    for key in ("first", "second"):
+        path.write_text(f"{key}\n")
+        assert Secrets.read(found).operation_key == key
+
+
+def test_secret_file_that_is_not_there_has_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSPITAL_KEY_FILE", str(tmp_path / "absent"))
+    with pytest.raises(HospitalError, match=r"^HOSPITAL_KEY_FILE: .* cannot be read"):
+        Secrets.read(read(tmp_path, ""))
+
+
+def test_poll_has_its_authorization_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSPITAL_AUTHORIZATION_ARCHIVE", "Basic x")
+    found = read(tmp_path, '[[polls]]\nname = "archive"\nurl = "https://a.example/x"')
+    assert Secrets.read(found).authorizations == {"archive": "Basic x"}
 
 
 def test_authorization_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,141 @@
+"""hospital.toml read again while the gateway runs: taken as a whole, or refused as a whole with one line."""
+
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from hospital import config as configuration
+from hospital import logs
+from hospital.config import Config, Secrets
+from hospital.errors import HospitalError
+from hospital.metrics import Metrics
+from serving.errors import one_line
+
+_NAME = "gateway.process"
+_ANSWER_SECONDS = 30.0
+_READS = 20
+_FIXED = (
+    "spool", "name", "model", "receiver.host", "receiver.port", "operation.host", "operation.port", "audit", "worklist",
+)  # fmt: skip
+"""What only a restart changes."""
+
+
+def check_change(before: Config, after: Config) -> None:
+    """HospitalError where a key has changed that only a restart changes."""
+    for key in _FIXED:
+        old: object = before
+        new: object = after
+        for part in key.split("."):
+            old, new = getattr(old, part), getattr(new, part)
+        if old != new:
+            raise HospitalError(f"{key}: changes with a restart only; nothing was changed")
+
+
+def reload(path: Path, adopt: Callable[[Config, Secrets], list[str]], metrics: Metrics) -> str:
+    """Read the file again and hand it to `adopt`, which names what changed; the reason where it is refused, or empty.
+
+    A refusal leaves everything as it was.
+    """
+    try:
+        config = configuration.read(path)
+        changed = adopt(config, Secrets.read(config))
+    except HospitalError as error:
+        reason = str(error)
+    except OSError as error:  # a file that went between its check and its use
+        reason = f"{path}: {one_line(error, 120)}"
+    else:
+        metrics.reloads.labels("done").inc()
+        logs.event("reloaded", changed=", ".join(changed))
+        return ""
+    metrics.reloads.labels("refused").inc()
+    logs.event("reload_refused", reason=reason)
+    return reason
+
+
+class ProcessFile:
+    """Says in the spool which process runs there, and what became of its last reload; locked as long as it runs."""
+
+    def __init__(self, spool: Path) -> None:
+        self._path = spool / _NAME
+        self._reloads = 0
+        self._file = self._path.open("a+", encoding="utf-8")
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise HospitalError(f"spool: {spool} is in use by another gateway; stop it, or name another") from None
+        self._path.chmod(0o600)
+        self._write("")
+
+    def reloaded(self, refused: str) -> None:
+        """Note a reload and why it was refused, for the command that waits for it."""
+        self._reloads += 1
+        self._write(refused)
+
+    def close(self) -> None:
+        """Let another process run there."""
+        self._file.truncate(0)
+        self._file.close()
+
+    def _write(self, refused: str) -> None:
+        content = json.dumps({"process": os.getpid(), "reloads": self._reloads, "refused": refused})
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(content)
+        self._file.flush()
+
+
+def ask(spool: Path) -> None:
+    """Let the gateway of a spool read its configuration again, and wait; HospitalError where it refuses or is away."""
+    path = spool / _NAME
+    before = _running(path)
+    try:
+        os.kill(int(before["process"]), signal.SIGHUP)
+    except OSError as error:
+        raise HospitalError(f"process {before['process']} cannot be told ({error.strerror})") from None
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        found = _content(path)
+        if found and found["process"] == before["process"] and found["reloads"] != before["reloads"]:
+            if found["refused"]:
+                raise HospitalError(str(found["refused"]))
+            return
+    raise HospitalError("the gateway was told, but has not answered yet; its log says what became of it")
+
+
+def _running(path: Path) -> dict[str, int | str]:
+    """What a gateway says of itself; HospitalError where none holds the lock."""
+    for _ in range(_READS):
+        if not _is_locked(path):
+            break
+        found = _content(path)
+        if found:
+            return found
+        time.sleep(0.05)
+    raise HospitalError(f"no gateway runs in {path.parent}; start it with `fracture hospital run`")
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("r+", encoding="utf-8") as file:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise HospitalError(f"{path}: {error.strerror}; ask as the gateway's user") from None
+    return False
+
+
+def _content(path: Path) -> dict[str, int | str]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # it is being written
+        return {}
+    return found if isinstance(found, dict) else {}
