@@ -119,4 +119,5 @@ def _page(folder: Path | None, output: Path | None, bundle_folder: Path | None) 
     done = pages.write_page(opened, pages.install_runtime(paths.root / ".cache/web-runtime"), target)
     manifest = opened.manifest
     print(f"{target}: {manifest.name} version {manifest.version}, release {done.version}, {done.files} files")
+    print(f"weights as {done.weights}")
     print(f"a first visit transfers {done.transferred / 1e6:.1f} MB; serve the folder with any web server, over https")

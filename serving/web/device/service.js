@@ -33,6 +33,7 @@ export class Service {
       ...manifest,
       run_id: release.model.run_id,
       sha256: release.model.sha256,
+      weights: release.weights,
       packaged_at: release.packaged_at,
       samples: Object.keys(manifest.files).filter((name) => name.startsWith("samples/")).sort()
         .map((name) => new URL(`bundle/${name}`, HERE).href),
