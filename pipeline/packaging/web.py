@@ -33,6 +33,8 @@ WEB = Path(bundles.__file__).parent / "web"
 RUNTIME = Path(__file__).parent / "web_runtime"
 _LITERT = "node_modules/@litertjs/core"
 _WASM_UTILS = "node_modules/@litertjs/wasm-utils/dist/index.js"
+_CODECS = {"charls": "CharLSWASM", "openjpeg": "OpenJPEGWASM"}
+"""Decoders of DICOM objects, packages of @cornerstonejs, and the name that each gives its library."""
 _ELSEWHERE = (
     "docs.css", "docs.html", "docs.js", "manifest.webmanifest", "index.html", "backend.js",
     "offline/boot.html", "offline/boot.css", "offline/boot.js", "offline/sw.js",
@@ -46,6 +48,9 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
 }  # fmt: skip
 _PACKABLE = {".html", ".js", ".css", ".json", ".wasm", ".svg", ".tflite", ".npz"}
+_LATER = ("codecs/", "web/device/imaging/dicom/")
+_AT_ONCE = ("web/device/imaging/dicom/prefix.js",)
+"""What only DICOM objects need is fetched behind the first visit; what tells them from other files is not."""
 _GAIN = 0.95
 """A file is packed where that leaves less than this share of it."""
 _POLICY = (
@@ -111,7 +116,7 @@ def write_page(opened: Bundle, runtime: Path, target: Path) -> Written:
         _write_shell(folder, release | {"policy": _POLICY.format(hashes=hashes), "files": listed})
         (folder / "release.json").write_bytes(_json(release | {"files": listed}))
         shell = sum(path.stat().st_size for path in folder.glob("*") if path.name in (*_SHELL, "index.html", "sw.js"))
-        transferred = shell + sum(entry["transferred"] for entry in listed.values())
+        transferred = shell + sum(entry["transferred"] for entry in listed.values() if not entry["later"])
         return Written(version, len(listed), transferred, weights.words)
 
 
@@ -182,7 +187,24 @@ def _runtime_files(folder: Path) -> dict[str, _File]:
     for suffix in (".js", ".wasm"):
         path = folder / _LITERT / f"wasm/litert_wasm_internal{suffix}"
         found[f"runtime/{path.name}"] = _File(path.read_bytes(), suffix)
+    codecs = {name: _File(content, Path(name).suffix) for name, content in codec_files(folder).items()}
+    return found | codecs
+
+
+def codec_files(folder: Path) -> dict[str, bytes]:
+    """The decoders of DICOM objects by their path in a release, their scripts as modules."""
+    found = {}
+    for name, library in _CODECS.items():
+        path = folder / f"node_modules/@cornerstonejs/codec-{name}/dist/{name}wasm_decode.js"
+        module = f"{path.read_text(encoding='utf-8')}\nexport default {library};\n"
+        found[f"codecs/{path.name}"] = _without_source_map(module)
+        found[f"codecs/{path.stem}.wasm"] = path.with_suffix(".wasm").read_bytes()
     return found
+
+
+def is_later(name: str) -> bool:
+    """Whether a file of a release is fetched behind the first visit."""
+    return name.startswith(_LATER) and name not in _AT_ONCE
 
 
 def _without_source_map(text: str) -> bytes:
@@ -261,7 +283,8 @@ def _write_files(folder: Path, files: Mapping[str, _File]) -> dict[str, dict[str
         (folder / place).write_bytes(content)
         listed[name] = {
             "file": place, "sha256": file.sha256, "bytes": len(file.content), "transferred": len(content),
-            "packed": bool(packed), "planes": bool(packed) and file.planes, "type": file.media_type,
+            "packed": bool(packed), "planes": bool(packed) and file.planes, "later": is_later(name),
+            "type": file.media_type,
         }  # fmt: skip
     return listed
 

@@ -20,7 +20,7 @@ export class Service {
   get words() {
     return {
       privacy: "Images stay on this device: none is sent anywhere, and none is kept.",
-      formats: "JPEG, PNG, WebP or BMP",
+      formats: "JPEG, PNG, WebP, BMP or DICOM",
       hasApi: false,
     };
   }
@@ -77,10 +77,10 @@ export class Service {
     const address = new URL("web/device/worker.js", HERE);
     address.search = new URLSearchParams({ bundle: "../../bundle", runtime: "../../runtime", sha256 });
     const worker = new Worker(address);
-    worker.addEventListener("message", ({ data: { id, answer, error } }) => {
-      if (error?.code === "bundle") {
-        // What is kept was changed: the next image has it fetched again, and checked.
-        this.forgotten = caches.delete(`fracture ${ROOT}`);
+    worker.addEventListener("message", ({ data: { id, answer, error, broken } }) => {
+      // What is kept was changed: the next image has it fetched again, and checked.
+      if (error?.code === "bundle") this.forgotten = caches.delete(`fracture ${ROOT}`);
+      if (broken) {
         this.#end(error);
         return;
       }

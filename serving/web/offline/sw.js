@@ -23,14 +23,17 @@ const HEADERS = {
 
 self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("activate", (event) => event.waitUntil(activate()));
-self.addEventListener("message", ({ data }) => { if (data?.kind === "activate") self.skipWaiting(); });
+self.addEventListener("message", (event) => {
+  if (event.data?.kind === "activate") self.skipWaiting();
+  if (event.data?.kind === "complete") event.waitUntil(complete());
+});
 self.addEventListener("fetch", (event) => {
   const response = answerTo(event.request);
   if (response) event.respondWith(response);
 });
 
 async function install() {
-  const waiting = Object.values(RELEASE.files);
+  const waiting = Object.values(RELEASE.files).filter(({ later }) => !later);
   const total = waiting.reduce((sum, { transferred }) => sum + transferred, 0);
   let done = 0;
   const lane = async () => {
@@ -47,6 +50,11 @@ async function install() {
     await tell({ kind: "failed", message: error.message });
     throw error;
   }
+}
+
+// What most people never need comes once the page stands; where it fails, it is fetched when it is asked for.
+async function complete() {
+  for (const file of Object.values(RELEASE.files).filter(({ later }) => later)) await kept(file).catch(() => null);
 }
 
 async function activate() {

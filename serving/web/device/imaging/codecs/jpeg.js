@@ -127,6 +127,12 @@ export class Jpeg {
 
   /** Three planes of colours at 1 / `factor` of the scale. */
   colours(factor) {
+    const { width, height, planes } = this.planes(factor);
+    return { width, height, ...this.#colours(planes) };
+  }
+
+  /** The planes of all components as they are stored, at 1 / `factor` of the scale. */
+  planes(factor) {
     const [width, height] = this.#size(factor);
     const { components, h, v } = this.frame;
     const base = 8 / factor;
@@ -136,7 +142,7 @@ export class Jpeg {
       while (size < 8 && h * base % (component.h * size * 2) === 0 && v * base % (component.v * size * 2) === 0) size *= 2;
       return scaledTo(this.plane(index, size), width, height, (h * base) / (component.h * size), (v * base) / (component.v * size)).data;
     });
-    return { width, height, ...this.#colours(planes) };
+    return { width, height, planes };
   }
 
   #size(factor) {
