@@ -18,10 +18,11 @@ from serving.imaging.canonical import field, form, intensity, polarity
 from serving.imaging.dicom import bare, codestreams, dataset, fragments, objects, prefix, stored, syntaxes
 
 _MODULES: Mapping[str, ModuleType] = {
-    "ANATOMY": anatomy, "SYNTAXES": syntaxes, "BARE": bare, "BUNDLE": bundle, "CODESTREAMS": codestreams, "COLOUR": colour, "DATASET": dataset,
-    "DECISION": decision, "DECODE": decode, "FIELD": field, "FORM": form, "FORMATS": formats, "FRAGMENTS": fragments,
-    "GUARD": guard, "INTENSITY": intensity, "OBJECTS": objects, "PICTURES": pictures, "POLARITY": polarity,
-    "PREFIX": prefix, "SCOPE": scope, "STATISTICS": statistics, "STORED": stored, "WORDING": wording,
+    "ANATOMY": anatomy, "SYNTAXES": syntaxes, "BARE": bare, "BUNDLE": bundle, "CODESTREAMS": codestreams,
+    "COLOUR": colour, "DATASET": dataset, "DECISION": decision, "DECODE": decode, "FIELD": field, "FORM": form,
+    "FORMATS": formats, "FRAGMENTS": fragments, "GUARD": guard, "INTENSITY": intensity, "OBJECTS": objects,
+    "PICTURES": pictures, "POLARITY": polarity, "PREFIX": prefix, "SCOPE": scope, "STATISTICS": statistics,
+    "STORED": stored, "WORDING": wording,
 }  # fmt: skip
 """What the browser calls a module's constants; the names within are ours, without the underscore of a private one.
 
@@ -92,10 +93,9 @@ def _plain(value: object) -> Any:
         return value
     if isinstance(value, bytes):
         return value.decode("latin-1")
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, frozenset):
-        return sorted(_plain(item) for item in value)
+    if isinstance(value, tuple | list | frozenset):
+        found = [_plain(item) for item in value]
+        return sorted(found) if isinstance(value, frozenset) else found
     if isinstance(value, Mapping):
         if all(isinstance(key, str | bytes) for key in value):
             return {_plain(key): _plain(item) for key, item in value.items()}

@@ -35,7 +35,7 @@ export async function read(content, pixelBytes) {
   const end = new End(source);
   const elements = new Elements(readElements(source, implicit, little, end.stops), little);
   const found = implicit ? "ImplicitVRLittleEndian" : little ? "ExplicitVRLittleEndian" : "ExplicitVRBigEndian";
-  return { elements, syntax: isUid(stated) ? stated : UIDS[found], pixels: end.pixels(whole) };
+  return { elements, syntax: isUid(stated ?? "") ? stated : UIDS[found], pixels: end.pixels(whole) };
 }
 
 /** Whether a text is a valid UID (PS3.5, 9.1). */
