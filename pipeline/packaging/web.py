@@ -48,6 +48,13 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
 }  # fmt: skip
 _PACKABLE = {".html", ".js", ".css", ".json", ".wasm", ".svg", ".tflite", ".npz"}
+_SHARE_TARGET = {
+    "action": "./share",
+    "method": "POST",
+    "enctype": "multipart/form-data",
+    "params": {"files": [{"name": "images", "accept": ["image/*", ".dcm", "application/dicom"]}]},
+}
+"""Where other apps may send images: the service worker, which answers this address, never a server."""
 _LATER = ("codecs/", "web/device/imaging/dicom/")
 _AT_ONCE = ("web/device/imaging/dicom/prefix.js",)
 """What only DICOM objects need is fetched behind the first visit; what tells them from other files is not."""
@@ -301,7 +308,7 @@ def _write_shell(folder: Path, release: Mapping[str, Any]) -> None:
         boot = boot.replace(f'"{name}"', hashed)
     (folder / "index.html").write_text(boot, encoding="utf-8")
     manifest = json.loads((WEB / "manifest.webmanifest").read_text(encoding="utf-8"))
-    manifest |= {"id": "./", "start_url": "./", "scope": "./"}
+    manifest |= {"id": "./", "start_url": "./", "scope": "./", "share_target": _SHARE_TARGET}
     (folder / "manifest.webmanifest").write_bytes(_json(manifest))
     worker = (WEB / "offline/sw.js").read_text(encoding="utf-8")
     (folder / "sw.js").write_text(f"const RELEASE = {json.dumps(release)};\n{worker}", encoding="utf-8")

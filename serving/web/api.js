@@ -48,6 +48,11 @@ export class Service {
     return new File([await response.blob()], path.split("/").pop(), { type: "image/png" });
   }
 
+  // What other apps have shared with this page: only one that is kept on a device receives files.
+  async received() {
+    return [];
+  }
+
   // The answer for one image, with explanation and preview. While the service is busy, waits and tries again;
   // `onWait(attempt)` is told so.
   async predict(file, { signal, onWait }) {

@@ -35,6 +35,7 @@ for (const dialog of document.querySelectorAll("dialog")) {
 byId("privacy").textContent = service.words.privacy;
 byId("open-docs").hidden = !service.words.hasApi;
 loadModel();
+service.received().then(open);
 
 // ---- images
 

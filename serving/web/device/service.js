@@ -47,6 +47,20 @@ export class Service {
     return new File([await response.blob()], path.split("/").pop(), { type: "image/png" });
   }
 
+  /** Files that another app has shared with this page, as [file, name] pairs; each is given once. */
+  async received() {
+    const name = `fracture shared ${ROOT}`;
+    if (!await caches.has(name)) return [];
+    const cache = await caches.open(name);
+    const found = await Promise.all((await cache.keys()).map(async (request) => {
+      const content = await (await cache.match(request)).blob();
+      const title = decodeURIComponent(new URL(request.url).pathname.split("/").pop());
+      return [new File([content], title, { type: content.type }), title];
+    }));
+    await caches.delete(name);
+    return found;
+  }
+
   /** The answer for one image, in the form of POST /predict with explanation and preview. */
   async predict(file, { signal }) {
     const [release, content] = await Promise.all([this.#release(), file.arrayBuffer()]);

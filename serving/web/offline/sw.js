@@ -9,6 +9,7 @@
 const AT_ONCE = 4;
 const ROOT = new URL("./", self.location).href;
 const CACHE = `fracture ${ROOT}`; // pages in other folders of the server keep their own
+const SHARED = `fracture shared ${ROOT}`;
 const FOLDER = `v/${RELEASE.version}/`;
 const HEADERS = {
   "content-security-policy": RELEASE.policy,
@@ -28,7 +29,7 @@ self.addEventListener("message", (event) => {
   if (event.data?.kind === "complete") event.waitUntil(complete());
 });
 self.addEventListener("fetch", (event) => {
-  const response = answerTo(event.request);
+  const response = event.request.method === "POST" ? received(event.request) : answerTo(event.request);
   if (response) event.respondWith(response);
 });
 
@@ -77,6 +78,21 @@ function answerTo({ url, method, mode }) {
   if (mode === "navigate") return respond("index.html");
   if (path.startsWith("v/")) return path.startsWith(FOLDER) ? respond(path.slice(FOLDER.length)) : gone();
   return null;
+}
+
+// Files that another app shares with this one wait here until the page opens, which takes them away (device/service.js).
+function received(request) {
+  return request.url === new URL("share", ROOT).href ? keepShared(request) : null;
+}
+
+async function keepShared(request) {
+  const files = (await request.formData()).getAll("images").filter((file) => file instanceof File);
+  const cache = await caches.open(SHARED);
+  await Promise.all(files.map((file, index) => cache.put(
+    new URL(`shared/${Date.now()}-${index}/${encodeURIComponent(file.name)}`, ROOT),
+    new Response(file, { headers: { "content-type": file.type } }),
+  )));
+  return Response.redirect(ROOT, 303);
 }
 
 function gone() {

@@ -32,10 +32,12 @@ def page(released: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     runtime = folder / "runtime"
     for name in (
-        "core/dist/index.js", "wasm-utils/dist/index.js", "core/wasm/litert_wasm_internal.js",
-        "core/wasm/litert_wasm_internal.wasm",
+        "@litertjs/core/dist/index.js", "@litertjs/wasm-utils/dist/index.js",
+        "@litertjs/core/wasm/litert_wasm_internal.js", "@litertjs/core/wasm/litert_wasm_internal.wasm",
+        *(f"@cornerstonejs/codec-{codec}/dist/{codec}wasm_decode.{suffix}"
+          for codec in ("charls", "openjpeg") for suffix in ("js", "wasm")),
     ):  # fmt: skip
-        path = runtime / "node_modules/@litertjs" / name
+        path = runtime / "node_modules" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('import { createWasmLib } from "@litertjs/wasm-utils";\n')
     web.write_page(released, runtime, folder / "page")
@@ -92,6 +94,25 @@ def test_every_script_and_style_sheet_has_its_hash(page: Path) -> None:
 
 def test_the_release_says_in_which_number_format_the_network_lies(page: Path) -> None:
     assert _release(page)["weights"].startswith("float32 with 13 of 23 bits of the mantissa; a probability differs by")
+
+
+def test_what_only_dicom_objects_need_is_no_part_of_the_first_visit(page: Path) -> None:
+    later = [name for name, entry in _release(page)["files"].items() if entry["later"]]
+    assert "web/device/imaging/dicom/objects.js" in later
+    assert "codecs/openjpegwasm_decode.wasm" in later
+    assert "web/device/imaging/dicom/prefix.js" not in later
+    assert not [name for name in later if name.startswith("bundle/")]
+
+
+def test_the_bundle_leaves_room_for_the_runtime_within_fifteen_megabytes(page: Path) -> None:
+    files = _release(page)["files"]
+    bundle_bytes = sum(entry["transferred"] for name, entry in files.items() if name.startswith("bundle/"))
+    assert bundle_bytes + 3_500_000 < 15_000_000
+
+
+def test_an_exported_page_may_be_shared_with(page: Path) -> None:
+    target = json.loads((page / "manifest.webmanifest").read_text())["share_target"]
+    assert (target["action"], target["method"]) == ("./share", "POST")
 
 
 def test_the_same_bundle_gives_the_same_page(released: Bundle, page: Path, tmp_path: Path) -> None:
