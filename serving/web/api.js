@@ -26,6 +26,7 @@ export class Service {
     this.askForKey = askForKey;
     this.key = sessionStorage.getItem(KEY) ?? "";
     this.asking = null;
+    this.kept = null; // answers are kept on a device only (device/kept.js)
   }
 
   // Where an image goes and which ones are read, for the page.

@@ -1,6 +1,7 @@
 // The device in the place of the service: what api.js asks over the network, a worker answers here.
 
 import { ServiceError } from "../api.js";
+import { Kept } from "./kept.js";
 
 // The folder of this release, in that of the page.
 const HERE = new URL("../../", import.meta.url);
@@ -14,12 +15,13 @@ export class Service {
     this.waiting = new Map();
     this.next = 0;
     this.forgotten = Promise.resolve();
+    this.kept = new Kept(ROOT);
   }
 
   /** Where an image goes, for the page. */
   get words() {
     return {
-      privacy: "Images stay on this device: none is sent anywhere, and none is kept.",
+      privacy: "Images stay on this device: none is sent anywhere, and none is kept unless you want it.",
       formats: "JPEG, PNG, WebP, BMP or DICOM",
       hasApi: false,
     };

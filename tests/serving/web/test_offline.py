@@ -141,7 +141,7 @@ def test_dicom_objects_are_answered_after_the_server_is_gone(
     pixels = cv2.imdecode(np.frombuffer(sample, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert pixels is not None
     files = json.loads((page / "release.json").read_text())["files"]
-    kept = len({file["sha256"] for file in files.values()}) + 1  # release.json itself
+    kept = len({file["sha256"] for file in files.values()})
     with served(page) as address:
         device = open_page(context, address)
         device.page.wait_for_function(
@@ -193,6 +193,24 @@ def test_an_image_that_another_app_shares_is_answered_once(page: Path, context: 
         expect(tab.locator(".scale .mark")).to_have_count(3, timeout=60_000)
         tab.reload()
         expect(tab.locator("#welcome")).to_be_visible()
+
+
+def test_answers_are_kept_only_while_a_person_wants_it(page: Path, context: BrowserContext, sample: bytes) -> None:
+    image: Any = {"name": "hand.png", "mimeType": "image/png", "buffer": sample}
+    with served(page) as address:
+        tab = open_page(context, address).page
+        for count in (1, 2):
+            tab.set_input_files("#choose-files", image)
+            expect(tab.locator("#cases li[data-state=answered]")).to_have_count(count, timeout=60_000)
+            tab.locator("#keep").check()  # the first is not kept: it came before
+        tab.reload()
+        expect(tab.locator("#cases li[data-state=answered]")).to_have_count(1, timeout=60_000)
+        expect(tab.locator(".scale .mark")).to_have_count(3)
+        tab.locator("#clear").click()
+        tab.reload()
+        expect(tab.locator("#open-about")).to_be_visible(timeout=60_000)
+        expect(tab.locator("#welcome")).to_be_visible()
+        assert tab.locator("#cases li").count() == 0
 
 
 def test_the_page_shows_an_answer_with_the_operating_points_of_the_published_model(
