@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
 
 from pipeline.files import atomic_folder
 from pipeline.packaging import web, web_constants, web_network
@@ -51,7 +52,8 @@ def write_app(opened: Bundle, target: Path) -> WrittenApp:
     with atomic_folder(target) as folder:
         network = folder / bundles.MODEL
         network.write_bytes(web_network.fixed_batch(opened.model.read_bytes()))
-        (folder / FACTS).write_text(json.dumps(facts(opened)), encoding="utf-8")
+        told = facts(opened) | {"outputs": output_places(network)}
+        (folder / FACTS).write_text(json.dumps(told), encoding="utf-8")
         (folder / SCRIPT).write_text(script(), encoding="utf-8")
         (folder / GOLDEN).mkdir()
         vectors = list(_vectors(opened, Network(network), folder / GOLDEN))
@@ -69,6 +71,18 @@ def facts(opened: Bundle) -> dict[str, Any]:
         "reference": _arrays(folder / bundles.REFERENCE),
         "heads": {"polarity": polarity},
         "image_heads": heads,
+    }
+
+
+def output_places(network: Path) -> dict[str, dict[str, Any]]:
+    """Index and shape of the network's outputs by their names: not every library for phones knows the names."""
+    interpreter = Interpreter(model_path=str(network))
+    order = [details["index"] for details in interpreter.get_output_details()]
+    found = interpreter.get_signature_runner().get_output_details()
+    return {
+        name: {"index": order.index(details["index"]), "shape": details["shape"].tolist()}
+        for name, details in found.items()
+        if name in {SCORES, MAP, EMBEDDING}
     }
 
 

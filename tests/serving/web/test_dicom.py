@@ -124,6 +124,7 @@ def _by_colours() -> dict[str, bytes]:
 
 def _by_fault() -> dict[str, bytes]:
     whole = radiograph()
+    deflated = coded(np.random.default_rng(0).integers(0, 256, (64, 48)), uid.DeflatedExplicitVRLittleEndian, 8)
     return {
         "no image": radiograph(Rows=None),
         "no pixels": radiograph(PixelData=None),
@@ -136,6 +137,8 @@ def _by_fault() -> dict[str, bytes]:
         "no stream": radiograph(syntax=uid.JPEG2000Lossless, PixelData=encapsulate([b"no image"])),
         "cut in its header": whole[:250],
         "preamble alone": whole[:132],
+        "deflated and cut short": deflated[: len(deflated) // 2],
+        "deflated and cut in its header": deflated[:500],
     }
 
 
@@ -174,7 +177,8 @@ def _differences(content: bytes, found: Decoded) -> str:
     ours = _of_service(content)
     code = found.told.get("error", "")
     if isinstance(ours, ImageError):
-        return "" if code == ours.code else f"refused as {code or 'nothing'} instead of {ours.code}"
+        other = f"refused as {code or 'nothing'} instead of {ours.code}: {found.told.get('message', '')}"
+        return "" if code == ours.code else other
     if code:
         return f"refused: {found.told['message']}"
     if not np.array_equal(ours.pixels, found.grey):  # type: ignore[arg-type]  an answer has pixels

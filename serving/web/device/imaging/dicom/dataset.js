@@ -7,6 +7,7 @@ import { Elements } from "./elements.js";
 import { startOf, text } from "./prefix.js";
 
 const [ITEM, SEQUENCE_END, ITEM_END] = [0xfffee000, 0xfffee0dd, 0xfffee00d];
+const PIECE = 1 << 16; // bytes that are unpacked at a time
 const DICTIONARY = new Map(Object.values(TAGS));
 
 /** The file ends within a value: what was read of the data set counts for nothing. */
@@ -87,28 +88,34 @@ async function inflated(packed, pixelBytes) {
   return { elements, pixels };
 }
 
+// At most so many bytes of what is packed, and whether that is all. Of a stream that is cut short the beginning counts, so
+// it is read before the end is announced: an error takes away what was not read yet.
 async function inflate(packed, limit) {
-  const parts = [];
-  let length = 0;
-  let complete = false;
-  const reader = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw")).getReader();
-  try {
+  const { readable, writable } = new DecompressionStream("deflate-raw");
+  const reader = readable.getReader();
+  const writer = writable.getWriter();
+  const plain = new Uint8Array(limit);
+  let [length, complete] = [0, false];
+  const collect = async () => {
     while (length < limit) {
       const { done, value } = await reader.read();
-      complete = done;
-      if (done) break;
-      parts.push(value.subarray(0, limit - length));
-      length += parts.at(-1).length;
+      if (done) return;
+      plain.set(value.subarray(0, limit - length), length);
+      length += Math.min(value.length, limit - length);
     }
+    await reader.cancel();
+  };
+  const collecting = collect().catch(() => {});
+  try {
+    for (let at = 0; at < packed.length; at += PIECE) await writer.write(packed.subarray(at, at + PIECE));
+    await new Promise((resolve) => { setTimeout(resolve); });
+    await writer.close();
+    complete = length < limit;
   } catch (error) {
-    // What follows the stream is no fault, and of one that is cut short the beginning counts.
-    complete = /trailing|junk/i.test(error.message);
-    if (!length) throw error;
+    complete = /trailing|junk/i.test(error?.message ?? ""); // what follows the stream is no fault
   }
-  reader.cancel().catch(() => {});
-  const plain = new Uint8Array(length);
-  parts.reduce((at, part) => { plain.set(part, at); return at + part.length; }, 0);
-  return { plain, complete };
+  await collecting;
+  return { plain: plain.subarray(0, length), complete };
 }
 
 class Source {
