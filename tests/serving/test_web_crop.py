@@ -40,8 +40,13 @@ def photograph() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def address(bundle_folder: Path) -> Iterator[str]:
-    with _serve(bundle_folder) as found:
+def released() -> Path:
+    return sorted(Path(__file__).parents[2].glob("models/*/bundle"))[0]
+
+
+@pytest.fixture(scope="module")
+def address(released: Path) -> Iterator[str]:
+    with _serve(released) as found:
         yield found
 
 
@@ -130,10 +135,8 @@ def test_corners_that_cross_cannot_be_used(context: BrowserContext, address: str
     expect(page.locator("#crop-fault")).to_be_visible()
 
 
-def test_the_answer_for_a_photograph_says_that_it_is_one(
-    context: BrowserContext, address: str, bundle_folder: Path
-) -> None:
-    sample = sorted((bundle_folder / "samples").iterdir())[0].read_bytes()
+def test_the_answer_for_a_photograph_says_that_it_is_one(context: BrowserContext, address: str, released: Path) -> None:
+    sample = sorted((released / "samples").iterdir())[0].read_bytes()
     page = _photographed(context, address, sample)
     page.get_by_role("button", name="Use the whole picture").click()
     expect(page.locator("#result .warnings")).to_contain_text("This is a photograph", timeout=30_000)
