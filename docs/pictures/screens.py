@@ -1,9 +1,11 @@
 """Pictures of the web page, and its PNG icons from icon.svg: python docs/pictures/screens.py BUNDLE FOLDER.
 
-BUNDLE is a bundle with samples; the pictures are written into FOLDER, the icons beside the SVG. Needs Chromium.
+BUNDLE is a bundle with samples; the pictures are written into FOLDER, the icons beside the SVG. Needs Chromium, and npm
+for that of the page that answers on a device.
 """
 
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -11,6 +13,9 @@ from pathlib import Path
 import uvicorn
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
+from benchmarks.web.browser import open_page, served
+from pipeline.files import project_root
+from pipeline.packaging import web
 from serving import bundle
 from serving.http.admission import Engine
 from serving.http.app import create_app
@@ -62,6 +67,20 @@ def _photograph(browser: Browser, folder: Path) -> None:
             page.screenshot(path=folder / f"page-{size}-{scheme}.png")
 
 
+def _photograph_device(browser: Browser, folder: Path, target: Path) -> None:
+    """The page that answers by itself, after its server is gone."""
+    with tempfile.TemporaryDirectory() as name:
+        page = Path(name) / "page"
+        web.write_page(bundle.read(folder), web.install_runtime(project_root() / ".cache/web-runtime"), page)
+        with served(page) as address:
+            context = browser.new_context(viewport=ViewportSize(width=412, height=915), is_mobile=True, has_touch=True)
+            tab = open_page(context, address).page
+        tab.locator(".sample", has_text="Upper arm").click()
+        tab.locator("#cases li[data-state=answered]").wait_for(timeout=60_000)
+        tab.evaluate("scrollTo(0, 0)")
+        tab.screenshot(path=target / "page-device.png")
+
+
 def main(folder: Path, target: Path) -> None:
     """Draw the icons and write the pictures into `target`."""
     _serve(folder)
@@ -69,6 +88,7 @@ def main(folder: Path, target: Path) -> None:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         _draw_icons(browser)
         _photograph(browser, target)
+        _photograph_device(browser, folder, target)
         browser.close()
 
 

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from pipeline.data import prepared
     from pipeline.packaging import bundle, conversion
     from pipeline.packaging import export as work
+    from pipeline.packaging import mobile as apps
     from pipeline.packaging import web as pages
+    from serving.bundle import Bundle
 else:
     prepared = late("pipeline.data.prepared")
     bundle = late("pipeline.packaging.bundle")
     conversion = late("pipeline.packaging.conversion")
     work = late("pipeline.packaging.export")
+    apps = late("pipeline.packaging.mobile")
     pages = late("pipeline.packaging.web")
 
 
@@ -33,6 +36,7 @@ class Kind(StrEnum):
     h5 = "h5"
     litert = "litert"
     web = "web"
+    mobile = "mobile"
 
 
 class NumberFormat(StrEnum):
@@ -49,11 +53,11 @@ def export(
         typer.Option(
             "--format",
             help="keras: Keras 3; h5: its older format; litert: a .tflite; web: a folder with a page that answers in a "
-            "browser, without a network.",
+            "browser, without a network; mobile: a folder for an app, with golden vectors.",
         ),
     ],
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Of --format web: the folder to write.")
+        Path | None, typer.Argument(metavar="[DIR]", help="Of --format web or mobile: the folder to write.")
     ] = None,
     *,
     output: Annotated[
@@ -68,19 +72,21 @@ def export(
     ] = None,
     bundle_folder: BundleOption = None,
 ) -> None:
-    """Write a registered model to one file, or a bundle to a page that answers in a browser.
+    """Write a registered model to one file, or a bundle to a page that answers in a browser, or to an app's folder.
 
-    A file is compared with the registered model first; a page takes --bundle, as `fracture serve` does.
+    A file is compared with the registered model first; the others take --bundle, as `fracture serve` does.
     """
     if number_format and kind is not Kind.litert:
         raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
-    if kind is Kind.web:
+    if kind in {Kind.web, Kind.mobile}:
         if model:
             raise InputError(f"--model {model}: a page is made of a bundle; run `fracture package --model {model}`")
-        _page(folder, output, bundle_folder)
+        (_page if kind is Kind.web else _app)(folder, output, bundle_folder)
         return
     if folder is not None:
-        raise InputError(f"{folder}: a folder is for --format web; name a file with --output for --format {kind}")
+        raise InputError(
+            f"{folder}: a folder is for --format web or mobile; name a file with --output for --format {kind}"
+        )
 
     form = cast("work.Format", kind.value)
     suffix = work.SUFFIXES[form]
@@ -107,16 +113,35 @@ def export(
 
 def _page(folder: Path | None, output: Path | None, bundle_folder: Path | None) -> None:
     """Write the page into `folder`, by default below build/export/."""
-    if output is not None:
-        raise InputError(f"--output {output}: is for a file; name the folder: fracture export --format web DIR")
-    paths = Artifacts(project_root())
-    target = folder or paths.exports / "web"
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / "sw.js").is_file()):
-        raise InputError(f"{target}: holds something else than a page of this command; name another folder")
-    opened = open_bundle(bundle_folder)
+    opened, target = _from_bundle(Kind.web, "sw.js", folder, output, bundle_folder)
     pages.check_supported(opened)
-    make_folder(target.parent)
-    done = pages.write_page(opened, pages.install_runtime(paths.root / ".cache/web-runtime"), target)
+    root = project_root()
+    done = pages.write_page(opened, pages.install_runtime(Artifacts(root).root / ".cache/web-runtime"), target)
     manifest = opened.manifest
     print(f"{target}: {manifest.name} version {manifest.version}, release {done.version}, {done.files} files")
+    print(f"weights as {done.weights}")
     print(f"a first visit transfers {done.transferred / 1e6:.1f} MB; serve the folder with any web server, over https")
+
+
+def _app(folder: Path | None, output: Path | None, bundle_folder: Path | None) -> None:
+    """Write what an app needs into `folder`, by default below build/export/."""
+    opened, target = _from_bundle(Kind.mobile, "fracture.js", folder, output, bundle_folder)
+    done = apps.write_app(opened, target)
+    manifest = opened.manifest
+    print(f"{target}: {manifest.name} version {manifest.version}, {done.bytes / 1e6:.1f} MB")
+    print(f"{done.vectors} golden vectors to check a port with; see docs/mobile.md")
+
+
+def _from_bundle(
+    kind: Kind, mark: str, folder: Path | None, output: Path | None, bundle_folder: Path | None
+) -> tuple["Bundle", Path]:
+    """The bundle and the folder to write; `mark` is a file that tells a folder of this kind from any other."""
+    if output is not None:
+        raise InputError(f"--output {output}: is for a file; name the folder: fracture export --format {kind} DIR")
+    target = folder or Artifacts(project_root()).exports / kind
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / mark).is_file()):
+        what = "a page" if kind is Kind.web else "an app's folder"
+        raise InputError(f"{target}: holds something else than {what} of this command; name another folder")
+    opened = open_bundle(bundle_folder)
+    make_folder(target.parent)
+    return opened, target

@@ -14,16 +14,16 @@ import hashlib
 import json
 import re
 import shutil
-import struct
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder
-from pipeline.packaging import web_constants
+from pipeline.packaging import web_constants, web_network
+from pipeline.packaging.web_network import Weights
 from serving import bundle as bundles
 from serving.bundle import Bundle
 from serving.http.settings import Settings
@@ -33,6 +33,8 @@ WEB = Path(bundles.__file__).parent / "web"
 RUNTIME = Path(__file__).parent / "web_runtime"
 _LITERT = "node_modules/@litertjs/core"
 _WASM_UTILS = "node_modules/@litertjs/wasm-utils/dist/index.js"
+_CODECS = {"charls": "CharLSWASM", "openjpeg": "OpenJPEGWASM"}
+"""Decoders of DICOM objects, packages of @cornerstonejs, and the name that each gives its library."""
 _ELSEWHERE = (
     "docs.css", "docs.html", "docs.js", "manifest.webmanifest", "index.html", "backend.js",
     "offline/boot.html", "offline/boot.css", "offline/boot.js", "offline/sw.js",
@@ -46,6 +48,16 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
 }  # fmt: skip
 _PACKABLE = {".html", ".js", ".css", ".json", ".wasm", ".svg", ".tflite", ".npz"}
+_SHARE_TARGET = {
+    "action": "./share",
+    "method": "POST",
+    "enctype": "multipart/form-data",
+    "params": {"files": [{"name": "images", "accept": ["image/*", ".dcm", "application/dicom"]}]},
+}
+"""Where other apps may send images: the service worker, which answers this address, never a server."""
+_LATER = ("codecs/", "web/device/imaging/dicom/")
+_AT_ONCE = ("web/device/imaging/dicom/prefix.js",)
+"""What only DICOM objects need is fetched behind the first visit; what tells them from other files is not."""
 _GAIN = 0.95
 """A file is packed where that leaves less than this share of it."""
 _POLICY = (
@@ -56,19 +68,21 @@ _POLICY = (
 
 @dataclass(frozen=True)
 class Written:
-    """What an exported page holds; `transferred` are the bytes of a first visit."""
+    """What an exported page holds; `transferred` are the bytes of a first visit, `weights` their number format."""
 
     version: str
     files: int
     transferred: int
+    weights: str
 
 
 @dataclass(frozen=True)
 class _File:
-    """One file of a release: its content, and how it lies in the folder."""
+    """One file of a release: its content, and how it lies in the folder; `planes` as in `web_network.by_planes`."""
 
     content: bytes
     suffix: str
+    planes: bool = False
 
     @property
     def sha256(self) -> str:
@@ -82,7 +96,8 @@ class _File:
         """The content packed, None where that does not make it smaller."""
         if self.suffix not in _PACKABLE:
             return None
-        found = gzip.compress(self.content, 9, mtime=0)
+        content = web_network.by_planes(self.content) if self.planes else self.content
+        found = gzip.compress(content, 9, mtime=0)
         return found if len(found) < _GAIN * len(self.content) else None
 
 
@@ -93,8 +108,9 @@ def write_page(opened: Bundle, runtime: Path, target: Path) -> Written:
     asks for preprocessing that is not there in a browser.
     """
     check_supported(opened)
-    files = {**_page_files(), **_runtime_files(runtime), **_bundle_files(opened)}
-    facts = _facts(opened, files)
+    network, weights = web_network.for_browser(opened)
+    files = {**_page_files(), **_runtime_files(runtime), **_bundle_files(opened, network)}
+    facts = _facts(opened, files, weights)
     version = hashlib.sha256(
         json.dumps([{name: file.sha256 for name, file in files.items()}, facts, _texts("sw.js", "boot.html")]).encode()
     ).hexdigest()[:16]
@@ -107,7 +123,8 @@ def write_page(opened: Bundle, runtime: Path, target: Path) -> Written:
         _write_shell(folder, release | {"policy": _POLICY.format(hashes=hashes), "files": listed})
         (folder / "release.json").write_bytes(_json(release | {"files": listed}))
         shell = sum(path.stat().st_size for path in folder.glob("*") if path.name in (*_SHELL, "index.html", "sw.js"))
-        return Written(version, len(listed), shell + sum(entry["transferred"] for entry in listed.values()))
+        transferred = shell + sum(entry["transferred"] for entry in listed.values() if not entry["later"])
+        return Written(version, len(listed), transferred, weights.words)
 
 
 def check_supported(opened: Bundle) -> None:
@@ -154,41 +171,6 @@ def install_runtime(folder: Path) -> Path:
     return target
 
 
-def fixed_batch(network: bytes) -> bytes:
-    """A LiteRT file whose tensors have no shape signatures, so that each shape is taken as it is: a batch of 1.
-
-    LiteRT.js refuses a dimension of -1. The field is taken out of the tables' layouts (FlatBuffers, vtables), which
-    leaves every other byte where it was. The fields' numbers are those of TensorFlow Lite's schema.
-    """
-    subgraphs_of_model, tensors_of_subgraph, signature_of_tensor = 2, 0, 7
-    content = bytearray(network)
-
-    def number(kind: str, at: int) -> int:
-        return int(struct.unpack_from(f"<{kind}", content, at)[0])
-
-    def slot(table: int, field: int) -> int:
-        """Where the layout of a table holds the place of a field; 0 where it has none."""
-        layout = table - number("i", table)
-        return layout + 4 + 2 * field if 4 + 2 * field < number("H", layout) else 0
-
-    def vector(table: int, field: int) -> Iterable[int]:
-        at = slot(table, field)
-        if not at or not number("H", at):
-            return
-        place = table + number("H", at)
-        start = place + number("I", place)
-        for index in range(number("I", start)):
-            item = start + 4 + 4 * index
-            yield item + number("I", item)
-
-    for subgraph in vector(number("I", 0), subgraphs_of_model):
-        for tensor in vector(subgraph, tensors_of_subgraph):
-            at = slot(tensor, signature_of_tensor)
-            if at:
-                struct.pack_into("<H", content, at, 0)
-    return bytes(content)
-
-
 def _page_files() -> dict[str, _File]:
     """The page's own files by their path in a release."""
     found = {}
@@ -212,20 +194,37 @@ def _runtime_files(folder: Path) -> dict[str, _File]:
     for suffix in (".js", ".wasm"):
         path = folder / _LITERT / f"wasm/litert_wasm_internal{suffix}"
         found[f"runtime/{path.name}"] = _File(path.read_bytes(), suffix)
+    codecs = {name: _File(content, Path(name).suffix) for name, content in codec_files(folder).items()}
+    return found | codecs
+
+
+def codec_files(folder: Path) -> dict[str, bytes]:
+    """The decoders of DICOM objects by their path in a release, their scripts as modules."""
+    found = {}
+    for name, library in _CODECS.items():
+        path = folder / f"node_modules/@cornerstonejs/codec-{name}/dist/{name}wasm_decode.js"
+        module = f"{path.read_text(encoding='utf-8')}\nexport default {library};\n"
+        found[f"codecs/{path.name}"] = _without_source_map(module)
+        found[f"codecs/{path.stem}.wasm"] = path.with_suffix(".wasm").read_bytes()
     return found
+
+
+def is_later(name: str) -> bool:
+    """Whether a file of a release is fetched behind the first visit."""
+    return name.startswith(_LATER) and name not in _AT_ONCE
 
 
 def _without_source_map(text: str) -> bytes:
     return re.sub(r"//# sourceMappingURL=.*", "", text).encode()
 
 
-def _bundle_files(opened: Bundle) -> dict[str, _File]:
-    """The bundle's files; model.json says what it says, with the hash of the network as it lies here."""
+def _bundle_files(opened: Bundle, content: bytes) -> dict[str, _File]:
+    """The bundle's files, with `content` for its network; model.json says what it says, with the hash of that."""
     found = {
         f"bundle/{name}": _File((opened.folder / name).read_bytes(), Path(name).suffix)
         for name in opened.manifest.files
     }
-    network = _File(fixed_batch(found[f"bundle/{bundles.MODEL}"].content), ".tflite")
+    network = _File(content, ".tflite", planes=True)
     found[f"bundle/{bundles.MODEL}"] = network
     manifest = opened.manifest.model_dump(mode="json", exclude={"digest"})
     manifest["files"][bundles.MODEL] = network.sha256
@@ -233,7 +232,7 @@ def _bundle_files(opened: Bundle) -> dict[str, _File]:
     return found
 
 
-def _facts(opened: Bundle, files: Mapping[str, _File]) -> dict[str, Any]:
+def _facts(opened: Bundle, files: Mapping[str, _File], weights: Weights) -> dict[str, Any]:
     manifest, settings = opened.manifest, Settings()
     return {
         "model": {
@@ -242,6 +241,7 @@ def _facts(opened: Bundle, files: Mapping[str, _File]) -> dict[str, Any]:
             "run_id": manifest.origin.run_id,
             "sha256": opened.sha256,
         },
+        "weights": weights.words,
         "packaged_at": manifest.origin.packaged_at,
         "model_json": files[f"bundle/{bundles.MANIFEST}"].sha256,
         "response_schema": RESPONSE_SCHEMA,
@@ -290,7 +290,8 @@ def _write_files(folder: Path, files: Mapping[str, _File]) -> dict[str, dict[str
         (folder / place).write_bytes(content)
         listed[name] = {
             "file": place, "sha256": file.sha256, "bytes": len(file.content), "transferred": len(content),
-            "packed": bool(packed), "type": file.media_type,
+            "packed": bool(packed), "planes": bool(packed) and file.planes, "later": is_later(name),
+            "type": file.media_type,
         }  # fmt: skip
     return listed
 
@@ -307,7 +308,7 @@ def _write_shell(folder: Path, release: Mapping[str, Any]) -> None:
         boot = boot.replace(f'"{name}"', hashed)
     (folder / "index.html").write_text(boot, encoding="utf-8")
     manifest = json.loads((WEB / "manifest.webmanifest").read_text(encoding="utf-8"))
-    manifest |= {"id": "./", "start_url": "./", "scope": "./"}
+    manifest |= {"id": "./", "start_url": "./", "scope": "./", "share_target": _SHARE_TARGET}
     (folder / "manifest.webmanifest").write_bytes(_json(manifest))
     worker = (WEB / "offline/sw.js").read_text(encoding="utf-8")
     (folder / "sw.js").write_text(f"const RELEASE = {json.dumps(release)};\n{worker}", encoding="utf-8")

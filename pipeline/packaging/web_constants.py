@@ -8,28 +8,48 @@ from typing import Any
 
 import cv2
 import numpy as np
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from serving import bundle, decision, guard, scope, statistics, wording
+from serving import anatomy, bundle, decision, guard, scope, statistics, wording
 from serving.http import pictures
 from serving.http.settings import Settings
 from serving.imaging import colour, decode, formats
 from serving.imaging.canonical import field, form, intensity, polarity
+from serving.imaging.dicom import bare, codestreams, dataset, fragments, objects, prefix, stored, syntaxes
 
 _MODULES: Mapping[str, ModuleType] = {
-    "BUNDLE": bundle, "COLOUR": colour, "DECISION": decision, "DECODE": decode, "FIELD": field, "FORM": form,
-    "FORMATS": formats, "GUARD": guard, "INTENSITY": intensity, "PICTURES": pictures, "POLARITY": polarity,
-    "SCOPE": scope, "STATISTICS": statistics, "WORDING": wording,
+    "ANATOMY": anatomy, "SYNTAXES": syntaxes, "BARE": bare, "BUNDLE": bundle, "CODESTREAMS": codestreams,
+    "COLOUR": colour, "DATASET": dataset, "DECISION": decision, "DECODE": decode, "FIELD": field, "FORM": form,
+    "FORMATS": formats, "FRAGMENTS": fragments, "GUARD": guard, "INTENSITY": intensity, "OBJECTS": objects,
+    "PICTURES": pictures, "POLARITY": polarity, "PREFIX": prefix, "SCOPE": scope, "STATISTICS": statistics,
+    "STORED": stored, "WORDING": wording,
 }  # fmt: skip
-"""What the browser calls a module's constants; the names within are ours, without the underscore of a private one."""
+"""What the browser calls a module's constants; the names within are ours, without the underscore of a private one.
+
+A table that several modules name is written with the first of them.
+"""
+_ELEMENTS = (
+    "SpecificCharacterSet", "TransferSyntaxUID", "SOPClassUID", "SOPInstanceUID", "Modality", "PresentationIntentType",
+    "BodyPartExamined", "AnatomicRegionSequence", "CodeValue", "CodeMeaning", "SamplesPerPixel",
+    "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "WindowCenter",
+    "WindowWidth", "RescaleIntercept", "RescaleSlope", "VOILUTFunction", "ModalityLUTSequence", "VOILUTSequence",
+    "LUTDescriptor", "LUTData", "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
+)  # fmt: skip
+"""Elements of a DICOM object that the page reads."""
 _HEAD = "// Generated from the service's own modules by pipeline/packaging/web_constants.py."
 
 
 def constants() -> dict[str, dict[str, Any]]:
     """The constants by module and name, for JSON; what JSON cannot hold, such as paths and types, is left out."""
-    found = {name: _of_module(module) for name, module in _MODULES.items()}
+    tables: set[int] = set()
+    found = {name: _of_module(module, tables) for name, module in _MODULES.items()}
     found["DECODE"]["PREVIEW_AT_LEAST"] = inspect.signature(decode.preview).parameters["at_least"].default
     found["SCOPE"]["UMLAUTS"] = {chr(int(code)): text for code, text in scope._UMLAUTS.items()}
     found["LIMITS"] = {"MAX_PIXELS": Settings().max_pixels}
+    found["TAGS"] = {name: _element(name) for name in _ELEMENTS}
+    found["UIDS"] = {uid.keyword: str(uid) for uid in syntaxes.DECODERS}
     # OpenCV's colours for 0 to 255, as red, green and blue.
     ramp = np.arange(256, dtype=np.uint8)[np.newaxis]
     found["SALIENCY"] = {"INFERNO": cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[0, :, ::-1].tolist()}
@@ -42,16 +62,27 @@ def module_text() -> str:
     return "\n".join([_HEAD, *lines, ""])
 
 
-def _of_module(module: ModuleType) -> dict[str, Any]:
+def _of_module(module: ModuleType, tables: set[int]) -> dict[str, Any]:
+    """The constants of a module, without those of `tables`, to which its own are added."""
     found = {}
     for name, value in vars(module).items():
-        if name.upper() != name or name.startswith("__"):
+        if name.upper() != name or name.startswith("__") or id(value) in tables:
             continue
+        if isinstance(value, Mapping):
+            tables.add(id(value))
         try:
             found[name.lstrip("_")] = _plain(value)
         except TypeError:
             continue
     return found
+
+
+def _element(keyword: str) -> tuple[int, str]:
+    """Tag and value representation; of two possible ones, such as US or SS, the first."""
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise ValueError(f"{keyword}: no element of DICOM")
+    return tag, dictionary_VR(tag).split(" or ")[0]
 
 
 def _plain(value: object) -> Any:
@@ -62,8 +93,9 @@ def _plain(value: object) -> Any:
         return value
     if isinstance(value, bytes):
         return value.decode("latin-1")
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+    if isinstance(value, tuple | list | frozenset):
+        found = [_plain(item) for item in value]
+        return sorted(found) if isinstance(value, frozenset) else found
     if isinstance(value, Mapping):
         if all(isinstance(key, str | bytes) for key in value):
             return {_plain(key): _plain(item) for key, item in value.items()}

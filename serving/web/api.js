@@ -26,6 +26,7 @@ export class Service {
     this.askForKey = askForKey;
     this.key = sessionStorage.getItem(KEY) ?? "";
     this.asking = null;
+    this.kept = null; // answers are kept on a device only (device/kept.js)
   }
 
   // Where an image goes and which ones are read, for the page.
@@ -46,6 +47,11 @@ export class Service {
   async sample(path) {
     const response = await this.#send(path.replace(/^\//, ""), {});
     return new File([await response.blob()], path.split("/").pop(), { type: "image/png" });
+  }
+
+  // What other apps have shared with this page: only one that is kept on a device receives files.
+  async received() {
+    return [];
   }
 
   // The answer for one image, with explanation and preview. While the service is busy, waits and tries again;

@@ -5,6 +5,7 @@ import { drawAbout } from "./about.js";
 import { Lanes, ServiceError } from "./api.js";
 import { Service } from "./backend.js";
 import { bySuspicion, Case } from "./case.js";
+import { Cropper, PHOTOGRAPHED } from "./crop.js";
 import { button, byId, element } from "./dom.js";
 import { answerOf, pictureOf, save, stem } from "./export.js";
 import { listenForImages } from "./intake.js";
@@ -20,12 +21,17 @@ const AT_ONCE = 2; // requests
 const service = new Service(askForKey);
 const lanes = new Lanes(AT_ONCE);
 const viewer = new Viewer(byId("viewer"));
+const cropper = new Cropper(byId("crop"));
 const worklist = new Worklist(byId("cases"), { onSelect: lookAt, onRemove: remove });
 let cases = [];
 let selected = null;
 let model = null;
 
-listenForImages(open, () => showTrouble(explain(new ServiceError("folder"))));
+listenForImages({
+  onFiles: open,
+  onPhotographs: crop,
+  onFolders: () => showTrouble(explain(new ServiceError("folder"))),
+});
 byId("clear").addEventListener("click", clear);
 byId("open-about").addEventListener("click", () => byId("about").showModal());
 byId("open-help").addEventListener("click", () => byId("help").showModal());
@@ -34,17 +40,28 @@ for (const dialog of document.querySelectorAll("dialog")) {
 }
 byId("privacy").textContent = service.words.privacy;
 byId("open-docs").hidden = !service.words.hasApi;
-loadModel();
+byId("keeping").hidden = !service.kept;
+byId("keep").addEventListener("change", keep);
+loadModel().then(restore);
+service.received().then((files) => open(files));
 
 // ---- images
 
-function open(files) {
+function open(files, { photographed = false } = {}) {
   if (!files.length) return;
   hideTrouble();
-  const added = files.map(([file, name]) => new Case(file, name || "Image"));
+  const added = files.map(([file, name]) => new Case(file, name || "Image", photographed));
   cases = [...cases, ...added];
   select(added[0]);
   for (const item of added) answer(item);
+}
+
+// Of a photograph only the radiograph in it is answered.
+async function crop(files) {
+  for (const [file, name] of files) {
+    const cropped = await cropper.ask(file);
+    if (cropped) open([[cropped, name]], { photographed: true });
+  }
 }
 
 async function answer(item) {
@@ -58,9 +75,11 @@ async function answer(item) {
         signal: item.cancel.signal,
         onWait: () => { item.state = "busy"; draw(item); },
       });
+      if (item.photographed) found.warnings.unshift(PHOTOGRAPHED);
       // Another model may have been put in service meanwhile; its marks belong to its answers only.
       if (found.model.sha256 !== model?.sha256) await loadModel();
       if (item.cancel.signal.aborted) return;
+      if (service.kept?.on) item.keptAs = await service.kept.add(item.name, found).catch(cannotKeep);
       await item.adopt(found, model?.sha256 === found.model.sha256 ? model : null);
       if (found.feedback_token) openReview(item, found.feedback_token);
       if (found.warnings.some(({ code }) => code === "synthetic_model")) byId("synthetic").hidden = false;
@@ -108,6 +127,7 @@ function lookAt(item) {
 }
 
 function remove(item) {
+  if (item.keptAs) service.kept.remove(item.keptAs);
   const order = bySuspicion(cases);
   const next = order[order.indexOf(item) + 1] ?? order[order.indexOf(item) - 1] ?? null;
   cases = cases.filter((other) => other !== item);
@@ -119,6 +139,7 @@ function remove(item) {
 }
 
 function clear() {
+  service.kept?.erase();
   for (const item of cases) item.dispose();
   cases = [];
   select(null);
@@ -129,6 +150,30 @@ function retry(item) {
   item.retry();
   draw(item);
   answer(item);
+}
+
+// ---- answers that are kept on this device
+
+function keep({ target }) {
+  if (target.checked) service.kept.turnOn();
+  else service.kept.turnOff();
+}
+
+// What was kept when the page was last open.
+async function restore() {
+  byId("keep").checked = service.kept?.on ?? false;
+  for (const { id, name, answer: found } of await service.kept?.all() ?? []) {
+    const item = new Case(new File([], name), name);
+    item.keptAs = id;
+    cases.push(item);
+    await item.adopt(found, model?.sha256 === found.model.sha256 ? model : null);
+    if (selected) draw(item);
+    else select(item);
+  }
+}
+
+function cannotKeep() {
+  showTrouble({ title: "The answer is not kept", advice: "There may be no room left on this device." });
 }
 
 // ---- drawing

@@ -5,9 +5,10 @@ import { isCropped, SUSPICION } from "./messages.js";
 const THUMBNAIL_SIDE = 112;
 
 export class Case {
-  constructor(file, name) {
+  constructor(file, name, photographed = false) {
     this.file = file;
     this.name = name;
+    this.photographed = photographed; // by the camera, from a film or a screen
     this.state = "waiting"; // waiting, reading, busy, answered or failed
     this.answer = null;
     this.model = null; // description of the model that answered
@@ -18,6 +19,7 @@ export class Case {
     this.thumbnail = null;
     this.review = null; // what the reader says of the answer, where the service wants to know
     this.reading = null; // and where it is said
+    this.keptAs = null; // its number among the answers that are kept on this device
     this.view = null; // zoom, position and tone, kept by the viewer
     this.cancel = new AbortController();
   }

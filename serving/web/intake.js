@@ -2,8 +2,9 @@
 
 import { byId } from "./dom.js";
 
-// `onFiles(files)` gets [file, name] pairs; `onFolders()` is told when folders were dropped, which are not opened.
-export function listenForImages(onFiles, onFolders) {
+// `onFiles(files)` gets [file, name] pairs, `onPhotographs(files)` those that the camera took just now; `onFolders()` is
+// told when folders were dropped, which are not opened.
+export function listenForImages({ onFiles, onPhotographs, onFolders }) {
   const chooser = byId("choose-files");
   const camera = byId("photograph");
   // Phones offer camera and gallery only when images are asked for. Elsewhere no kind is named: DICOM files often
@@ -18,7 +19,7 @@ export function listenForImages(onFiles, onFolders) {
     chooser.value = ""; // so that the same file can be chosen again
   });
   camera.addEventListener("change", () => {
-    onFiles([...camera.files].map((file) => [file, `Photograph ${clock()}`]));
+    onPhotographs([...camera.files].map((file) => [file, `Photograph ${clock()}`]));
     camera.value = "";
   });
   document.addEventListener("paste", (event) => {

@@ -1,31 +1,26 @@
-// Bundle and bytes to an answer: serving/predictor.py. The answer has the form of POST /predict.
+// Bundle and bytes to an answer: serving/predictor.py.
 
-import { STATISTICS, WORDING } from "./constants.js";
-import { calibrated, labelOf, statementOf, suspicionOf } from "./decision.js";
 import * as guard from "./guard.js";
-import { guardLogOdds, regionProbabilities } from "./image_heads.js";
 import { decoderOf, checkComplete } from "./imaging/decode.js";
 import { prepare } from "./imaging/model_input.js";
-import { roundTo, threeDigits } from "./numbers.js";
-import * as saliency from "./saliency.js";
-import { checkScope, regionOf } from "./scope.js";
-import { inputStatistics, texture } from "./statistics.js";
+import { Inference } from "./inference.js";
+import { checkScope } from "./scope.js";
 
 export class Predictor {
   /** `bundle` as bundle.js reads it; `network(pixels)` gives a promise of { scores, map, embedding }. */
   constructor(bundle, network) {
-    Object.assign(this, { bundle, network });
+    Object.assign(this, { bundle, network, inference: new Inference(bundle) });
   }
 
   /** The answer for one image file's bytes, with what is drawn of it; ImageError for what gets none. */
   async predict(content) {
     const prepared = await this.prepare(content);
-    return this.infer(prepared, await this.network(prepared.given.pixels));
+    return this.inference.infer(prepared, await this.network(prepared.given.pixels));
   }
 
   /** Everything before the network: decode, and refuse what is not a radiograph. */
   async prepare(content) {
-    const { manifest, reference, heads, imageHeads } = this.bundle;
+    const { manifest, heads } = this.bundle;
     const decoder = await decoderOf(content);
     const { header } = decoder;
     checkScope(header, manifest.intended.regions);
@@ -33,107 +28,8 @@ export class Predictor {
     guard.checkColours(await decoder.colours());
     const given = await prepare((side) => decoder.decode(side), manifest.preprocessing, heads);
     checkComplete(given.decoded);
-    guard.checkContrast(given.picture);
-    const steepness = texture(given.pixels);
-    const distance = reference.distance(steepness);
-    const { truncated } = given.decoded;
-    if (!imageHeads.guard_weights) guard.checkDistance(distance, manifest.guard.limit, truncated);
-    return { given, header, truncated, texture: steepness, distance, inputs: inputStatistics(given.pixels), sha256: await sha256(content) };
+    return this.inference.look(given, header, await sha256(content));
   }
-
-  /** The network's outputs for a prepared image as an answer. */
-  infer(prepared, outputs) {
-    const { manifest } = this.bundle;
-    const { given, header, truncated } = prepared;
-    const unusual = this.#isUnusual(prepared, outputs);
-    const region = this.#region(outputs, regionOf(header.bodyPart ?? ""));
-    const probabilities = calibrated(outputs.scores, manifest.calibration);
-    const fracture = 1 - probabilities[0];
-    const label = labelOf(fracture, manifest);
-    const suspicion = suspicionOf(fracture, manifest);
-    const [x0, y0, x1, y1] = given.view.box.map((edge) => roundTo(edge, 5));
-    const answer = {
-      label,
-      probability: roundTo(fracture, 6),
-      threshold: manifest.threshold,
-      suspicion,
-      statement: statementOf(label, suspicion, truncated),
-      probabilities: Object.fromEntries(manifest.classes.map((name, index) => [name, roundTo(probabilities[index], 6)])),
-      region: region && { name: region.name, source: region.source, probability: region.probability === null ? null : roundTo(region.probability, 6) },
-      warnings: [...this.#notes(prepared, unusual), ...regionNotes(region, manifest)],
-      input: {
-        sha256: prepared.sha256, width: header.width, height: header.height, sop_instance_uid: header.sopInstanceUid || null,
-        seen: { x0, y0, x1, y1, turned: 90 * given.view.quarters, inverted: given.inverted },
-      },
-    };
-    const shown = saliency.onPicture(saliency.evidence(outputs.map, given.letterbox), given.view);
-    const highest = saliency.peak(shown);
-    const digits = (box) => Object.fromEntries(Object.entries(box).map(([key, value]) => [key, roundTo(value, 5)]));
-    return {
-      answer,
-      picture: given.picture,
-      evidence: shown,
-      explanation: { peak: highest && digits(highest), boxes: saliency.boxes(shown).map(digits) },
-    };
-  }
-
-  #isUnusual({ distance, texture: steepness, truncated }, outputs) {
-    const { manifest, imageHeads } = this.bundle;
-    const odds = guardLogOdds(imageHeads, outputs.embedding ?? [], steepness);
-    if (odds === null) return distance > manifest.guard.unusual;
-    guard.checkRadiograph(odds, imageHeads.guard_refuse.data[0], truncated);
-    return odds < imageHeads.guard_unusual.data[0];
-  }
-
-  // What the header says of the region wins, if the model knows that region.
-  #region(outputs, inHeader) {
-    const { manifest, imageHeads } = this.bundle;
-    const found = regionProbabilities(imageHeads, outputs.embedding ?? []);
-    const seen = new Map(found ?? []);
-    if (manifest.intended.regions.includes(inHeader) || seen.has(inHeader)) {
-      return { name: inHeader, source: "header", probability: seen.get(inHeader) ?? null, known: true };
-    }
-    if (found === null) return null;
-    const [name, probability] = found.reduce((best, one) => (one[1] > best[1] ? one : best));
-    return { name, source: "image", probability, known: probability >= imageHeads.region_likely.data[0] };
-  }
-
-  #notes({ given, header, truncated, inputs }, unusual) {
-    const { manifest, reference } = this.bundle;
-    const size = manifest.preprocessing.image_size;
-    const notes = [];
-    const add = (code, facts) => notes.push(note(code, facts));
-    if (manifest.trained_on.synthetic) add("synthetic_model");
-    if (header.forProcessing) add("for_processing");
-    if (truncated) add("truncated");
-    if (given.inverted) add("inverted");
-    if (Math.max(header.width, header.height) < size) add("low_resolution", { size });
-    if (unusual) add("unusual");
-    const outside = reference.outside(inputs);
-    if (outside.length) {
-      const found = outside.map(({ name, value, low, high }) =>
-        `${STATISTICS.INPUT_MEANINGS[name]} ${threeDigits(value)} (${threeDigits(low)} to ${threeDigits(high)})`).join("; ");
-      const bright = outside.some(({ name, value, high }) => name === "mean" && value > high);
-      const told = note("out_of_range", { found });
-      notes.push(bright ? { ...told, message: told.message + WORDING.IS_IT_INVERTED } : told);
-    }
-    return notes;
-  }
-}
-
-function regionNotes(region, manifest) {
-  if (region === null) return [];
-  if (!region.known) {
-    return [note("unknown_region", { known: manifest.intended.regions.join(", ") })];
-  }
-  const figures = manifest.quality.weak_regions?.[region.name];
-  if (figures === undefined) return [];
-  return [note("weak_region", { region: region.name, figures })];
-}
-
-/** A warning in the service's words, with the facts in the place of the words in braces. */
-function note(code, facts = {}) {
-  return { code, message: WORDING.WARNINGS[code].replace(/\{(\w+)\}/g, (_, name) => facts[name]) };
 }
 
 /** SHA-256 of bytes, in hexadecimal digits. */

@@ -1,6 +1,7 @@
 // The device in the place of the service: what api.js asks over the network, a worker answers here.
 
 import { ServiceError } from "../api.js";
+import { Kept } from "./kept.js";
 
 // The folder of this release, in that of the page.
 const HERE = new URL("../../", import.meta.url);
@@ -14,13 +15,14 @@ export class Service {
     this.waiting = new Map();
     this.next = 0;
     this.forgotten = Promise.resolve();
+    this.kept = new Kept(ROOT);
   }
 
   /** Where an image goes, for the page. */
   get words() {
     return {
-      privacy: "Images stay on this device: none is sent anywhere, and none is kept.",
-      formats: "JPEG, PNG, WebP or BMP",
+      privacy: "Images stay on this device: none is sent anywhere, and none is kept unless you want it.",
+      formats: "JPEG, PNG, WebP, BMP or DICOM",
       hasApi: false,
     };
   }
@@ -33,6 +35,7 @@ export class Service {
       ...manifest,
       run_id: release.model.run_id,
       sha256: release.model.sha256,
+      weights: release.weights,
       packaged_at: release.packaged_at,
       samples: Object.keys(manifest.files).filter((name) => name.startsWith("samples/")).sort()
         .map((name) => new URL(`bundle/${name}`, HERE).href),
@@ -44,6 +47,20 @@ export class Service {
   async sample(path) {
     const response = await fetch(path);
     return new File([await response.blob()], path.split("/").pop(), { type: "image/png" });
+  }
+
+  /** Files that another app has shared with this page, as [file, name] pairs; each is given once. */
+  async received() {
+    const name = `fracture shared ${ROOT}`;
+    if (!await caches.has(name)) return [];
+    const cache = await caches.open(name);
+    const found = await Promise.all((await cache.keys()).map(async (request) => {
+      const content = await (await cache.match(request)).blob();
+      const title = decodeURIComponent(new URL(request.url).pathname.split("/").pop());
+      return [new File([content], title, { type: content.type }), title];
+    }));
+    await caches.delete(name);
+    return found;
   }
 
   /** The answer for one image, in the form of POST /predict with explanation and preview. */
@@ -76,10 +93,10 @@ export class Service {
     const address = new URL("web/device/worker.js", HERE);
     address.search = new URLSearchParams({ bundle: "../../bundle", runtime: "../../runtime", sha256 });
     const worker = new Worker(address);
-    worker.addEventListener("message", ({ data: { id, answer, error } }) => {
-      if (error?.code === "bundle") {
-        // What is kept was changed: the next image has it fetched again, and checked.
-        this.forgotten = caches.delete(`fracture ${ROOT}`);
+    worker.addEventListener("message", ({ data: { id, answer, error, broken } }) => {
+      // What is kept was changed: the next image has it fetched again, and checked.
+      if (error?.code === "bundle") this.forgotten = caches.delete(`fracture ${ROOT}`);
+      if (broken) {
         this.#end(error);
         return;
       }

@@ -13,6 +13,7 @@ if (navigator.serviceWorker) {
   const registration = await navigator.serviceWorker.getRegistration();
   navigator.serviceWorker.addEventListener("controllerchange", () => location.reload());
   if (registration?.waiting) offer(registration);
+  registration?.active?.postMessage({ kind: "complete" });
   registration?.addEventListener("updatefound", () => {
     const worker = registration.installing;
     worker.addEventListener("statechange", () => { if (worker.state === "installed") offer(registration); });

@@ -9,6 +9,7 @@
 const AT_ONCE = 4;
 const ROOT = new URL("./", self.location).href;
 const CACHE = `fracture ${ROOT}`; // pages in other folders of the server keep their own
+const SHARED = `fracture shared ${ROOT}`;
 const FOLDER = `v/${RELEASE.version}/`;
 const HEADERS = {
   "content-security-policy": RELEASE.policy,
@@ -23,14 +24,17 @@ const HEADERS = {
 
 self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("activate", (event) => event.waitUntil(activate()));
-self.addEventListener("message", ({ data }) => { if (data?.kind === "activate") self.skipWaiting(); });
+self.addEventListener("message", (event) => {
+  if (event.data?.kind === "activate") self.skipWaiting();
+  if (event.data?.kind === "complete") event.waitUntil(complete());
+});
 self.addEventListener("fetch", (event) => {
-  const response = answerTo(event.request);
+  const response = event.request.method === "POST" ? received(event.request) : answerTo(event.request);
   if (response) event.respondWith(response);
 });
 
 async function install() {
-  const waiting = Object.values(RELEASE.files);
+  const waiting = Object.values(RELEASE.files).filter(({ later }) => !later);
   const total = waiting.reduce((sum, { transferred }) => sum + transferred, 0);
   let done = 0;
   const lane = async () => {
@@ -47,6 +51,11 @@ async function install() {
     await tell({ kind: "failed", message: error.message });
     throw error;
   }
+}
+
+// What most people never need comes once the page stands; where it fails, it is fetched when it is asked for.
+async function complete() {
+  for (const file of Object.values(RELEASE.files).filter(({ later }) => later)) await kept(file).catch(() => null);
 }
 
 async function activate() {
@@ -69,6 +78,21 @@ function answerTo({ url, method, mode }) {
   if (mode === "navigate") return respond("index.html");
   if (path.startsWith("v/")) return path.startsWith(FOLDER) ? respond(path.slice(FOLDER.length)) : gone();
   return null;
+}
+
+// Files that another app shares with this one wait here until the page opens, which takes them away (device/service.js).
+function received(request) {
+  return request.url === new URL("share", ROOT).href ? keepShared(request) : null;
+}
+
+async function keepShared(request) {
+  const files = (await request.formData()).getAll("images").filter((file) => file instanceof File);
+  const cache = await caches.open(SHARED);
+  await Promise.all(files.map((file, index) => cache.put(
+    new URL(`shared/${Date.now()}-${index}/${encodeURIComponent(file.name)}`, ROOT),
+    new Response(file, { headers: { "content-type": file.type } }),
+  )));
+  return Response.redirect(ROOT, 303);
 }
 
 function gone() {
@@ -97,11 +121,26 @@ async function kept(file) {
   return new Response(content);
 }
 
+async function unpacked(content, { packed, planes }) {
+  const plain = packed ? await inflated(content) : content;
+  return planes ? joined(plain) : plain;
+}
+
 // Some servers declare the packing, and then the browser has undone it already.
-async function unpacked(content, { packed }) {
-  if (!packed || content[0] !== 0x1f || content[1] !== 0x8b) return content;
+async function inflated(content) {
+  if (content[0] !== 0x1f || content[1] !== 0x8b) return content;
   const stream = new Blob([content]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+// First come the first bytes of every four, then the second ones, and so on: they pack better beside their like.
+function joined(content) {
+  const many = content.length >> 2;
+  const found = content.slice();
+  for (let plane = 0; plane < 4; plane += 1) {
+    for (let at = 0; at < many; at += 1) found[4 * at + plane] = content[plane * many + at];
+  }
+  return found;
 }
 
 function addressOf(sha256) {

@@ -1,11 +1,8 @@
 """The page's modules see the pixels that the service sees, to the last bit, and refuse what it refuses."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,7 +13,6 @@ from PIL import Image
 
 from benchmarks.robustness import changes
 from pipeline.data.sources import synthetic
-from pipeline.packaging import web, web_constants
 from serving import guard
 from serving.errors import ImageError
 from serving.imaging import decode, model_input
@@ -25,6 +21,8 @@ from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Preprocessing, Steps
 from serving.imaging.model_input import ModelInput
 from serving.statistics import input_statistics, texture
+from tests.serving.imaging.dicom.builders import radiograph
+from tests.serving.web import device
 
 pytestmark = pytest.mark.node
 
@@ -33,6 +31,7 @@ Pixels = npt.NDArray[np.uint8]
 PREPROCESSING = Preprocessing(224, canonical=Steps(field=True, range=True, polarity=True))
 RADIOGRAPH = np.asarray(synthetic.render(3, "hand", "frontal", None).pixels, np.uint8)
 LARGE = np.asarray(cv2.resize(RADIOGRAPH, (1100, 1500), interpolation=cv2.INTER_CUBIC), np.uint8)
+DEEP = RADIOGRAPH.astype(np.uint16) * 200 + 1000
 
 
 def _three(pixels: Pixels) -> Pixels:
@@ -78,6 +77,11 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
         "blank": encode(np.full((200, 200), 77, np.uint8)),
         "too small": encode(RADIOGRAPH[:20, :20]),
         "strip": encode(np.asarray(cv2.resize(RADIOGRAPH, (900, 40)), np.uint8)),
+        "dicom": radiograph(DEEP, WindowCenter=20_000, WindowWidth=40_000),
+        "dicom without a window": radiograph(DEEP),
+        "dicom, inverted": radiograph(DEEP.max() - DEEP, PhotometricInterpretation="MONOCHROME1"),
+        "dicom cut short": radiograph(DEEP)[: DEEP.nbytes * 4 // 5],
+        "most of a dicom missing": radiograph(DEEP)[: DEEP.nbytes // 3],
         "gif": encode(RADIOGRAPH, "GIF"),
         "text": b"hello",
         "nothing": b"",
@@ -119,21 +123,13 @@ def files(encode: Encode) -> Mapping[str, bytes]:
 def seen(files: Mapping[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Seen]:
     """Run the modules on all files, once."""
     folder = tmp_path_factory.mktemp("device")
-    device = shutil.copytree(web.WEB / "device", folder / "device")
-    (folder / "package.json").write_text('{"type": "module"}')
-    (device / "constants.js").write_text(web_constants.module_text())
-    paths = []
-    for number, content in enumerate(files.values()):
-        paths.append(folder / f"file{number}")
-        paths[-1].write_bytes(content)
     order = {
         "preprocessing": PREPROCESSING.to_dict(), "polarity": json.loads((HEADS / POLARITY).read_text()),
-        "files": [str(path) for path in paths], "output": str(folder / "found"),
+        "files": device.write(files.values(), folder),
     }  # fmt: skip
-    (folder / "order.json").write_text(json.dumps(order))
-    subprocess.run(["node", Path(__file__).with_name("prepare.mjs"), device, folder / "order.json"], check=True)
+    everything = device.run("prepare.mjs", device.lay_out(folder), order, folder)
     found = {}
-    for number, (name, told) in enumerate(zip(files, json.loads((folder / "found.json").read_text()), strict=True)):
+    for number, (name, told) in enumerate(zip(files, everything, strict=True)):
         nothing = np.zeros((0, 0), np.uint8)
         if "error" in told:
             found[name] = Seen(told, nothing, nothing)

@@ -1,4 +1,6 @@
-// How colourful a picture is: serving/imaging/colour.py.
+// How colourful a picture is: serving/imaging/colour.py; and its brightness.
+
+import { pixels } from "./pixels.js";
 
 /** Spread of the chroma in grey levels, from a picture { width, height, red, green, blue } of three planes. */
 export function colourfulness({ red, green, blue }) {
@@ -28,4 +30,11 @@ export function colourfulness({ red, green, blue }) {
 
 function level(value) {
   return value < 0 ? 0 : value > 255 ? 255 : value;
+}
+
+/** Brightness of colours: with the weights of OpenCV, which has read the file for the service, or of Pillow. */
+export function greyOf({ width, height, red, green, blue }, opencv) {
+  const [r, g, b, bits] = opencv ? [9798, 19235, 3735, 15] : [19595, 38470, 7471, 16];
+  const half = 1 << (bits - 1);
+  return pixels(width, height, red.map((value, at) => (value * r + green[at] * g + blue[at] * b + half) >> bits));
 }

@@ -8,13 +8,16 @@ import * as bmp from "./codecs/bmp.js";
 import * as jpeg from "./codecs/jpeg.js";
 import * as png from "./codecs/png.js";
 import * as webp from "./codecs/webp.js";
+import { greyOf } from "./colour.js";
+import { isDicom } from "./dicom/prefix.js";
 import { formatOf, refusal } from "./formats.js";
 import { resizeArea } from "./opencv/resize.js";
 import { pixels } from "./pixels.js";
 
 /**
  * @typedef {{ format: string, width: number, height: number, orientation: number, frames: number, hasColours: boolean }}
- *   Header what a file says about itself; width and height are those of the upright image
+ *   Header what a file says about itself; width and height are those of the upright image. That of a DICOM object has its
+ *   sopInstanceUid, sopClassUid, modality, bodyPart and forProcessing as well.
  * @typedef {{ pixels: import("./pixels.js").Pixels, values: import("./pixels.js").Values | null, header: Header,
  *   truncated: boolean }} Decoded grey, upright pixels, and the values behind them where the file has more than eight bits
  */
@@ -28,17 +31,12 @@ const SWAPS_SIDES = [5, 6, 7, 8];
  */
 export async function decoderOf(content) {
   if (content.length === 0) throw new ImageError("empty", "the file is empty");
-  const format = formatOf(content);
+  const format = isDicom(content) ? "DICOM" : formatOf(content);
   if (!format) throw new ImageError("unsupported_format", refusal(content));
-  let found;
-  try {
-    found = READERS[format](content);
-  } catch (error) {
-    throw new ImageError("undecodable", `the image's header is broken (${error.message})`);
-  }
+  const found = format === "DICOM" ? await openDicom(content) : opened(format, content);
   const { stored, orientation } = found;
   const [width, height] = SWAPS_SIDES.includes(orientation) ? [stored.height, stored.width] : [stored.width, stored.height];
-  const header = { format, width, height, orientation, frames: found.frames ?? 1, hasColours: found.hasColours };
+  const header = { format, width, height, orientation, frames: found.frames ?? 1, hasColours: found.hasColours, ...found.more };
   if (width < 1 || height < 1) throw new ImageError("undecodable", `the image is ${width} x ${height} pixels`);
   if (width * height * header.frames > LIMITS.MAX_PIXELS) {
     const size = `${width} x ${height}${header.frames > 1 ? ` x ${header.frames}` : ""}`;
@@ -50,6 +48,25 @@ export async function decoderOf(content) {
   };
   const colours = async () => (header.hasColours ? bounded(await attempted(found.colours)) : null);
   return { header, decode, colours };
+}
+
+function opened(format, content) {
+  try {
+    return READERS[format](content);
+  } catch (error) {
+    throw new ImageError("undecodable", `the image's header is broken (${error.message})`);
+  }
+}
+
+// What reads DICOM objects is fetched with the first of them, so that it costs nothing to those who have none.
+async function openDicom(content) {
+  let objects;
+  try {
+    objects = await import("./dicom/objects.js");
+  } catch (error) {
+    throw new Error(`what reads DICOM objects cannot be loaded (${error.message}); open one while there is a network`);
+  }
+  return objects.open(content);
 }
 
 async function attempted(action) {
@@ -174,13 +191,6 @@ function readBmp(content) {
     stored: header, orientation: 1, hasColours: !grey, colours,
     decode: () => ({ grey: grey ? pixels(header.width, header.height, colours().red) : greyOf(colours(), false) }),
   };
-}
-
-// Brightness of colours: with the weights of OpenCV, which has read the file for the service, or of Pillow.
-function greyOf({ width, height, red, green, blue }, opencv) {
-  const [r, g, b, bits] = opencv ? [9798, 19235, 3735, 15] : [19595, 38470, 7471, 16];
-  const half = 1 << (bits - 1);
-  return pixels(width, height, red.map((value, at) => (value * r + green[at] * g + blue[at] * b + half) >> bits));
 }
 
 /** Map values linearly to 0..255, the smallest to 0 and the largest to 255; a flat image to 0. */

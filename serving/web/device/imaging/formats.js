@@ -3,7 +3,7 @@
 import { FORMATS } from "../constants.js";
 
 /** What is read here. */
-export const READ = "JPEG, PNG, WebP or BMP";
+export const READ = "JPEG, PNG, WebP, BMP or DICOM";
 
 /** Whether bytes begin with a signature, given as text of one letter a byte. */
 export function startsWith(bytes, signature, at = 0) {
@@ -29,7 +29,6 @@ export function refusal(bytes) {
 
 function nameOf(bytes) {
   const text = (from, to) => String.fromCharCode(...bytes.subarray(from, Math.min(to, bytes.length)));
-  if (startsWith(bytes, "DICM", 128)) return ["a DICOM object", "open it with the service, or export it as PNG"];
   if (text(4, 8) === "ftyp") {
     const brands = [text(8, 12)];
     for (let at = 16; at < Math.min(64, bytes.length); at += 4) brands.push(text(at, at + 4));

@@ -127,6 +127,12 @@ export class Jpeg {
 
   /** Three planes of colours at 1 / `factor` of the scale. */
   colours(factor) {
+    const { width, height, planes } = this.planes(factor);
+    return { width, height, ...this.#colours(planes) };
+  }
+
+  /** The planes of all components as they are stored, at 1 / `factor` of the scale. */
+  planes(factor) {
     const [width, height] = this.#size(factor);
     const { components, h, v } = this.frame;
     const base = 8 / factor;
@@ -136,7 +142,7 @@ export class Jpeg {
       while (size < 8 && h * base % (component.h * size * 2) === 0 && v * base % (component.v * size * 2) === 0) size *= 2;
       return scaledTo(this.plane(index, size), width, height, (h * base) / (component.h * size), (v * base) / (component.v * size)).data;
     });
-    return { width, height, ...this.#colours(planes) };
+    return { width, height, planes };
   }
 
   #size(factor) {
@@ -261,6 +267,8 @@ export class Jpeg {
           left = this.restart;
         }
         left -= 1;
+        // As libjpeg does: once zeros stood for bits that a marker cut off, blocks stay grey up to the next restart.
+        if (reader.starved) continue;
         for (const part of several) {
           const { component } = part;
           const [h, v] = alone ? [1, 1] : [component.h, component.v];
@@ -319,7 +327,12 @@ function codesOf(counts, symbols) {
 
 class BitReader {
   constructor(bytes, at) {
-    Object.assign(this, { bytes, at, held: 0, count: 0, missing: 0, marker: false });
+    Object.assign(this, { bytes, at, held: 0, count: 0, missing: 0, padded: 0, marker: false });
+  }
+
+  // Whether bits were asked for behind a marker.
+  get starved() {
+    return this.padded > this.count;
   }
 
   // Whether bits were asked for behind the end of the file.
@@ -342,6 +355,7 @@ class BitReader {
         this.missing += 8;
       } else {
         this.marker = true; // what is missing before a marker is zero
+        this.padded += 8;
       }
       this.held = (this.held << 8) | value;
       this.count += 8;
@@ -381,14 +395,17 @@ class BitReader {
   }
 
   restart() {
-    [this.held, this.count, this.marker] = [0, 0, false];
+    [this.held, this.count, this.padded, this.marker] = [0, 0, 0, false];
     const { bytes } = this;
     while (this.at + 1 < bytes.length) {
       if (bytes[this.at] === 0xff && bytes[this.at + 1] >= 0xd0 && bytes[this.at + 1] <= 0xd7) {
         this.at += 2;
         return;
       }
-      if (bytes[this.at] === 0xff && bytes[this.at + 1] === EOI) return;
+      if (bytes[this.at] === 0xff && bytes[this.at + 1] === EOI) {
+        this.padded = 1; // nothing follows
+        return;
+      }
       this.at += 1;
     }
     this.at = bytes.length;
