@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from pipeline.errors import InputError
 from pipeline.packaging import web, web_constants
 from serving import bundle, decision
-from serving.bundle import Bundle
+from serving.bundle import MODEL, Bundle
 from serving.imaging.canonical import field
 from serving.imaging.canvas import Preprocessing, Steps
 from serving.network import Network
@@ -94,12 +94,12 @@ def test_the_same_bundle_gives_the_same_page(released: Bundle, page: Path, tmp_p
 
 def test_the_network_keeps_its_answers_without_a_batch_of_any_size(released: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "fixed.tflite"
-    path.write_bytes(web.fixed_batch(released.model.read_bytes()))
+    path.write_bytes(web.fixed_batch(released.content_of(MODEL)))
     details = Interpreter(model_path=str(path)).get_input_details()[0]
     size = released.preprocessing.image_size
     assert details["shape_signature"].tolist() == details["shape"].tolist() == [1, size, size, 1]
     pixels = np.random.default_rng(0).integers(0, 256, (size, size), np.uint8)
-    ours, theirs = Network(path)(pixels), Network(released.model)(pixels)
+    ours, theirs = Network(path)(pixels), Network(released.network)(pixels)
     for name, values in theirs.items():
         np.testing.assert_array_equal(ours[name], values)
 
