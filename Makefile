@@ -7,6 +7,7 @@ CLOUD := .venv-cloud
 TRACKING := .venv-tracking
 CROISSANT := .venv-croissant
 RAY := .venv-ray
+SIGN := .venv-sign
 EXTRA ?=
 DEMO_SERVE ?= 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -17,7 +18,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup tracking-setup croissant-setup ray-setup demo demo-hospital serve test test-slow lint format mlflow lock benchmark state clean
+.PHONY: help setup cloud-setup tracking-setup croissant-setup ray-setup sign-setup demo demo-hospital serve test test-slow lint format mlflow lock benchmark state clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +66,14 @@ $(RAY)/.installed: locks/ray.txt pyproject.toml | $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --python $(RAY)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+sign-setup: $(SIGN)/.installed ## make .venv-sign, with what signs bundles, releases and bentos (docs/signing.md)
+
+$(SIGN)/.installed: locks/sign.txt pyproject.toml | $(VENV)/.installed
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(SIGN)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(SIGN)/bin/python --require-hashes locks/sign.txt
+	$(BIN)/uv pip install --quiet --python $(SIGN)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
 demo: setup ## sample data, dvc repro, champion, bento, web page on 127.0.0.1:3000 (DEMO_SERVE=0 ends before it)
 	fracture data sample
 	dvc repro
@@ -83,7 +92,7 @@ demo-hospital: setup ## gateway and Orthanc (Debian: orthanc) on a loopback of t
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve
 
-test: setup cloud-setup tracking-setup croissant-setup ray-setup ## the quick tests, as CI runs them
+test: setup cloud-setup tracking-setup croissant-setup ray-setup sign-setup ## the quick tests, as CI runs them
 	@tests/run
 
 test-slow: setup cloud-setup tracking-setup ## the tests that take long and change rarely (CONTRIBUTING.md)
@@ -102,15 +111,17 @@ mlflow: setup ## the MLflow UI on 127.0.0.1:5000
 	fracture mlflow
 
 lock: ## write the lock files anew from pyproject.toml
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra store --extra hospital --extra dev --output-file locks/full.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra store --extra verify --extra hospital --extra dev --output-file locks/full.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra ray --constraint locks/full.txt --output-file locks/ray.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra store --output-file locks/store.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra sign --constraint locks/full.txt --output-file locks/sign.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra hospital --output-file locks/hospital.txt
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
 	uv pip compile locks/tracking.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/tracking.txt
 	uv pip compile locks/croissant.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/croissant.txt
 	awk '/^[a-z]/ {keep = /^uv==/} keep' locks/full.txt | sed '/^ *# via/d' | sed '$$ s/ *\\$$//' > locks/uv.txt
+	awk '/^[a-z]/ {keep = /^(cffi|cryptography|pycparser)==/} keep && !/^ *#/' locks/full.txt > locks/verify.txt
 
 benchmark: setup ## the benchmarks of speed, figures on the terminal (benchmarks/README.md says what each shows)
 	python -m benchmarks.preprocessing

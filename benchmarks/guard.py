@@ -61,7 +61,7 @@ def judged(opened: Bundle, data: Prepared, part: str) -> tuple[npt.NDArray[np.bo
     if head is None:
         found, limits = opened.reference.distance(textures), opened.manifest.guard
         return found > limits.limit, found > limits.unusual
-    network = Network(opened.model)
+    network = Network(opened.network)
     odds = head.log_odds(np.concatenate([network(image)[EMBEDDING] for image in images]), textures)
     return odds < head.refuse, odds < head.unusual
 

@@ -71,7 +71,7 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     """Let both take turns over the same files and print rates and their ratio."""
     opened = bundle.read(folder)
     files = scoring.find([given.folder]).files[: given.files]
-    network = Network(opened.model)
+    network = Network(opened.network)
     seconds = measure.take_turns(
         {"bare": lambda: bare(opened, network, files), "ours": lambda: ours(folder, files)}, given.rounds
     )

@@ -17,6 +17,7 @@ from serving.errors import one_line
 
 Policy = Literal["fail", "exclude", "keep"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Loss = Annotated[float, Field(ge=0, le=1)]
 Correlation = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -349,6 +350,25 @@ class PromoteParams(_Section):
     """Comparisons without which nothing is promoted: test, held_back, shadow."""
 
 
+class ChangePlanParams(_Section):
+    """What a release may change without a new assessment (docs/change-plan.md); `fracture release` compares."""
+
+    assessed: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9.-]*)?$")] = ""
+    """Release in models/ that was assessed, which new ones are compared with; empty for none."""
+    max_auroc_loss: Loss = 0.01
+    """AUROC that a release may lie below the assessed one, on the same test set; likewise the others."""
+    max_sensitivity_loss: Loss = 0.02
+    """Sensitivity at the high-sensitivity operating point."""
+    max_specificity_loss: Loss = 0.05
+    """Specificity at that point."""
+    max_calibration_error: Loss = 0.06
+    """Expected calibration error on the test set, whatever that of the assessed release was."""
+    max_robustness_loss: Loss = 0.03
+    """AUROC under each change of the benchmark of robustness."""
+    max_more_refused: Loss = 0.02
+    """Share of the images under each of these changes that get no answer besides those that got none before."""
+
+
 class Params(_Section):
     """The whole of params.yaml."""
 
@@ -364,6 +384,8 @@ class Params(_Section):
     """The registered model and its gates."""
     promote: PromoteParams = PromoteParams()
     """What champion and challenger have to show beside each other."""
+    change_plan: ChangePlanParams = ChangePlanParams()
+    """What a release may change without a new assessment."""
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

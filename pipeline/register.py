@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,13 @@ def _kept(paths: Artifacts) -> list[Path]:
 
 def content_hash(training: TrainingRecord, decision: Decision) -> str:
     """What makes two models the same: weights, classes, preprocessing and decision; hex sha256."""
-    parts = training.model_dump(mode="json", include={"weights_sha256", "classes", "preprocessing"})
+    return content_hash_of(
+        training.model_dump(mode="json", include={"weights_sha256", "classes", "preprocessing"}), decision
+    )
+
+
+def content_hash_of(parts: Mapping[str, Any], decision: Decision) -> str:
+    """As `content_hash`, of weights_sha256, classes and preprocessing as JSON has them."""
     return hashlib.sha256(json.dumps([parts, decision.to_dict()], sort_keys=True).encode()).hexdigest()
 
 

@@ -9,18 +9,20 @@ samples/*.png    synthetic radiographs to try the service with
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving import signature
 from serving.decision import Decision
 from serving.errors import BundleError, one_line
 from serving.image_heads import NO_IMAGE_HEADS, ImageHeads
-from serving.imaging.canonical.form import NO_HEADS, Heads, head_files, read_heads
+from serving.imaging.canonical.form import NO_HEADS, Heads, head_files, heads_of
 from serving.imaging.canvas import Preprocessing
 from serving.statistics import Reference
 
@@ -142,11 +144,18 @@ class Bundle:
     reference: Reference
     heads: Heads = NO_HEADS
     image_heads: ImageHeads = NO_IMAGE_HEADS
+    content: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """The files as they were when their signature was verified; empty where nobody asked for a signature."""
+    signed_by: signature.PublicKey | None = None
 
     @property
-    def model(self) -> Path:
-        """The network."""
-        return self.folder / MODEL
+    def network(self) -> Path | bytes:
+        """The network: its file, or the content whose signature was verified."""
+        return self.content.get(MODEL, self.folder / MODEL)
+
+    def content_of(self, name: str) -> bytes:
+        """A file of the bundle, from the verified content where there is one; OSError."""
+        return self.content[name] if self.content else (self.folder / name).read_bytes()
 
     @property
     def sha256(self) -> str:
@@ -177,43 +186,66 @@ def write(folder: Path, facts: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def read(folder: Path) -> Bundle:
+def read(folder: Path, *, unsigned: bool = False) -> Bundle:
     """Open a bundle, or that of a release's folder, and verify every byte of it.
 
-    Raises BundleError: no bundle, an unknown schema, a missing or changed file.
+    Where FRACTURE_TRUSTED_KEYS is set it has to be signed with one of these keys, and what is loaded is the content
+    whose signature was verified, whatever happens to the files afterwards. `unsigned` is for a bundle in the making.
+
+    Raises BundleError: no bundle, an unknown schema, a missing or changed file, no valid signature. SettingsError for
+    keys that cannot be used.
     """
     if not (folder / MANIFEST).exists() and (folder / _INNER).is_dir():
         folder = folder / _INNER
-    manifest = read_manifest(folder)
+    keys = None if unsigned else signature.trusted_keys()
+    content, signer = signature.verified(folder, keys) if keys else ({}, None)
+    manifest = _manifest(folder, content[MANIFEST]) if MANIFEST in content else read_manifest(folder)
     for name in (MODEL, REFERENCE, *head_files(Preprocessing.from_dict(manifest.preprocessing).canonical)):
         if name not in manifest.files:
             raise BundleError(f"{folder / MANIFEST}: lists no {name}; {_remedy(folder)}")
-    for name, wanted in manifest.files.items():
-        path = folder / _inside(folder, name)
-        if not path.is_file():
-            raise BundleError(f"{path}: is missing; {_remedy(folder)}")
-        if _sha256(path) != wanted:
-            raise BundleError(f"{path}: is damaged (its sha256 is not the one in {MANIFEST}); {_remedy(folder)}")
+    files = {name: _checked(folder, name, wanted, content.get(name)) for name, wanted in manifest.files.items()}
     try:
         preprocessing = Preprocessing.from_dict(manifest.preprocessing)
-        heads, digest = read_heads(folder, preprocessing.canonical)
+        heads, digest = heads_of({name: files[name] for name in head_files(preprocessing.canonical)})
         if digest != preprocessing.canonical.heads:
             raise ValueError("its heads are not those that the model was trained with")
-        reference = Reference.load(folder / REFERENCE)
-        image_heads = ImageHeads.load(folder / IMAGE_HEADS) if IMAGE_HEADS in manifest.files else NO_IMAGE_HEADS
-        return Bundle(folder, manifest, preprocessing, manifest.decision(), reference, heads, image_heads)
+        reference = Reference.load(io.BytesIO(files[REFERENCE]))
+        image_heads = ImageHeads.load(io.BytesIO(files[IMAGE_HEADS])) if IMAGE_HEADS in files else NO_IMAGE_HEADS
+        return Bundle(
+            folder, manifest, preprocessing, manifest.decision(), reference, heads, image_heads, content, signer
+        )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise BundleError(f"{folder}: is not usable ({one_line(error, 200)}); {_remedy(folder)}") from None
 
 
+def _checked(folder: Path, name: str, wanted: str, content: bytes | None) -> bytes:
+    """The content of a file, read unless it is given; BundleError where it is not the one that model.json lists."""
+    path = folder / _inside(folder, name)
+    if content is None:
+        if not path.is_file():
+            raise BundleError(f"{path}: is missing; {_remedy(folder)}")
+        content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != wanted:
+        raise BundleError(f"{path}: is damaged (its sha256 is not the one in {MANIFEST}); {_remedy(folder)}")
+    return content
+
+
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check model.json alone; BundleError as in `read`."""
+    """Read and check model.json alone, whoever signed it; BundleError as in `read`."""
     path = folder / MANIFEST
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        return _manifest(folder, path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(f"{path}: not found; {_remedy(folder, 'make a bundle with `fracture package`')}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({one_line(error, 200)}); {_remedy(folder)}") from None
+
+
+def _manifest(folder: Path, content: bytes) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        raw = json.loads(content.decode("utf-8"))
+    except ValueError as error:
         raise BundleError(f"{path}: cannot be read ({one_line(error, 200)}); {_remedy(folder)}") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version not in READABLE:

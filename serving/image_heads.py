@@ -7,6 +7,7 @@ their scales are folded into their weights, and they are small enough to be read
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -85,8 +86,8 @@ class ImageHeads:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> "ImageHeads":
-        """Read image_heads.npz; KeyError, ValueError or OSError for a broken file or one of another version."""
+    def load(cls, path: Path | IO[bytes]) -> "ImageHeads":
+        """Read image_heads.npz, by its path or opened; KeyError, ValueError or OSError for a broken or other file."""
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return cls(_region(arrays), _guard(arrays))

@@ -19,10 +19,13 @@ Outputs = dict[str, npt.NDArray[np.float32]]
 
 
 class Network:
-    """One interpreter a thread: it holds the buffers of one call at a time. The file is mapped, its pages shared."""
+    """One interpreter a thread: it holds the buffers of one call at a time.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    A file is mapped, its pages shared with other processes; content that was read and verified stays in this one.
+    """
+
+    def __init__(self, model: Path | bytes) -> None:
+        self._model = model
         self._local = threading.local()
 
     def __call__(self, pixels: Pixels) -> Outputs:
@@ -37,6 +40,9 @@ class Network:
         runner = getattr(self._local, "runner", None)
         if runner is None:
             # One core a call: a service answers several at once, and small networks gain nothing from more.
-            interpreter = Interpreter(model_path=str(self._path), num_threads=1)
+            given = (
+                {"model_content": self._model} if isinstance(self._model, bytes) else {"model_path": str(self._model)}
+            )
+            interpreter = Interpreter(**given, num_threads=1)
             runner = self._local.runner = interpreter.get_signature_runner()
         return runner

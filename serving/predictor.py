@@ -171,7 +171,7 @@ class Predictor:
     def __init__(self, bundle: Bundle, limits: Limits | None = None) -> None:
         self.bundle = bundle
         self._limits = limits or Limits()
-        self._network = Network(bundle.model)
+        self._network = Network(bundle.network)
 
     def facts(self) -> dict[str, str]:
         """Which model answers, for every answer."""

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -123,13 +124,13 @@ class Reference:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
-    def load(cls, path: Path) -> "Reference":
-        """Read reference.npz; KeyError, ValueError or OSError for a broken file or one of another version."""
+    def load(cls, path: Path | IO[bytes]) -> "Reference":
+        """Read reference.npz, by its path or opened; KeyError, ValueError or OSError for a broken or other file."""
         with np.load(path, allow_pickle=False) as archive:
             arrays = {field.name: archive[field.name] for field in fields(cls)}
         arrays = {name: array if name == "known" else array.astype(np.float64) for name, array in arrays.items()}
         if arrays["mean"].shape != (TEXTURE,):
-            raise ValueError(f"{path.name} does not hold the {TEXTURE} statistics of texture that this version uses")
+            raise ValueError(f"reference.npz does not hold the {TEXTURE} statistics of texture that this version uses")
         return cls(**arrays)
 
     def knows(self, canvas: Pixels) -> bool:

@@ -48,3 +48,15 @@ def test_the_index_of_a_folder_has_a_line_for_every_page(folder: str) -> None:
     text = index.read_text()
     missing = [name for page in pages if f"]({(name := page.relative_to(index.parent).as_posix())})" not in text]
     assert not missing
+
+
+def test_the_evidence_names_files_that_are_there() -> None:
+    """A file without its folder lies in that of the file before it."""
+    folder, count = ROOT, 0
+    for name in re.findall(r"`([\w/*.-]+\.(?:py|json)|tests/[\w/-]+)`", (ROOT / "docs/evidence.md").read_text()):
+        if name.endswith(".json") and "/" not in name:
+            continue  # beside a model card
+        path = ROOT / name if "/" in name else folder / name
+        assert path.exists(), name
+        folder, count = path.parent, count + 1
+    assert count > 30

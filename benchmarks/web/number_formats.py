@@ -38,7 +38,7 @@ class Format:
 
 def formats(opened: Bundle) -> Iterator[Format]:
     """The published network, with shorter and shorter mantissas, and with weights in half precision."""
-    published = web_network.fixed_batch(opened.model.read_bytes())
+    published = web_network.fixed_batch(opened.content_of(bundle.MODEL))
     yield Format("float32", published, len(gzip.compress(published, 9, mtime=0)))
     yield Format("float32, by planes", published, _by_planes(published))
     for bits in _MANTISSAS:

@@ -14,7 +14,7 @@ from hospital.errors import TryAgainError
 from hospital.results.source import digest_of
 from hospital.scoring import ModelFacts, Scored
 from serving import bundle as bundles
-from serving.errors import ImageError
+from serving.errors import BundleError, ImageError
 from serving.http.pictures import explanation
 from serving.http.schemas import Facts, Prediction
 from serving.predictor import Predictor
@@ -31,7 +31,7 @@ class PoolScorer:
         manifest = bundles.read(folder).manifest
         self.model = ModelFacts(manifest.name, manifest.version, manifest.digest, manifest.intended.regions)
         self.at_once = processes or len(os.sched_getaffinity(0))
-        self._folder = folder
+        self._folder, self._digest = folder, manifest.digest
         self._lock = threading.Lock()
         self._pool = self._start()
         self._pool.submit(_ready).result()  # the first image shall not wait, and a bundle that fails shall fail here
@@ -58,7 +58,7 @@ class PoolScorer:
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # threads and sockets of the gateway are not inherited
-        return ProcessPoolExecutor(self.at_once, context, _open, (self._folder,))
+        return ProcessPoolExecutor(self.at_once, context, _open, (self._folder, self._digest))
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         with self._lock:
@@ -74,7 +74,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
         process.kill()
 
 
-def _open(folder: Path) -> None:
+def _open(folder: Path, digest: str) -> None:
     """In a new process: open the bundle once. Signals are the gateway's to answer.
 
     Nothing goes to standard error, which is the gateway's log: decoders in C write there what they like.
@@ -86,7 +86,10 @@ def _open(folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_gateway, daemon=True).start()
-    _predictor = Predictor(bundles.read(folder))
+    opened = bundles.read(folder)
+    if opened.manifest.digest != digest:
+        raise BundleError(f"{folder}: was replaced by another bundle; start the gateway again")
+    _predictor = Predictor(opened)
     _predictor.warm_up()
 
 

@@ -23,7 +23,7 @@ from pipeline.archive.fetching import Fetcher
 from pipeline.archive.results import Row, answer_row, error_row
 from pipeline.quiet import quiet_import
 from serving import bundle, scoring
-from serving.errors import ImageError
+from serving.errors import ImageError, SettingsError
 from serving.predictor import Limits, Prediction, Predictor, PreparedImage
 from serving.scoring import File
 
@@ -160,7 +160,7 @@ def run(connection: Connection, asked: Scoring) -> None:
         predictor = asked.predictor(connection.send)
         with quiet_import():  # LiteRT announces its first interpreter
             predictor.warm_up()
-    except (bundle.BundleError, ImageError) as error:
+    except (bundle.BundleError, SettingsError, ImageError) as error:
         connection.send(Failed(str(error)))
         return
     fetcher = Fetcher(asked.roots)

@@ -23,7 +23,7 @@ from pipeline.archive.places import open_place
 from pipeline.archive.shards import Block, Plan, Shards
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder
-from serving import bundle
+from serving import bundle, signature
 from serving.errors import one_line
 
 _TICK = 5.0
@@ -31,6 +31,8 @@ _TICK = 5.0
 _MOST_LOSSES = 20
 """Actors that may be lost with one block before it is not tried again."""
 _STALL = 1800.0
+_SIGNATURE = ".."
+"""Stands for the signature among a bundle's files: no file of one can have this name."""
 
 
 class RayEngine:
@@ -203,9 +205,11 @@ def connect(address: str, processes: int) -> None:
 
 
 def _bundle_files(folder: Path) -> dict[str, bytes]:
-    """The files of a verified bundle by name."""
+    """The files of a verified bundle by name, and its signature as _SIGNATURE where there is one."""
     names = [bundle.MANIFEST, *bundle.read_manifest(folder).files]
-    return {name: (folder / name).read_bytes() for name in names}
+    files = {name: (folder / name).read_bytes() for name in names}
+    beside = signature.beside(folder)
+    return files | ({_SIGNATURE: beside.read_bytes()} if beside.is_file() else {})
 
 
 def _unpacked(files: Mapping[str, bytes], digest: str) -> Path:
@@ -220,8 +224,12 @@ def _unpacked(files: Mapping[str, bytes], digest: str) -> Path:
         if not (target / bundle.MANIFEST).exists():
             with atomic_folder(target) as partial:
                 for name, content in files.items():
+                    if name == _SIGNATURE:
+                        continue
                     (partial / name).parent.mkdir(parents=True, exist_ok=True)
                     (partial / name).write_bytes(content)
+        if _SIGNATURE in files:
+            signature.beside(target).write_bytes(files[_SIGNATURE])
     return target
 
 

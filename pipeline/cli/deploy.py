@@ -176,7 +176,7 @@ def _unbuilt(bento: Path, address: str) -> str:
 def release(root: Path, model: str, base: str = image.BASE) -> Release:
     """Package a model. Its image gets a tag that is unique to its content and base. InputError, BundleError."""
     made = make(root, model, None)
-    opened = bundle.read(made.folder)
+    opened = bundle.read(made.folder, unsigned=True)
     if not opened.manifest.samples:
         raise InputError(f"{made.folder}: holds no sample radiograph to try the service with; package the model again")
     source = made.bento / "src"

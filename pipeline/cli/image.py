@@ -31,6 +31,10 @@ def image(
     store: Annotated[
         bool, typer.Option("--store", help="With what a service needs that keeps its answers (FRACTURE_STORE_URL).")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="With what a service needs that checks its bundle (FRACTURE_TRUSTED_KEYS)."),
+    ] = False,
 ) -> None:
     """Build the container image of a bento with docker, podman or buildah, whichever works here."""
     chosen = bento or newest_bento(project_root())
@@ -39,7 +43,7 @@ def image(
     name = tag or f"{labels['org.opencontainers.image.title']}:{version}"
     tool = push.find_tool()
     print(f"building {name} from {chosen} with {tool}; this takes a minute or two", flush=True)
-    images.build(chosen, name, base or images.BASE, tool, store=store)
+    images.build(chosen, name, base or images.BASE, tool, store=store, verify=verify)
     print(f"image: {name}")
     print(f"parts: {images.sbom_path(name)} (CycloneDX)")
     print(f"model: {images.ml_bom_path(name)} (CycloneDX ML-BOM)")

@@ -27,3 +27,5 @@ def release(
     manifest = work.release(root, target, note)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {manifest.name} version {manifest.version}, {size / 1e6:.1f} MB; look through {work.CARD}")
+    plan = manifest.quality["change_plan"]
+    print(f"{plan['verdict']} the change plan{''.join(f'; {reason}' for reason in plan['reasons'])}")

@@ -20,6 +20,7 @@ from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
 from pipeline.late import late
+from serving import signature
 from serving.http.keys import Keyring
 from serving.http.settings import Settings
 
@@ -50,6 +51,8 @@ def serve(
     root = project_root()
     settings = Settings.from_environment()
     check_port(host, port)
+    if signature.trusted_keys():
+        open_bundle(bundle)  # the workers would refuse it too, each in its log
     _check_store(settings)
     if host not in _LOOPBACK and not settings.api_keys:
         print(f"warning: {host} is open to other machines; set API_KEYS to ask them for a key", file=sys.stderr)
@@ -96,6 +99,9 @@ def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dic
         **({"FRACTURE_BUNDLE": str(bundle.resolve())} if bundle else {}),
         # The service runs in another folder than the one in which a relative path was written.
         **{name: str(folder) for name, folder in _folders(Settings.from_environment()) if folder},
+        **(
+            {signature.VARIABLE: signature.absolute_paths(keys)} if (keys := os.environ.get(signature.VARIABLE)) else {}
+        ),
         "FRACTURE_WORKERS": str(workers),
         "BENTOML_DO_NOT_TRACK": "True",
         "DO_NOT_TRACK": "1",

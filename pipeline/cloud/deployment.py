@@ -123,6 +123,7 @@ def publish(registry: ImageRegistry, release: Release, hands: Hands, show: Calla
     found = registry.digest(release.tag)
     if found:
         show(f"{address}: is in the registry")
+        show(f"image: {registry.repository}@{found}")
         return found
     show(f"building {address}")
     hands.build(release.bento, address)
@@ -136,6 +137,7 @@ def publish(registry: ImageRegistry, release: Release, hands: Hands, show: Calla
     found = registry.digest(release.tag)
     if not found:
         raise InputError(f"{address}: was pushed and is not there; look at `{registry.listing}`")
+    show(f"image: {registry.repository}@{found}")
     return found
 
 

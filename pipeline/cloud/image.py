@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,28 +39,33 @@ _BUILD_SECONDS = 1800.0
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
 _LOCK = "locks/service.txt"
 _STORE_LOCK = "locks/store.txt"
+_VERIFY_LOCK = "locks/verify.txt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 
 
-def build(bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: bool = False) -> str:
+def build(bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: bool = False, verify: bool = False) -> str:
     """Build the image of a bento, named `tag`, and write its list of parts beside; returns the tag.
 
     `base` is an image with Python 3.11, or a tar file of a root file system with it. `tool` is docker, podman or
-    buildah, by default the first that works. With `store` the service can keep its answers (FRACTURE_STORE_URL).
+    buildah, by default the first that works. With `store` the service can keep its answers (FRACTURE_STORE_URL), with
+    `verify` check the signature of its bundle (FRACTURE_TRUSTED_KEYS).
     Raises InputError.
     """
     labels = {**labels_of(bento), "org.opencontainers.image.base.name": str(base)}
     if not _NAME.fullmatch(tag):
         raise InputError(f"--tag {tag}: is no image's name; write one like bone-fracture:1")
-    lock = bento / "src" / (_STORE_LOCK if store else _LOCK)
-    if not lock.is_file():
-        raise InputError(f"{bento}: holds no {_STORE_LOCK}, as older bentos do not; make one anew: fracture package")
+    names = [_STORE_LOCK if store else _LOCK, *([_VERIFY_LOCK] if verify else [])]
+    locks = [bento / "src" / name for name in names]
+    for name, lock in zip(names, locks, strict=True):
+        if not lock.is_file():
+            raise InputError(f"{bento}: holds no {name}, as older bentos do not; make one anew: fracture package")
     chosen = tool or push.find_tool()
     with tempfile.TemporaryDirectory(prefix="fracture-image-") as name:
         context = Path(name)
         shutil.copytree(bento / "src", context / "src", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(project_root() / "deploy/image/Dockerfile", context)
-        install(lock, context / "packages")
+        for lock in locks:
+            install(lock, context / "packages")
         for path in [context, *context.rglob("*")]:
             path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))  # for another user
         if Path(base).is_file():
@@ -71,7 +76,7 @@ def build(bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: boo
         for key, value in labels.items():
             arguments += ["--label", f"{key}={value}"]
         _run_build(chosen, context / "Dockerfile", context, tag, arguments)
-    write_json(sbom_path(tag), _parts(lock, tag, labels))
+    write_json(sbom_path(tag), _parts(locks, tag, labels))
     opened = bundle.read(bento / "src/bundle")
     write_json(ml_bom_path(tag), ml_bom.document(opened, datetime.now(UTC).isoformat(timespec="seconds")))
     return tag
@@ -153,7 +158,7 @@ def ml_bom_path(tag: str) -> Path:
     return sbom_path(tag).with_suffix("").with_suffix(".ml.cdx.json")
 
 
-def _parts(lock: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object]:
+def _parts(locks: Sequence[Path], tag: str, labels: Mapping[str, str]) -> dict[str, object]:
     machine = _MACHINES[platform.machine().lower()]
     environment = {
         "implementation_name": "cpython",
@@ -169,5 +174,5 @@ def _parts(lock: Path, tag: str, labels: Mapping[str, str]) -> dict[str, object]
         "platform_release": "",
         "platform_version": "",
     }
-    packages = [package for package in read_lock(lock) if package.applies(environment)]
+    packages = [package for lock in locks for package in read_lock(lock) if package.applies(environment)]
     return sbom.document(packages, tag, labels, datetime.now(UTC).isoformat(timespec="seconds"))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder
-from serving import bundle
+from serving import bundle, signature
 
 
 def build_bento(root: Path, folder: Path, target: Path) -> str:
     """Build the bento of a bundle with bentofile.yaml into `target` and return its tag; InputError when that fails."""
-    manifest = bundle.read(folder).manifest
+    manifest = bundle.read(folder, unsigned=True).manifest
     with tempfile.TemporaryDirectory(prefix="fracture-bento-") as name:
         stage, home = Path(name) / "stage", Path(name) / "home"
         stage.mkdir()
@@ -23,8 +23,10 @@ def build_bento(root: Path, folder: Path, target: Path) -> str:
             shutil.copy(root / part, stage)
         shutil.copytree(root / "serving", stage / "serving", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(folder, stage / "bundle")
+        if signature.beside(folder).is_file():
+            shutil.copy(signature.beside(folder), signature.beside(stage / "bundle"))
         (stage / "locks").mkdir()
-        for lock in ("service.txt", "store.txt"):
+        for lock in ("service.txt", "store.txt", "verify.txt"):
             shutil.copy(root / "locks" / lock, stage / "locks")
         # BentoML takes no `+`, as the version of a recalibrated bundle has one.
         version = re.sub(r"[^a-z0-9._-]", ".", f"{manifest.version}-{manifest.files[bundle.MODEL][:12]}".lower())

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.evaluation import operating_points, subgroups
 from pipeline.files import atomic_folder
 from pipeline.late import late
+from pipeline.packaging.change_plan import Verdict
 from pipeline.packaging.conversion import choose_format
 from pipeline.registry import champion, promotion
 from pipeline.registry.mlflow import Registry, connect
@@ -134,10 +135,17 @@ def require_same_preprocessing(found: Registered, data: Prepared) -> None:
         )
 
 
-def write_bundle(found: Registered, data: Prepared, target: Path, robustness: Robustness | None = None) -> Manifest:
+def write_bundle(
+    found: Registered,
+    data: Prepared,
+    target: Path,
+    robustness: Robustness | None = None,
+    judge: Callable[[Mapping[str, Any]], Verdict] | None = None,
+) -> Manifest:
     """Write the bundle of a registered version into `target`, whole or not at all.
 
-    `robustness` goes among its quality, where `GET /model` shows it.
+    `robustness`, and what `judge` says of its facts by the change plan, go among its quality, where `GET /model` shows
+    them.
     """
     require_same_preprocessing(found, data)
     try:
@@ -163,6 +171,8 @@ def write_bundle(found: Registered, data: Prepared, target: Path, robustness: Ro
         }
         if robustness:
             facts["quality"] = {**facts["quality"], "robustness": robustness.model_dump(mode="json")}
+        if judge:
+            facts["quality"] = {**facts["quality"], "change_plan": judge(facts).record()}
         bundle.write(folder, facts)
         add_samples(folder)
         return bundle.write(folder, facts)
@@ -219,7 +229,7 @@ def add_samples(folder: Path) -> None:
 
     Intact and broken bones take turns; they are the first ones accepted, whatever the model says of them.
     """
-    predictor = Predictor(bundle.read(folder))
+    predictor = Predictor(bundle.read(folder, unsigned=True))
     (folder / bundle.SAMPLES).mkdir()
     taken = 0
     for seed in range(_SAMPLE_TRIES):

@@ -51,7 +51,7 @@ def write_app(opened: Bundle, target: Path) -> WrittenApp:
     web.check_supported(opened)
     with atomic_folder(target) as folder:
         network = folder / bundles.MODEL
-        network.write_bytes(web_network.fixed_batch(opened.model.read_bytes()))
+        network.write_bytes(web_network.fixed_batch(opened.content_of(bundles.MODEL)))
         told = facts(opened) | {"outputs": output_places(network)}
         (folder / FACTS).write_text(json.dumps(told), encoding="utf-8")
         (folder / SCRIPT).write_text(script(), encoding="utf-8")

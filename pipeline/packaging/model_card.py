@@ -39,7 +39,7 @@ class Remarks:
 
 def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, remarks: Remarks) -> str:
     """MODEL_CARD.md: what the model is for and not for, its data, figures, failures, and how to make it again."""
-    opened = bundle.read(folder / "bundle")
+    opened = bundle.read(folder / "bundle", unsigned=True)
     manifest = opened.manifest
     measured = Metrics.read(folder / "metrics.json")
     options = params.load(folder / "params.yaml")
@@ -79,6 +79,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         unanswered=_unanswered(refused(opened, data), predictions, manifest),
         weights={"name": Path(options.train.weights).name, "sha256": remarks.start} if remarks.start else None,
         options=options,
+        plan=manifest.quality.get("change_plan"),
     )
 
 
@@ -156,7 +157,7 @@ def refused(opened: Bundle, data: Prepared) -> list[str]:
     if head is None:
         chosen = opened.reference.distance(textures) > opened.manifest.guard.limit
     else:
-        network = Network(opened.model)
+        network = Network(opened.network)
         chosen = head.log_odds(np.concatenate([network(image)[EMBEDDING] for image in images]), textures) < head.refuse
     return [str(data.table["image_id"].iloc[row]) for row in rows[chosen]]
 

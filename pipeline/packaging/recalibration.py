@@ -296,6 +296,8 @@ def write_bundle(opened: Bundle, site: Site, scores: Scores, fitted: Refit, targ
         **fitted.decision.to_dict(),
         "version": recalibrated_version(opened.manifest.version),
         "origin": {**facts["origin"], "packaged_at": now},
+        # What the release said of itself holds for its own operating points.
+        "quality": {name: value for name, value in facts["quality"].items() if name != "change_plan"},
         "recalibrated": {
             "at": now,
             "images": len(scores.classes),
@@ -310,7 +312,7 @@ def write_bundle(opened: Bundle, site: Site, scores: Scores, fitted: Refit, targ
             shutil.copyfile(opened.folder / name, partial / name)
         _recalibrated_reference(opened, fitted.decision).save(partial / bundle.REFERENCE)
         bundle.write(partial, facts)
-        return bundle.read(partial).manifest
+        return bundle.read(partial, unsigned=True).manifest
 
 
 def _recalibrated_reference(opened: Bundle, decision: Decision) -> Reference:

@@ -2,7 +2,9 @@
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,6 +13,7 @@ from pipeline.artifacts import Artifacts, Robustness, TrainingRecord
 from pipeline.data import prepared
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder, sha256_file, write_text
+from pipeline.packaging import change_plan
 from pipeline.packaging.bundle import fetched, write_bundle
 from pipeline.packaging.model_card import Remarks, card
 from pipeline.registry.mlflow import connect
@@ -23,6 +26,7 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
     """Write the model that build/ and reports/ of `root` hold into `target`, whole or not at all.
 
     `note` is what a reader of the card should know of the data besides, such as that they are a part of something.
+    Card and bundle say whether the release stays within the change plan of params.yaml.
     Raises InputError: the model is not registered, failed its gates, does not belong to prepared/, or its robustness
     was not measured.
     """
@@ -37,9 +41,14 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
         raise InputError(f"{paths.model}: is not registered as {name}; run `dvc repro register`")
     robustness = _robustness(paths, candidate.training)
     predictions = pd.read_csv(paths.predictions, keep_default_na=False)
+
+    def judge(facts: Mapping[str, Any]) -> change_plan.Verdict:
+        compared = change_plan.Candidate(facts, candidate.metrics, robustness)
+        return change_plan.judge(compared, paths.releases, candidate.options.change_plan)
+
     with atomic_folder(target) as folder:
         with fetched(f"models:/{name}/{known.version}") as found:
-            manifest = write_bundle(found, data, folder / "bundle", robustness)
+            manifest = write_bundle(found, data, folder / "bundle", robustness, judge)
         for path in (
             paths.keras_model,
             paths.training,

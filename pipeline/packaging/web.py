@@ -220,10 +220,7 @@ def _without_source_map(text: str) -> bytes:
 
 def _bundle_files(opened: Bundle, content: bytes) -> dict[str, _File]:
     """The bundle's files, with `content` for its network; model.json says what it says, with the hash of that."""
-    found = {
-        f"bundle/{name}": _File((opened.folder / name).read_bytes(), Path(name).suffix)
-        for name in opened.manifest.files
-    }
+    found = {f"bundle/{name}": _File(opened.content_of(name), Path(name).suffix) for name in opened.manifest.files}
     network = _File(content, ".tflite", planes=True)
     found[f"bundle/{bundles.MODEL}"] = network
     manifest = opened.manifest.model_dump(mode="json", exclude={"digest"})

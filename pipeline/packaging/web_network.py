@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle import Bundle
+from serving.bundle import MODEL, Bundle
 from serving.imaging import model_input
 from serving.network import SCORES, Network
 
@@ -50,7 +50,7 @@ class Weights:
 
 def for_browser(opened: Bundle) -> tuple[bytes, Weights]:
     """The network's file with a batch of one and the shortest mantissas that answer closely enough."""
-    published = fixed_batch(opened.model.read_bytes())
+    published = fixed_batch(opened.content_of(MODEL))
     images = _pictures(opened)
     if not images:
         return published, Weights(_MANTISSA, 0.0, 0)

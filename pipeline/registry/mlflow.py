@@ -7,6 +7,7 @@ the server to answer and raises TrackingError with one line when it does not.
 import os
 import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # A server that is away costs seconds instead of minutes: two short retries, then files only.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
@@ -169,7 +171,6 @@ class Registry:
 
         Raises InputError with MLflow's own message.
         """
-        os.environ.setdefault("MLFLOW_ENABLEARTIFACTS_PROGRESS_BAR", "false")
         fetch = self._mlflow.artifacts.download_artifacts
         model, run = target / "model", target / "run"
         for folder in (model, run):
@@ -181,6 +182,21 @@ class Registry:
             )
         except (OSError, self._mlflow.exceptions.MlflowException) as error:
             raise InputError(one_line(error)) from None
+
+    def read_file(self, run_id: str, path: str) -> bytes | None:
+        """A file among a run's artifacts, None where the run or the file is missing; TrackingError."""
+        with tempfile.TemporaryDirectory(prefix="fracture-artifact-") as folder:
+            try:
+                place = self._client.get_run(run_id).info.artifact_uri
+                fetch = self._mlflow.artifacts.download_artifacts
+                return Path(fetch(artifact_uri=f"{place}/{path}", dst_path=folder)).read_bytes()
+            except OSError:
+                return None
+            except self._mlflow.exceptions.MlflowException as error:
+                found = TrackingError(error)
+                if found.missing:
+                    return None
+                raise found from None
 
     @answering()
     def _model(self, name: str) -> Any:

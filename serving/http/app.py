@@ -179,7 +179,7 @@ async def sample(engine: Engine, request: Request) -> Response:
     name = f"samples/{request.path_params['name']}"
     if name not in bundle.manifest.samples:
         raise ProblemError("not_found", "there is no such sample")
-    return Response((bundle.folder / name).read_bytes(), media_type="image/png")
+    return Response(bundle.content_of(name), media_type="image/png")
 
 
 async def description(engine: Engine, _: Request) -> Response:

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -123,6 +123,16 @@ class Database:
         since, until = since.astimezone(UTC), until.astimezone(UTC)
         chosen = select(SHADOWS).where(SHADOWS.c.at >= since, SHADOWS.c.at < until).order_by(SHADOWS.c.at)
         return [ShadowRecord(**_with_zone(row)) for row in self._rows(chosen)]
+
+    def find(self, name: str) -> list[AnswerRecord]:
+        """Answers and refusals by answer_id, request_id or their image's sha256, the oldest first. StoreError."""
+        known = (ANSWERS.c.answer_id, ANSWERS.c.request_id, ANSWERS.c.image_sha256)
+        chosen = (
+            select(ANSWERS)
+            .where(or_(*(column == name for column in known)))
+            .order_by(ANSWERS.c.at, ANSWERS.c.answer_id)
+        )
+        return [AnswerRecord(**_with_zone(row)) for row in self._rows(chosen)]
 
     def opinions(self) -> list[FeedbackRecord]:
         """The current opinion of every reader and answer, without those taken back, the oldest first. StoreError."""

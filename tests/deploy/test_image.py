@@ -327,6 +327,11 @@ def test_the_command_asks_for_a_bento_first(project: Path) -> None:
     assert done.stderr == "error: build/bento: there is no bento yet; make one: fracture package\n"
 
 
+def test_a_bento_without_the_lock_that_an_option_needs_is_one_line(bento: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no locks/verify\.txt, as older bentos do not; make one anew"):
+        image.build(bento, TAG, verify=True)
+
+
 @pytest.mark.parametrize("fault", ["checksum", "no lock", "no hash", "no bundle"])
 def test_what_is_not_as_it_was_packaged_is_one_line(fault: str, bento: Path, project: Path) -> None:
     source = bento / "src"

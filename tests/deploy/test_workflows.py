@@ -81,11 +81,18 @@ def test_actions_are_pinned_by_their_full_commit(name: str) -> None:
     used = re.findall(r"uses: *(.*)", (FOLDER / f"{name}.yml").read_text())
     assert used
     for line in used:
-        assert re.fullmatch(r"actions/checkout@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+        assert re.fullmatch(r"(actions/checkout|sigstore/cosign-installer)@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+
+
+def test_only_a_release_uses_an_action_of_others() -> None:
+    used = {name: re.findall(r"uses: *(\S+)@", (FOLDER / f"{name}.yml").read_text()) for name in NAMES}
+    assert {name for name, found in used.items() if found != ["actions/checkout"]} == {"release"}
+    assert used["release"] == ["actions/checkout", "sigstore/cosign-installer"]
 
 
 def test_the_checkout_leaves_no_token_behind(name: str) -> None:
-    assert [step["with"] for step in _job(name)["steps"] if "uses" in step] == [{"persist-credentials": False}]
+    steps = [step for step in _job(name)["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+    assert [step["with"] for step in steps] == [{"persist-credentials": False}]
 
 
 def test_nothing_a_stranger_writes_becomes_part_of_a_command(name: str) -> None:
@@ -141,15 +148,17 @@ def test_nothing_is_promoted_by_a_workflow() -> None:
             assert "fracture promote" not in line or "--dry-run" in line or "Nothing is promoted" in line, path
 
 
-def test_a_tag_packages_before_it_deploys() -> None:
+def test_a_tag_packages_and_signs_before_it_deploys() -> None:
     assert _read("release")["on"] == {"push": {"tags": ["v*"]}}
     commands = "\n".join(_commands("release"))
-    assert commands.index("cloud login") < commands.index("fracture package") < commands.index("cloud deploy")
+    order = ["cloud login", "fracture package", "cloud sign", "cloud deploy"]
+    assert [commands.index(each) for each in order] == sorted(commands.index(each) for each in order)
 
 
 def test_every_variable_asked_for_is_given_and_explained() -> None:
     script = SCRIPT.read_text()
-    asked = {name for line in re.findall(r"need ([A-Z_ ]+)", script) for name in line.split()} | {"DEPLOY_OPTIONS"}
+    asked = {name for line in re.findall(r"need ([A-Z_ ]+)", script) for name in line.split()}
+    asked |= {"DEPLOY_OPTIONS", "SIGNING_SECRET"}
     release = _job("release")["env"]
     assert asked - {"GITHUB_REF_NAME", "GH_TOKEN"} == set(release)
     assert set(_job("retrain")["env"]) <= set(release)
@@ -207,13 +216,27 @@ AZURE = {
     "TRACKING_URI": "https://mlflow.example.org",
     "TRACKING_SECRET": "vault/tracking",
 }
+IMAGE = f"registry.example.org/bone-fracture@sha256:{'1' * 64}"
+WORKFLOW = "https://github.com/owner/project/.github/workflows/release.yml@refs/tags/v1.2.3"
+ISSUER = "https://token.actions.githubusercontent.com"
+SIGNED = [
+    f"cosign sign --yes {IMAGE}",
+    f"cosign attest --yes --type cyclonedx --predicate build/images/image.cdx.json {IMAGE}",
+    f"cosign attest --yes --type slsaprovenance1 --predicate TEMP/provenance.json {IMAGE}",
+    f"cosign verify --certificate-identity {WORKFLOW} --certificate-oidc-issuer {ISSUER} {IMAGE}",
+    f"cosign verify-attestation --certificate-identity {WORKFLOW} --certificate-oidc-issuer {ISSUER} "
+    f"--type cyclonedx {IMAGE}",
+    f"cosign verify-attestation --certificate-identity {WORKFLOW} --certificate-oidc-issuer {ISSUER} "
+    f"--type slsaprovenance1 {IMAGE}",
+]
 ACCOUNT = json.dumps({"username": "trainer", "password": "word-of-the-tracker"})
 
 
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
     (tmp_path / ".github").mkdir()
-    shutil.copy(SCRIPT, tmp_path / ".github")
+    for path in (SCRIPT, ROOT / ".github/provenance.py"):
+        shutil.copy(path, tmp_path / ".github")
     shutil.copytree(ROOT / "deploy/kubernetes", tmp_path / "deploy/kubernetes")
     (tmp_path / "temp").mkdir()
     runner = Runner(
@@ -223,7 +246,17 @@ def runner(tmp_path: Path) -> Runner:
             "GITHUB_ENV": str(tmp_path / "env"),
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
             "GITHUB_RUN_ID": "42",
+            "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_REF": "refs/tags/v1.2.3",
             "GITHUB_REF_NAME": "v1.2.3",
+            "GITHUB_SHA": "1" * 40,
+            "GITHUB_SERVER_URL": "https://github.com",
+            "GITHUB_REPOSITORY": "owner/project",
+            "GITHUB_REPOSITORY_ID": "7",
+            "GITHUB_REPOSITORY_OWNER_ID": "8",
+            "GITHUB_EVENT_NAME": "push",
+            "GITHUB_WORKFLOW_REF": "owner/project/.github/workflows/release.yml@refs/tags/v1.2.3",
+            "RUNNER_ENVIRONMENT": "github-hosted",
             "RUNNER_TEMP": str(tmp_path / "temp"),
             "ACTIONS_ID_TOKEN_REQUEST_URL": "https://runner.example.org/token?v=1",
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request",
@@ -236,7 +269,17 @@ def runner(tmp_path: Path) -> Runner:
     runner.answer("docker", f"case $1 in inspect) echo registry.example.org/bone-fracture@sha256:{'1' * 64} ;; esac")
     runner.answer("make", "")
     runner.answer(".venv/bin/dvc", "")
-    runner.answer(".venv/bin/fracture", "")
+    runner.answer(".venv/bin/fracture", f"case $1 in deploy) echo image: {IMAGE} ;; esac")
+    runner.answer("cosign", 'case "$*" in *provenance.json*) cp "$6" "$RUNNER_TEMP/signed" ;; esac')
+    for name in ("fracture", "model_signing"):
+        runner.answer(f".venv-sign/bin/{name}", "")
+    (tmp_path / "build/images").mkdir(parents=True)
+    for name in ("image.cdx.json", "image.ml.cdx.json"):
+        (tmp_path / "build/images" / name).write_text("{}")
+    for name in ("bundle/old/model.json", "bundle/new/model.json", "bento/new/bento.yaml"):
+        (tmp_path / "build" / name).parent.mkdir(parents=True)
+        (tmp_path / "build" / name).touch()
+    os.utime(tmp_path / "build/bundle/old/model.json", (0, 0))
     return runner
 
 
@@ -419,10 +462,96 @@ def test_without_a_challenger_the_pull_request_says_why(trained: Runner) -> None
 def test_aws_and_azure_are_left_to_the_command_with_the_sites_options(runner: Runner) -> None:
     assert runner.run("deploy", **{**EKS, "TARGET": "aws"}, DEPLOY_OPTIONS="--certificate arn").returncode == 0
     assert runner.run("deploy", **{**AKS, "TARGET": "azure"}).returncode == 0
-    assert runner.calls() == [
+    assert [call for call in runner.calls() if call.startswith("fracture")] == [
         "fracture deploy aws --region r --certificate arn",
         "fracture deploy azure --resource-group g",
     ]
+
+
+def _shown(runner: Runner, program: str) -> list[str]:
+    return [
+        call.replace(str(runner.root / "temp"), "TEMP") for call in runner.calls() if call.startswith(f"{program} ")
+    ]
+
+
+@pytest.mark.parametrize("target", ["aws", "azure", "eks", "aks"])
+def test_the_image_is_signed_by_its_digest_and_checked_by_identity_and_issuer(runner: Runner, target: str) -> None:
+    runner.answer("kubectl", "")
+    where = AKS if target in {"azure", "aks"} else EKS
+    answer = runner.run("deploy", **{**where, "TARGET": target})
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert _shown(runner, "cosign") == SIGNED
+
+
+def test_an_image_is_signed_before_a_cluster_is_told_of_it(runner: Runner) -> None:
+    runner.answer("kubectl", "")
+    runner.answer("cosign", 'case "$1" in verify-attestation) exit 1 ;; esac')
+    assert runner.run("deploy", **EKS).returncode != 0
+    assert not _shown(runner, "kubectl")
+
+
+def test_the_provenance_names_workflow_source_commit_and_run(runner: Runner) -> None:
+    runner.answer("kubectl", "")
+    assert runner.run("deploy", **EKS).returncode == 0
+    found = json.loads((runner.root / "temp/signed").read_text())
+    assert found["runDetails"] == {
+        "builder": {"id": WORKFLOW},
+        "metadata": {"invocationId": "https://github.com/owner/project/actions/runs/42/attempts/1"},
+    }
+    definition = found["buildDefinition"]
+    assert definition["externalParameters"]["workflow"] == {
+        "ref": "refs/tags/v1.2.3",
+        "repository": "https://github.com/owner/project",
+        "path": ".github/workflows/release.yml",
+    }
+    (source,) = definition["resolvedDependencies"]
+    assert source == {
+        "uri": "git+https://github.com/owner/project@refs/tags/v1.2.3", "digest": {"gitCommit": "1" * 40}
+    }  # fmt: skip
+
+
+KEY = {"CLOUD": "aws", "SIGNING_SECRET": "vault/key"}
+
+
+def test_the_newest_bundle_is_signed_as_the_workflow_and_checked_by_identity_and_issuer(runner: Runner) -> None:
+    answer = runner.run("sign", CLOUD="aws")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    signature = "--signature build/bundle/new.sigstore.json build/bundle/new"
+    assert runner.calls() == [
+        "make sign-setup",
+        f"model_signing sign sigstore --use_ambient_credentials {signature}",
+        f"model_signing verify sigstore --identity {WORKFLOW} --identity_provider {ISSUER} {signature}",
+    ]
+    assert runner.kept() == {"SIGNED_BUNDLE": "build/bundle/new"}
+
+
+@pytest.mark.parametrize("cloud", ["aws", "azure"])
+def test_the_sites_key_signs_bundle_and_bento_and_is_gone_afterwards(runner: Runner, cloud: str) -> None:
+    for program in ("aws", "az"):
+        runner.answer(program, "echo the-key")
+    runner.answer(".venv-sign/bin/fracture", 'stat -c %a "$4" >>"$RUNNER_TEMP/modes"; cat "$4" >>"$RUNNER_TEMP/keys"')
+    answer = runner.run("sign", **{**KEY, "CLOUD": cloud})
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert _shown(runner, "fracture") == [
+        "fracture sign build/bundle/new --key TEMP/signing-key",
+        "fracture sign build/bento/new --key TEMP/signing-key",
+    ]
+    assert (runner.root / "temp/keys").read_text() == "the-key\n" * 2
+    assert (runner.root / "temp/modes").read_text() == "600\n" * 2
+    assert not (runner.root / "temp/signing-key").exists()
+    assert "the-key" not in answer.stdout + answer.stderr
+
+
+def test_the_key_is_gone_when_signing_fails(runner: Runner) -> None:
+    runner.answer("aws", "echo the-key")
+    runner.answer(".venv-sign/bin/fracture", "exit 1")
+    assert runner.run("sign", **KEY).returncode != 0
+    assert not (runner.root / "temp/signing-key").exists()
+
+
+def test_what_was_signed_is_deployed_and_not_packaged_anew(runner: Runner) -> None:
+    assert runner.run("deploy", **{**EKS, "TARGET": "aws"}, SIGNED_BUNDLE="build/bundle/new").returncode == 0
+    assert "fracture deploy aws --region r --model build/bundle/new" in runner.calls()
 
 
 EKS = {"CLOUD": "aws", "TARGET": "eks", "CLUSTER": "c", "AWS_REGION": "r", "REGISTRY": "registry.example.org"}

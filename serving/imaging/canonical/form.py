@@ -46,7 +46,11 @@ def read_heads(folder: Path, steps: Steps) -> tuple[Heads, str]:
 
     Raises OSError for a file that cannot be read, ValueError and KeyError for one that holds something else.
     """
-    files = {name: (folder / name).read_bytes() for name in head_files(steps)}
+    return heads_of({name: (folder / name).read_bytes() for name in head_files(steps)})
+
+
+def heads_of(files: Mapping[str, bytes]) -> tuple[Heads, str]:
+    """The heads in the content of their files by name, and its sha256; ValueError and KeyError as `read_heads`."""
     if not files:
         return NO_HEADS, ""
     digest = hashlib.sha256()

@@ -19,6 +19,7 @@ import pytest
 from pipeline.cli import serve
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
+from tests.signer import Signer
 
 ROOT = Path(__file__).parents[3]
 FRACTURE = str(Path(sys.executable).parent / "fracture")
@@ -159,6 +160,14 @@ def test_an_unusable_setting_is_one_line_before_anything_starts(checkout: Path, 
     assert "FRACTURE_MAX_BODY_MB" in _refused(checkout, "--bundle", str(bundle_folder), FRACTURE_MAX_BODY_MB="much")
 
 
+def test_an_unsigned_bundle_is_one_line_before_anything_starts(
+    checkout: Path, bundle_folder: Path, tmp_path: Path
+) -> None:
+    key = Signer().write_public(tmp_path / "key.pub")
+    said = _refused(checkout, "--bundle", str(bundle_folder), FRACTURE_TRUSTED_KEYS=str(key))
+    assert f"{bundle_folder}.sig: not found" in said
+
+
 def test_a_host_that_is_none_is_one_line() -> None:
     with pytest.raises(InputError, match="--host no such host"):
         check_port("no such host", 3000)
@@ -167,3 +176,15 @@ def test_a_host_that_is_none_is_one_line() -> None:
 def test_two_services_do_not_share_a_folder(tmp_path: Path) -> None:
     first, second = (serve.environment(tmp_path, tmp_path, 1, port)["BENTOML_HOME"] for port in (1, 2))
     assert first != second
+
+
+def test_keys_of_a_relative_path_are_found_by_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FRACTURE_TRUSTED_KEYS", "old.pub, /etc/new.pub")
+    environment = serve.environment(None, tmp_path, 1, 3000)
+    assert environment["FRACTURE_TRUSTED_KEYS"] == f"{tmp_path}/old.pub,/etc/new.pub"
+
+
+def test_without_keys_the_service_is_told_of_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FRACTURE_TRUSTED_KEYS", raising=False)
+    assert "FRACTURE_TRUSTED_KEYS" not in serve.environment(None, tmp_path, 1, 3000)

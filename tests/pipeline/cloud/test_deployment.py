@@ -91,6 +91,13 @@ def test_an_image_is_built_and_pushed_once() -> None:
     assert lines == ["build host/name:1-abc"]
 
 
+def test_an_image_is_named_by_its_digest_whether_it_was_pushed_or_there() -> None:
+    images, shown = Images(), list[str]()
+    for _ in range(2):
+        publish(images, RELEASE, _hands(images, []), shown.append)
+    assert [line for line in shown if line.startswith("image: ")] == ["image: host/name@sha256:1"] * 2
+
+
 def test_a_push_that_fails_says_what_stays() -> None:
     images = Images(left_behind="the registry stays")
     with pytest.raises(InputError, match=r"^no route to host; the registry stays$"):

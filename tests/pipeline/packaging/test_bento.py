@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,8 +18,11 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.packaging.bento import build_bento
 from serving import bundle
 from serving.predictor import Predictor
+from serving.signature import VARIABLE
+from tests.signer import Signer
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -42,7 +46,20 @@ def test_the_bento_holds_service_serving_bundle_and_lock_and_nothing_else(bento:
     assert {path.name for path in (bento / "src").iterdir()} - {"__pycache__"} == {
         "service.py", "bentofile.yaml", "serving", "bundle", "locks"
     }  # fmt: skip
-    assert sorted(path.name for path in (bento / "src/locks").iterdir()) == ["service.txt", "store.txt"]
+    assert sorted(path.name for path in (bento / "src/locks").iterdir()) == [
+        "service.txt", "store.txt", "verify.txt"
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_bento_of_a_signed_bundle_holds_its_signature(
+    packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, signer = Path(shutil.copytree(packaged / "build/bundle/bone-fracture-1", tmp_path / "bundle")), Signer()
+    signer.sign(folder)
+    build_bento(packaged, folder, tmp_path / "bento")
+    monkeypatch.setenv(VARIABLE, str(signer.write_public(tmp_path / "key.pub")))
+    assert bundle.read(bundle.find_default(tmp_path / "bento/src")).signed_by == signer.public
 
 
 def test_the_bento_names_no_package_index(bento: Path) -> None:

@@ -15,6 +15,7 @@ from pipeline.artifacts import Artifacts, ChangeMetrics, Robustness, TrainingRec
 from pipeline.errors import InputError
 from pipeline.packaging import release
 from serving import bundle
+from tests.pipeline.project import Project
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -90,6 +91,29 @@ def test_the_card_has_every_section_and_the_figures_of_the_test_set(released: Pa
     missed = re.search(r"^- missed: (\S+) \(", card, re.MULTILINE)
     assert missed is not None
     assert f"\n{missed[1]},fractured,test," in split
+
+
+def test_card_and_bundle_say_that_the_sample_is_outside_the_change_plan(released: Path) -> None:
+    plan = bundle.read(released).manifest.quality["change_plan"]
+    assert plan["verdict"] == "outside"
+    (reason,) = plan["reasons"]
+    assert reason.startswith("the assessed release fracatlas-efficientnetlite2-2 cannot be read")
+    card = (released / "MODEL_CARD.md").read_text()
+    section = card.partition("## Change plan\n")[2].partition("\n## ")[0]
+    assert section.startswith("**Outside** the [change plan]")
+    assert f"- {reason}\n" in section
+
+
+@pytest.mark.slow
+def test_a_release_is_compared_with_the_one_that_was_assessed(
+    packaged: Path, measured: Robustness, released: Path
+) -> None:
+    shutil.copytree(released, packaged / "models/sample-cnn-1")
+    measured.write(Artifacts(packaged).robustness)
+    Project(packaged).change("change_plan", assessed="sample-cnn-1", max_calibration_error=1)
+    plan = release.release(packaged, packaged / "models/sample-cnn-2").quality["change_plan"]
+    assert plan["reasons"] == ["it was trained on synthetic data"]
+    assert plan["assessed_digest"] == bundle.read_manifest(released / "bundle").digest
 
 
 def test_training_can_begin_from_a_release(released: Path, monkeypatch: pytest.MonkeyPatch) -> None:

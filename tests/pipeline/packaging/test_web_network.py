@@ -22,18 +22,18 @@ def released() -> Bundle:
 
 def test_the_network_keeps_its_answers_without_a_batch_of_any_size(released: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "fixed.tflite"
-    path.write_bytes(web_network.fixed_batch(released.model.read_bytes()))
+    path.write_bytes(web_network.fixed_batch(released.content_of(bundle.MODEL)))
     details = Interpreter(model_path=str(path)).get_input_details()[0]
     size = released.preprocessing.image_size
     assert details["shape_signature"].tolist() == details["shape"].tolist() == [1, size, size, 1]
     pixels = np.random.default_rng(0).integers(0, 256, (size, size), np.uint8)
-    ours, theirs = Network(path)(pixels), Network(released.model)(pixels)
+    ours, theirs = Network(path)(pixels), Network(released.network)(pixels)
     for name, values in theirs.items():
         np.testing.assert_array_equal(ours[name], values)
 
 
 def test_rounded_weights_end_in_zeros_and_lie_next_to_the_published_ones(released: Bundle) -> None:
-    published = released.model.read_bytes()
+    published = released.content_of(bundle.MODEL)
     shorter = web_network.rounded(published, 13)
     for start, count in web_network.weights_of(published):
         before, after = (np.frombuffer(content, "<f4", count, start) for content in (published, shorter))
@@ -42,7 +42,7 @@ def test_rounded_weights_end_in_zeros_and_lie_next_to_the_published_ones(release
 
 
 def test_nearly_all_of_the_file_is_rounded_and_the_rest_stays(released: Bundle) -> None:
-    published = released.model.read_bytes()
+    published = released.content_of(bundle.MODEL)
     shorter = bytearray(web_network.rounded(published, 13))
     weights = web_network.weights_of(published)
     assert sum(4 * count for _, count in weights) > 0.97 * len(published)
@@ -76,7 +76,7 @@ def test_the_published_weights_are_taken_where_rounded_ones_answer_otherwise(
     monkeypatch.setattr(web_network, "CLOSE", -1.0)
     few = replace(released, manifest=released.manifest.model_copy(update={"files": _one_sample(released)}))
     content, weights = web_network.for_browser(few)
-    assert content == web_network.fixed_batch(released.model.read_bytes())
+    assert content == web_network.fixed_batch(released.content_of(bundle.MODEL))
     assert weights.words == "float32, as published"
 
 

@@ -61,6 +61,19 @@ def test_only_the_answers_of_the_time_asked_for_are_read(database: Database) -> 
     assert [row.answer_id[-1] for row in found] == ["1", "2"]
 
 
+def test_an_answer_is_found_by_its_id_its_request_and_its_image(database: Database) -> None:
+    first, second, third = (
+        answer(1),
+        answer(2, request_id="asked"),
+        answer(3, request_id="asked", image_sha256="f" * 64),
+    )
+    database.add_answers([third, first, second])
+    assert database.find(first.answer_id) == [first]
+    assert database.find("asked") == [second, third]
+    assert database.find("f" * 64) == [third]
+    assert database.find("%") == []
+
+
 def test_the_last_opinion_of_a_reader_counts_and_the_history_stays(database: Database) -> None:
     assert database.add_feedback(opinion(1)) == 1
     assert database.add_feedback(opinion(1, opinion="disagree", boxes=[[0.1, 0.2, 0.3, 0.4]])) == 2
