@@ -86,7 +86,7 @@ serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 test: setup cloud-setup tracking-setup croissant-setup ray-setup ## the quick tests, as CI runs them
 	@tests/run
 
-test-slow: setup cloud-setup tracking-setup ## the tests that take long and change rarely (CONTRIBUTING.md)
+test-slow: setup cloud-setup tracking-setup ray-setup ## the tests that take long and change rarely (CONTRIBUTING.md)
 	@TEST_PART=slow tests/run
 
 lint: setup ## ruff (lint and format) and mypy
@@ -106,6 +106,7 @@ lock: ## write the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra ray --constraint locks/full.txt --output-file locks/ray.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra store --output-file locks/store.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra archive --constraint locks/full.txt --output-file locks/archive.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra hospital --output-file locks/hospital.txt
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
 	uv pip compile locks/tracking.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/tracking.txt

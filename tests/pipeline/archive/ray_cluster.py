@@ -1,12 +1,14 @@
 """Run by the Python of .venv-ray: a Ray cluster of two nodes with a CPU each, on 127.0.0.2 and 127.0.0.3.
 
-Prints the address and the process numbers of the two raylets as a line of JSON, and ends when its input does.
+Prints the address and the process numbers of the raylets as a line of JSON. Each line of its input adds a node on the
+next address, and prints the line anew; it ends when its input does.
 """
 
 import json
 import socket
 import sys
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,18 @@ def _options(host: str) -> dict[str, Any]:
 def main() -> None:
     """Start it, and end it."""
     Path("/tmp/ray").mkdir(exist_ok=True)  # noqa: S108  where Ray notes its last cluster, whatever its folder is
+    hosts = (f"127.0.0.{number}" for number in count(2))
     # A short path: sockets lie in it.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(initialize_head=True, head_node_args={**_options("127.0.0.2"), "temp_dir": folder})
+        cluster = Cluster(initialize_head=True, head_node_args={**_options(next(hosts)), "temp_dir": folder})
+        nodes = [cluster.head_node]
         try:
-            node = cluster.add_node(**_options("127.0.0.3"))
-            raylets = [one.all_processes["raylet"][0].process.pid for one in (cluster.head_node, node)]
-            print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
-            sys.stdin.read()
+            while True:
+                nodes.append(cluster.add_node(**_options(next(hosts))))
+                raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
+                print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
+                if not sys.stdin.readline():
+                    return
         finally:
             cluster.shutdown()
 
