@@ -219,6 +219,19 @@ def test_the_ray_of_the_manifests_is_that_of_the_lock(manifests: list[Manifest])
     assert re.search(rf"^ray=={re.escape(version)} ", (ROOT / "locks/archive.txt").read_text(), re.MULTILINE)
 
 
+def _pins(name: str) -> dict[str, str]:
+    """Versions by package, of a lock."""
+    lines = (ROOT / "locks" / name).read_text().splitlines()
+    return {(words := line.split(" ")[0].partition("=="))[0]: words[2] for line in lines if line[:1].isalpha()}
+
+
+def test_the_lock_holds_the_services_own_packages_in_the_versions_of_everything_else() -> None:
+    service, node, full = (_pins(name) for name in ("service.txt", "archive.txt", "full.txt"))
+    assert service.items() <= node.items()
+    assert all(full[name] == version for name, version in node.items() if name in full and name not in service)
+    assert not {"tensorflow", "mlflow", "dvc"} & set(node)
+
+
 @pytest.fixture
 def job(rendered: dict[str, list[Manifest]]) -> Manifest:
     return dict(_one(rendered["job"], "RayJob")["spec"])
