@@ -1,10 +1,10 @@
 """`python -m benchmarks.archive FOLDER --bundle DIR`: `fracture score` beside `fracture predict` on the same files.
 
-The files of FOLDER are repeated under other names, which makes other ids of them. Each command runs as a person runs it,
-in turns: `predict`, `score` on this machine, and `score` on a Ray cluster of two nodes with a CPU each, which runs on
-loopback (`make ray-setup`). Start-up is measured on a few files and taken off. Two figures are compared: the processors'
-time an image, all processes together and the cluster's own with them, which other work on the machine hardly changes;
-and the time that a person waits.
+The files of FOLDER are repeated under other names, which makes other ids of them. Each command runs as a person runs
+it, in turns: `predict`, `score` on this machine, and `score` on a Ray cluster of two nodes with a CPU each, which runs
+on loopback (`make ray-setup`). Start-up is measured on a few files and taken off. Two figures are compared: the
+processors' time an image, all processes together and the cluster's own with them, which other work on the machine
+hardly changes; and the time that a person waits.
 """
 
 import argparse

@@ -76,7 +76,10 @@ def main() -> None:
             command = [python, "-m", "benchmarks.archive.memory", "--rows", str(rows), "--folder", folder]
             command += ["--shard-rows", str(given.shard_rows), "--engine", given.engine, "--phase"]
             (listed, _), (scored, seconds) = (
-                map(float, subprocess.run([*command, phase], env=environment, stdout=-1, text=True, check=True).stdout.split())
+                map(
+                    float,
+                    subprocess.run([*command, phase], env=environment, stdout=-1, text=True, check=True).stdout.split(),
+                )
                 for phase in ("list", "score")
             )
         found.append(scored)

@@ -118,7 +118,9 @@ def main() -> None:
     seconds, row_bytes = seconds_and_row_bytes(given.run) if given.run else (given.seconds, _ROW_BYTES)
     size = image_bytes(given.manifest) if given.manifest else given.bytes
     measured = Measured(seconds, size, row_bytes, given.start, given.core_hour, given.gets, given.lists)
-    print(f"from {1000 * seconds:.0f} ms an image and core, {size / 1000:,.0f} kB an image, {row_bytes:.0f} bytes an answer")
+    print(
+        f"from {1000 * seconds:.0f} ms an image and core, {size / 1000:,.0f} kB an image, {row_bytes:.0f} bytes a row"
+    )
     print()
     print("\n".join(table(given.cores, measured)))
 

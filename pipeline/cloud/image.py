@@ -45,9 +45,7 @@ _RAY_PACKAGES = ("pipeline", "serving")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 
 
-def build(
-    bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: bool = False, ray: bool = False
-) -> str:
+def build(bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: bool = False, ray: bool = False) -> str:
     """Build the image of a bento, named `tag`, and write its list of parts beside; returns the tag.
 
     `base` is an image with Python 3.11, or a tar file of a root file system with it. `tool` is docker, podman or

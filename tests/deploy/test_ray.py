@@ -193,7 +193,9 @@ def test_the_object_store_fits_into_shared_memory(manifests: list[Manifest]) -> 
         spec = group["template"]["spec"]
         volumes = {volume["name"]: volume.get("emptyDir") for volume in spec["volumes"]}
         (mounted,) = (
-            mount["name"] for mount in spec["containers"][0]["volumeMounts"] if mount["mountPath"] == "/dev/shm"  # noqa: S108  the container's
+            mount["name"]
+            for mount in spec["containers"][0]["volumeMounts"]
+            if mount["mountPath"] == "/dev/shm"  # noqa: S108  the container's
         )
         assert volumes[mounted] == {"medium": "Memory", "sizeLimit": "256Mi"}
         assert int(group["rayStartParams"]["object-store-memory"]) < 256 << 20
@@ -247,9 +249,7 @@ def test_a_job_takes_its_cluster_down_and_is_tried_again(job: Manifest) -> None:
     assert job["backoffLimit"] > 0
 
 
-def test_a_job_asks_for_every_cpu_that_the_workers_may_have(
-    job: Manifest, rendered: dict[str, list[Manifest]]
-) -> None:
+def test_a_job_asks_for_every_cpu_that_the_workers_may_have(job: Manifest, rendered: dict[str, list[Manifest]]) -> None:
     words = job["entrypoint"].split(" ")
     given = dict(zip(words[2::2], words[3::2], strict=True))
     (workers,) = job["rayClusterSpec"]["workerGroupSpecs"]
@@ -309,7 +309,7 @@ def test_a_launchers_nodes_are_protected_before_ray_starts(launcher: Path) -> No
     assert dict(re.findall(r"\b(RAY_AUTH_MODE|RAY_USE_TLS)=(\w+)", settings)) == TOKEN_AND_TLS
     for command in given["head_start_ray_commands"] + given["worker_start_ray_commands"]:
         assert command.startswith(". ~/.fracture-ray && ")
-    assert given["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    assert {"~/.ray/auth_token", "~/.ray/tls"} <= set(given["file_mounts"])
 
 
 def test_a_launchers_workers_are_spot_machines_and_its_head_scores_nothing(launcher: Path) -> None:

@@ -135,9 +135,7 @@ def test_every_image_is_answered_once_after_ten_kills(
 
 
 @pytest.mark.slow
-def test_nodes_that_speak_tls_answer_and_hear_nobody_else(
-    shared_manifest: Manifest, tmp_path: Path
-) -> None:
+def test_nodes_that_speak_tls_answer_and_hear_nobody_else(shared_manifest: Manifest, tmp_path: Path) -> None:
     certificates.make("127.0.0.0/29", tmp_path / "tls")
     files = dict(zip(("RAY_TLS_CA_CERT", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY"), certificates.FILES, strict=True))
     variables = {"RAY_USE_TLS": "1"} | {key: str(tmp_path / "tls" / name) for key, name in files.items()}
