@@ -12,10 +12,8 @@ from pipeline.archive.manifest import Manifest
 from pipeline.archive.places import open_place
 from pipeline.archive.scoring import Observer, Request, run
 from pipeline.errors import InputError
-from serving.bundle import Bundle
-from tests.pipeline.archive.conftest import opened
-
-__all__ = ["opened"]
+from serving import bundle
+from tests.pipeline.archive.conftest import RELEASE
 
 GIVEN = Measured(
     seconds=0.036, image_bytes=100_000, row_bytes=250, start=60, core_hour=0.05, gets_a_million=0.4, lists_a_million=5
@@ -40,9 +38,9 @@ def test_the_bottleneck_is_what_is_short_first(cores: int, image_bytes: float, s
     assert plan.bottleneck(cores / given.seconds, given).startswith(said)
 
 
-def test_seconds_and_bytes_come_from_a_scoring_that_has_ended(opened: Bundle, tmp_path: Path) -> None:
+def test_seconds_and_bytes_come_from_a_scoring_that_has_ended(tmp_path: Path) -> None:
     manifest.write(tmp_path / "m.parquet", generated(20))
-    asked = Request(Manifest(tmp_path / "m.parquet"), opened)
+    asked = Request(Manifest(tmp_path / "m.parquet"), bundle.read(RELEASE))
     run(asked, open_place(str(tmp_path / "out")), StandIn(), Observer())
     seconds, row_bytes = plan.seconds_and_row_bytes(str(tmp_path / "out"))
     assert seconds == 0  # nothing was decoded

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_an_actor_that_is_killed_costs_no_image(two_nodes: Cluster, tmp_path: Pa
     driver = two_nodes.score_poison(listed, tmp_path / "out")
     while not (found := two_nodes.actors):
         assert driver.poll() is None
+        time.sleep(0.05)
     found[0].kill()
     assert driver.wait() == 0, (tmp_path / "out.log").read_text()
     _assert_whole(tmp_path / "out", 16)
