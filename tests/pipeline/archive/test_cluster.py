@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -58,29 +58,32 @@ def test_a_wrong_token_is_refused_in_one_line(two_nodes: Cluster, shared_manifes
     wrong = {**two_nodes.environment, "RAY_AUTH_TOKEN": "0" * 64}
     done = subprocess.run(command, cwd=ROOT, env=wrong, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f"error: {two_nodes.address}: the cluster does not accept this token; see RAY_AUTH_TOKEN" in done.stderr
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert said.startswith(f"error: {two_nodes.address}: ")
+    assert "RAY_AUTH_TOKEN" in said
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out/answers").exists()
 
 
-def _poisoned(folder: Path, images: int) -> Manifest:
+def _poisoned(folder: Path, images: int, poison: Sequence[str] = tuple(POISON)) -> Manifest:
     """List `images` radiographs, and among them one of each poison."""
     folder.mkdir()
     for number in range(images):
         shutil.copy(SAMPLES[number % len(SAMPLES)], folder / f"{number:03d}.png")
-    for number, name in enumerate(POISON):
-        (folder / f"{number * images // len(POISON):03d}-{name}.png").write_text(f"{name} ")
+    for number, name in enumerate(poison):
+        (folder / f"{number * images // len(poison):03d}-{name}.png").write_text(f"{name} ")
     target = folder.with_suffix(".parquet")
     manifest.write(target, Sources((str(folder),)))
     return Manifest(target)
 
 
-def _assert_whole(out: Path, images: int) -> None:
+def _assert_whole(out: Path, images: int, poison: Sequence[str] = tuple(POISON)) -> None:
     """Every image stands there once, and each poison with its code."""
     place = open_place(str(out))
     found = rows(place)
-    assert len({row["id"] for row in found}) == len(found) == images + len(POISON)
-    assert Counter(row["error_code"] for row in found) == Counter(POISON.values()) + Counter({None: images})
+    assert len({row["id"] for row in found}) == len(found) == images + len(poison)
+    wanted = Counter(POISON[name] for name in poison) + Counter({None: images})
+    assert Counter(row["error_code"] for row in found) == wanted
     for row in found:
         name = Path(row["uri"]).stem.partition("-")[2]
         assert row["error_code"] == POISON.get(name)
@@ -88,14 +91,14 @@ def _assert_whole(out: Path, images: int) -> None:
 
 
 def test_an_actor_that_is_killed_costs_no_image(two_nodes: Cluster, tmp_path: Path) -> None:
-    listed = _poisoned(tmp_path / "in", 16)
+    listed = _poisoned(tmp_path / "in", 16, ["crash"])
     driver = two_nodes.score_poison(listed, tmp_path / "out")
     while not (found := two_nodes.actors):
         assert driver.poll() is None
         time.sleep(0.05)
     found[0].kill()
     assert driver.wait() == 0, (tmp_path / "out.log").read_text()
-    _assert_whole(tmp_path / "out", 16)
+    _assert_whole(tmp_path / "out", 16, ["crash"])
 
 
 def _kill_an_actor(found: Cluster, _: "subprocess.Popen[str]") -> bool:
@@ -120,7 +123,7 @@ def _kill_the_driver(_: Cluster, driver: "subprocess.Popen[str]") -> bool:
 def test_every_image_is_answered_once_after_ten_kills(
     kill: Callable[[Cluster, "subprocess.Popen[str]"], bool], two_nodes: Cluster, tmp_path: Path
 ) -> None:
-    images, left, outs = 96, KILLS, 0
+    images, left, outs = 60, KILLS, 0
     listed = _poisoned(tmp_path / "in", images)
     while left:  # as many scorings as ten kills take
         out, outs = tmp_path / str(outs), outs + 1
