@@ -18,7 +18,7 @@ from tests.pipeline.archive.conftest import RELEASE, ROOT
 HERE = Path(__file__).parent
 TOOLS = Path(os.environ.get("RAY_TOOLS") or ROOT / ".venv-ray/bin")
 PATIENCE = {
-    "RAY_raylet_start_wait_time_s": "300", "RAY_worker_register_timeout_seconds": "300",
+    "RAY_raylet_start_wait_time_s": "60", "RAY_worker_register_timeout_seconds": "300",
     "RAY_gcs_rpc_server_connect_timeout_s": "60", "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_agent_register_timeout_ms": "300000", "RAY_worker_niceness": "0",
 }  # fmt: skip

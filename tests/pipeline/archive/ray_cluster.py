@@ -8,14 +8,29 @@ import json
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.cluster_utils import Cluster
 
 PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
-"""Of what Ray starts beside a node: chosen here, as Ray gives them 15 seconds to choose, too few on a busy machine."""
+"""Of what Ray starts beside a node: chosen here, where nobody else's cluster has its own."""
+ATTEMPTS = 8
+"""A node ends when its agent takes more than 15 seconds to start, whatever is configured (ray-project/ray 65983)."""
+
+T = TypeVar("T")
+
+
+def _patiently(start: Callable[[], T]) -> T:
+    """Start something, several times on a machine that is too busy."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return start()
+        except Exception as error:  # noqa: BLE001  Ray raises what it likes
+            print(f"again, as the node did not start: {error}", file=sys.stderr, flush=True)
+    return start()
 
 
 def _options(host: str) -> dict[str, Any]:
@@ -34,11 +49,14 @@ def main() -> None:
     hosts = (f"127.0.0.{number}" for number in count(2))
     # A short path: sockets lie in it.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(initialize_head=True, head_node_args={**_options(next(hosts)), "temp_dir": folder})
+        head = next(hosts)
+        cluster = _patiently(
+            lambda: Cluster(initialize_head=True, head_node_args={**_options(head), "temp_dir": folder})
+        )
         nodes = [cluster.head_node]
         try:
             while True:
-                nodes.append(cluster.add_node(**_options(next(hosts))))
+                nodes.append(_patiently(lambda: cluster.add_node(**_options(next(hosts)))))
                 raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
                 print(json.dumps({"address": cluster.address, "raylets": raylets}), flush=True)
                 if not sys.stdin.readline():
