@@ -269,7 +269,12 @@ def test_the_image_of_a_ray_node_holds_this_checkouts_code_and_the_bentos_model(
     bento: Path, tools: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locks: list[Path] = []
-    monkeypatch.setattr(image, "install", lambda lock, target: (locks.append(lock), target.mkdir()))
+
+    def install(lock: Path, target: Path) -> None:
+        locks.append(lock)
+        target.mkdir()
+
+    monkeypatch.setattr(image, "install", install)
     monkeypatch.setattr(image, "sbom_path", lambda tag: tmp_path / "parts.json")
     tools("buildah", f"import shutil, sys\nshutil.copytree(sys.argv[-1], {str(tmp_path / 'context')!r})")
     image.build(bento, TAG, tool="buildah", ray=True)

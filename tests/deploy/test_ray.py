@@ -334,7 +334,7 @@ def test_the_certificate_names_every_address_of_the_subnet(tmp_path: Path) -> No
 
 def test_the_authority_has_signed_the_certificate_and_its_key_is_gone(tmp_path: Path) -> None:
     certificates.make("10.0.3.0/30", tmp_path)
-    command = ["openssl", "verify", "-CAfile", tmp_path / "ca.crt", tmp_path / "tls.crt"]
+    command = ["openssl", "verify", "-CAfile", str(tmp_path / "ca.crt"), str(tmp_path / "tls.crt")]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"ca.crt", "tls.crt", "tls.key"}
     assert stat.S_IMODE((tmp_path / "tls.key").stat().st_mode) == 0o600

@@ -43,9 +43,11 @@ class Cluster:
 
     def score_poison(self, manifest: Manifest, out: Path) -> "subprocess.Popen[str]":
         """The same with a decoder that breaks, started; what it says is written beside `out`."""
-        command = [TOOLS / "python", HERE / "ray_driver.py", manifest.path, RELEASE, out, self.address]
+        command = [str(TOOLS / "python"), str(HERE / "ray_driver.py"), str(manifest.path), str(RELEASE), str(out)]
         with out.with_suffix(".log").open("a") as log:
-            return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, text=True)
+            return subprocess.Popen(
+                [*command, self.address], cwd=ROOT, env=self.environment, stdout=log, stderr=log, text=True
+            )
 
     @property
     def actors(self) -> list[psutil.Process]:
