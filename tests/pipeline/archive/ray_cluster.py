@@ -39,7 +39,8 @@ def _options(host: str) -> dict[str, Any]:
     for one in held:
         one.close()
     return {
-        "num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 << 20, "node_ip_address": host, **ports,
+        "num_cpus": 1, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True,
+        "object_store_memory": 80 << 20, "node_ip_address": host, **ports,
     }  # fmt: skip
 
 
