@@ -61,7 +61,7 @@ ray-setup: $(RAY)/.installed ## make .venv-ray, the pipeline with Ray, which sco
 
 $(RAY)/.installed: locks/ray.txt pyproject.toml | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(RAY)
-	$(BIN)/uv pip sync --quiet --python $(RAY)/bin/python --require-hashes locks/ray.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(RAY)/bin/python --require-hashes locks/ray.txt
 	$(BIN)/uv pip install --quiet --python $(RAY)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
