@@ -26,9 +26,9 @@ ray start --head --block --port 26379 --node-ip-address 127.0.0.2 --num-cpus 1 -
     --dashboard-host 127.0.0.2 --dashboard-port 28265 --dashboard-agent-listen-port 25365 &
 node=$!
 trap 'kill $node; wait $node || true' EXIT
-until python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.2:28265/api/gcs_healthz")' 2>/dev/null
-do sleep 1; done
-python3 -c 'import urllib.request as u; print(u.urlopen("http://127.0.0.2:25365/api/local_raylet_healthz").read())'
+answers() { python3 -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1])' "$1" 2>/dev/null; }
+until answers http://127.0.0.2:28265/api/gcs_healthz && answers http://127.0.0.2:25365/api/local_raylet_healthz
+do kill -0 $node; sleep 1; done
 ray health-check --address 127.0.0.2:26379
 fracture manifest bundle/samples --out /tmp/manifest.parquet
 ray job submit --address http://127.0.0.2:28265 -- \
