@@ -11,7 +11,7 @@ import pytest
 from pipeline.cloud import image
 from pipeline.packaging.bento import build_bento
 from tests.deploy.containers import Storage, debian, may_mount, running
-from tests.deploy.test_image import ROOT
+from tests.pipeline.archive.conftest import RELEASE, ROOT
 
 TAG = "bone-fracture-ray:test"
 pytestmark = [pytest.mark.slow, pytest.mark.container]
@@ -37,10 +37,10 @@ ray job submit --address http://127.0.0.2:28265 -- \
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> Iterator[tuple[Storage, Path]]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Storage, Path]]:
     """Build the image on a base of Debian's packages; gives its root."""
     folder = tmp_path_factory.mktemp("image")
-    build_bento(ROOT, bundle_folder, folder / "bento")
+    build_bento(ROOT, RELEASE, folder / "bento")
     debian(folder / "base.tar")
     storage = Storage(folder / "storage")
     storage.prepare()
