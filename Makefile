@@ -62,7 +62,7 @@ ray-setup: $(RAY)/.installed ## make .venv-ray, the pipeline with Ray, which sco
 
 $(RAY)/.installed: locks/ray.txt pyproject.toml | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(RAY)
-	$(BIN)/uv pip sync --quiet --python $(RAY)/bin/python --require-hashes locks/ray.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(RAY)/bin/python --require-hashes locks/ray.txt
 	$(BIN)/uv pip install --quiet --python $(RAY)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -95,7 +95,7 @@ serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 test: setup cloud-setup tracking-setup croissant-setup ray-setup sign-setup ## the quick tests, as CI runs them
 	@tests/run
 
-test-slow: setup cloud-setup tracking-setup ## the tests that take long and change rarely (CONTRIBUTING.md)
+test-slow: setup cloud-setup tracking-setup ray-setup ## the tests that take long and change rarely (CONTRIBUTING.md)
 	@TEST_PART=slow tests/run
 
 lint: setup ## ruff (lint and format) and mypy
@@ -116,6 +116,9 @@ lock: ## write the lock files anew from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/service.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra store --output-file locks/store.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra sign --constraint locks/full.txt --output-file locks/sign.txt
+	@# The service's own versions, and beside them those of the full lock, which uv prefers as it finds them there.
+	cp locks/full.txt locks/archive.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra archive --constraint locks/service.txt --output-file locks/archive.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra hospital --output-file locks/hospital.txt
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
 	uv pip compile locks/tracking.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/tracking.txt

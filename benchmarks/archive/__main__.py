@@ -1,29 +1,58 @@
 """`python -m benchmarks.archive FOLDER --bundle DIR`: `fracture score` beside `fracture predict` on the same files.
 
-Each command runs as a person runs it, in turns; start-up is measured on a few files and taken off. What is compared is
-the processors' time an image, all processes together: other work on the machine hardly changes it.
+The files of FOLDER are repeated under other names, which makes other ids of them. Each command runs as a person runs
+it, in turns: `predict`, `score` on this machine, and `score` on a Ray cluster of two nodes with a CPU each, which runs
+on loopback (`make ray-setup`). Start-up is measured on a few files and taken off. Two figures are compared: the
+processors' time an image, all processes together and the cluster's own with them, which other work on the machine
+hardly changes; and the time that a person waits.
 """
 
 import argparse
+import os
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks import measure
 from pipeline.archive import manifest
-from pipeline.archive.manifest import Sources
+from pipeline.archive.manifest import Manifest, Sources
 from pipeline.errors import exit_with_line
 from serving import scoring
 
 _FEW = 16
 """Files of a run that is nearly all start-up."""
-TARGET = 0.95
+TARGETS = {"local": 0.95, "ray": 0.9}
 """Least share of predict's rate per core."""
+_TICK = 0.5
+
+
+class Meter:
+    """The processors' time of processes and of all below them, also of those that have ended since it first looked."""
+
+    def __init__(self, roots: Iterable[int]) -> None:
+        self._roots = tuple(roots)
+        self._seen: dict[psutil.Process, float] = {}
+
+    def look(self) -> float:
+        """Seconds until now."""
+        for root in self._roots:
+            for one in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
+                try:
+                    times = one.cpu_times()
+                except psutil.NoSuchProcess:
+                    continue
+                self._seen[one] = times.user + times.system
+        return sum(self._seen.values())
 
 
 @dataclass(frozen=True)
@@ -34,14 +63,39 @@ class Spent:
     processor: float
 
 
-def spent(command: Sequence[str]) -> Spent:
+def spent(command: Sequence[str], meter: Meter, environment: dict[str, str]) -> Spent:
     """Run a command and wait for it; RuntimeError where it fails."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    elapsed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode not in {0, 1}:  # predict ends with 1 where a file has no answer
-        raise RuntimeError(done.stderr[-500:])
-    return Spent(elapsed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    other, before, start = meter.look(), resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        while True:
+            try:
+                code = process.wait(_TICK)
+                break
+            except subprocess.TimeoutExpired:
+                meter.look()
+        elapsed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        if code not in {0, 1}:  # predict ends with 1 where a file has no answer
+            said.seek(0)
+            raise RuntimeError(said.read()[-500:])
+    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Spent(elapsed, own + meter.look() - other)
+
+
+def repeat(files: Sequence[Path], count: int, target: Path) -> Path:
+    """A folder of `count` files, which are those of `files` again and again."""
+    target.mkdir()
+    for number in range(count):
+        source = files[number % len(files)]
+        name = target / f"{number:07d}{source.suffix}"
+        try:
+            os.link(source, name)
+        except OSError:
+            shutil.copyfile(source, name)  # another file system
+    return target
+
+
+Command = Callable[[Path, int], list[str]]
 
 
 def main() -> None:
@@ -49,48 +103,69 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engines", nargs="+", choices=list(TARGETS), default=list(TARGETS))
     given = parser.parse_args()
     measure.warn_of_load()
-    program = str(Path(sys.executable).parent / "fracture")
-    files = [file.path for file in scoring.find([given.folder]).files][: given.files]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        commands = {"predict": _predict(program, given.bundle), "score": _score(program, given.bundle, folder)}
-        figures: dict[str, list[float]] = {name: [] for name in commands}
+    files = [Path(file.path) for file in scoring.find([given.folder]).files]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bundle = given.bundle.absolute()
+        meter, environment = Meter(()), dict(os.environ)
+        commands: dict[str, Command] = {"predict": _predict(bundle)}
+        if "local" in given.engines:
+            commands["local"] = _score_here(folder, bundle)
+        if "ray" in given.engines:
+            from tests.pipeline.archive.clusters import cluster  # noqa: PLC0415  it needs pytest
+
+            nodes = stack.enter_context(cluster())
+            meter, environment = Meter([nodes.process.pid]), dict(nodes.environment)
+            commands["ray"] = lambda images, number: nodes.score(
+                _listed(images), folder / f"ray-{number}-{images.name}", bundle
+            )
+        few, all_files = (repeat(files, count, folder / str(count)) for count in (_FEW, given.files))
+        processor: dict[str, list[float]] = {name: [] for name in commands}
+        elapsed: dict[str, list[float]] = {name: [] for name in commands}
         for number in range(given.rounds):
             for name, command in commands.items():
-                few, all_files = (spent(command(some, number)) for some in (files[:_FEW], files))
-                processor = (all_files.processor - few.processor) / (len(files) - _FEW)
-                figures[name].append(processor)
+                start, whole = (spent(command(images, number), meter, environment) for images in (few, all_files))
+                processor[name].append((whole.processor - start.processor) / (given.files - _FEW))
+                elapsed[name].append((whole.elapsed - start.elapsed) / (given.files - _FEW))
                 print(
-                    f"{name:<8} {all_files.elapsed:7.1f} s, {all_files.processor:7.1f} processor seconds; "
-                    f"{1000 * processor:6.1f} ms an image without the start ({few.elapsed:.1f} s)",
+                    f"{name:<8} {whole.elapsed:7.1f} s, {whole.processor:7.1f} processor seconds; without the start "
+                    f"({start.elapsed:.1f} s, {start.processor:.1f}) {1000 * processor[name][-1]:.1f} processor ms and "
+                    f"{1000 * elapsed[name][-1]:.1f} ms an image",
                     flush=True,
                 )
-    found = measure.ratios(figures["predict"], figures["score"])
-    print(f"rate per core over that of predict: {measure.spread(found)}, {measure.verdict(found, TARGET)}")
+        for name in given.engines:
+            found = measure.ratios(processor["predict"], processor[name])
+            waited = statistics.median(measure.ratios(elapsed["predict"], elapsed[name]))
+            print(f"{name}: rate per core over that of predict {measure.spread(found)}, "
+                  f"{measure.verdict(found, TARGETS[name])}; by the time that passed {waited:.2f}")  # fmt: skip
 
 
-Command = Callable[[Sequence[str], int], list[str]]
+def _program() -> str:
+    return str(Path(sys.executable).parent / "fracture")
 
 
-def _predict(program: str, bundle: Path) -> Command:
-    return lambda files, _: [program, "predict", *files, "--jsonl", "--bundle", str(bundle)]
+def _predict(bundle: Path) -> Command:
+    return lambda images, _: [_program(), "predict", str(images), "--jsonl", "--bundle", str(bundle)]
 
 
-def _score(program: str, bundle: Path, folder: Path) -> Command:
-    def command(files: Sequence[str], number: int) -> list[str]:
-        listed = folder / f"{len(files)}.parquet"
-        (folder / "list").write_text("\n".join(files))
-        manifest.write(listed, Sources((), (folder / "list",), roots=("/",)))
-        out = folder / f"{number}-{len(files)}"
-        return [
-            program, "score", "--manifest", str(listed), "--out", str(out), "--bundle", str(bundle),
-        ]  # fmt: skip
+def _listed(images: Path) -> Manifest:
+    """The manifest of a folder, made once."""
+    listed = images.with_suffix(".parquet")
+    if not listed.exists():
+        manifest.write(listed, Sources((str(images),)))
+    return Manifest(listed)
 
-    return command
+
+def _score_here(folder: Path, bundle: Path) -> Command:
+    return lambda images, number: [
+        _program(), "score", "--manifest", str(_listed(images).path), "--out", str(folder / f"{number}-{images.name}"),
+        "--bundle", str(bundle),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -197,11 +197,21 @@ def connect(address: str, processes: int) -> None:
         }  # fmt: skip
     try:
         ray.init(**options)
-    except AuthenticationError:
-        raise InputError(f"{address}: the cluster does not accept this token; see RAY_AUTH_TOKEN") from None
     except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        reason = "the cluster does not accept this token; see RAY_AUTH_TOKEN" if "uthentic" in str(error) else ""
-        raise InputError(f"{address or 'ray'}: {reason or f'cannot be joined ({one_line(error, 150)})'}") from None
+        raise InputError(f"{address or 'ray'}: {_why_not_joined(error)}") from None
+
+
+def _why_not_joined(error: BaseException) -> str:
+    """Ray tells of a wrong token by an error of its own, among the causes of another error, or in its log alone."""
+    causes: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None:
+        causes.append(found)
+        found = found.__cause__ or found.__context__
+    if any(isinstance(one, AuthenticationError) or "uthentic" in str(one) for one in causes):
+        return "the cluster does not accept this token; see RAY_AUTH_TOKEN"
+    token = os.environ.get("RAY_AUTH_MODE") == "token"
+    return f"cannot be joined ({one_line(error, 150)}){'; is RAY_AUTH_TOKEN that of the cluster?' if token else ''}"
 
 
 def _bundle_files(folder: Path) -> dict[str, bytes]:

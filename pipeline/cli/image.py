@@ -35,19 +35,22 @@ def image(
         bool,
         typer.Option("--verify", help="With what a service needs that checks its bundle (FRACTURE_TRUSTED_KEYS)."),
     ] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Of a node of a Ray cluster that scores an archive, instead of a service.")
+    ] = False,
 ) -> None:
     """Build the container image of a bento with docker, podman or buildah, whichever works here."""
     chosen = bento or newest_bento(project_root())
     labels = images.labels_of(chosen)
     version = labels["org.opencontainers.image.version"].replace("+", "-")
-    name = tag or f"{labels['org.opencontainers.image.title']}:{version}"
+    name = tag or f"{labels['org.opencontainers.image.title']}{'-ray' if ray else ''}:{version}"
     tool = push.find_tool()
     print(f"building {name} from {chosen} with {tool}; this takes a minute or two", flush=True)
-    images.build(chosen, name, base or images.BASE, tool, store=store, verify=verify)
+    images.build(chosen, name, base or images.BASE, tool, store=store, verify=verify, ray=ray)
     print(f"image: {name}")
     print(f"parts: {images.sbom_path(name)} (CycloneDX)")
     print(f"model: {images.ml_bom_path(name)} (CycloneDX ML-BOM)")
-    if tool != "buildah":
+    if tool != "buildah" and not ray:
         print(f"try it: {tool} run --rm --read-only --tmpfs /tmp --publish 127.0.0.1:3000:3000 {name}")
 
 

@@ -40,30 +40,45 @@ _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64
 _LOCK = "locks/service.txt"
 _STORE_LOCK = "locks/store.txt"
 _VERIFY_LOCK = "locks/verify.txt"
+_RAY_LOCK = "locks/archive.txt"
+_DOCKERFILE, _RAY_DOCKERFILE = "deploy/image/Dockerfile", "deploy/ray/Dockerfile"
+_RAY_PACKAGES = ("pipeline", "serving")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 
 
-def build(bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: bool = False, verify: bool = False) -> str:
+def build(
+    bento: Path,
+    tag: str,
+    base: str = BASE,
+    tool: str = "",
+    *,
+    store: bool = False,
+    verify: bool = False,
+    ray: bool = False,
+) -> str:
     """Build the image of a bento, named `tag`, and write its list of parts beside; returns the tag.
 
     `base` is an image with Python 3.11, or a tar file of a root file system with it. `tool` is docker, podman or
     buildah, by default the first that works. With `store` the service can keep its answers (FRACTURE_STORE_URL), with
-    `verify` check the signature of its bundle (FRACTURE_TRUSTED_KEYS).
+    `verify` check the signature of its bundle (FRACTURE_TRUSTED_KEYS). With `ray` it is no service but a node of a Ray
+    cluster, with the bento's model and this checkout's code and lock.
     Raises InputError.
     """
     labels = {**labels_of(bento), "org.opencontainers.image.base.name": str(base)}
     if not _NAME.fullmatch(tag):
         raise InputError(f"--tag {tag}: is no image's name; write one like bone-fracture:1")
-    names = [_STORE_LOCK if store else _LOCK, *([_VERIFY_LOCK] if verify else [])]
-    locks = [bento / "src" / name for name in names]
+    if store and ray:
+        raise InputError("--store and --ray: a node of a Ray cluster keeps no answers of a service; give one of them")
+    names = [_RAY_LOCK if ray else _STORE_LOCK if store else _LOCK, *([_VERIFY_LOCK] if verify else [])]
+    locks = [(project_root() if ray else bento / "src") / name for name in names]
     for name, lock in zip(names, locks, strict=True):
         if not lock.is_file():
             raise InputError(f"{bento}: holds no {name}, as older bentos do not; make one anew: fracture package")
     chosen = tool or push.find_tool()
     with tempfile.TemporaryDirectory(prefix="fracture-image-") as name:
         context = Path(name)
-        shutil.copytree(bento / "src", context / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(project_root() / "deploy/image/Dockerfile", context)
+        _lay_source(bento, context / "src", ray=ray)
+        shutil.copy(project_root() / (_RAY_DOCKERFILE if ray else _DOCKERFILE), context / "Dockerfile")
         for lock in locks:
             install(lock, context / "packages")
         for path in [context, *context.rglob("*")]:
@@ -80,6 +95,17 @@ def build(bento: Path, tag: str, base: str = BASE, tool: str = "", *, store: boo
     opened = bundle.read(bento / "src/bundle")
     write_json(ml_bom_path(tag), ml_bom.document(opened, datetime.now(UTC).isoformat(timespec="seconds")))
     return tag
+
+
+def _lay_source(bento: Path, target: Path, *, ray: bool) -> None:
+    """What the image runs: the bento's own files, or for a node of a Ray cluster this checkout's and its bundle."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    if not ray:
+        shutil.copytree(bento / "src", target, ignore=ignored)
+        return
+    for package in _RAY_PACKAGES:
+        shutil.copytree(project_root() / package, target / package, ignore=ignored)
+    shutil.copytree(bento / "src/bundle", target / "bundle")
 
 
 def labels_of(bento: Path) -> dict[str, str]:

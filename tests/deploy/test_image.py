@@ -265,6 +265,31 @@ def bento(tmp_path: Path, bundle_folder: Path) -> Path:
     return source.parent
 
 
+def test_the_image_of_a_ray_node_holds_this_checkouts_code_and_the_bentos_model(
+    bento: Path, tools: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks: list[Path] = []
+
+    def install(lock: Path, target: Path) -> None:
+        locks.append(lock)
+        target.mkdir()
+
+    monkeypatch.setattr(image, "install", install)
+    monkeypatch.setattr(image, "sbom_path", lambda tag: tmp_path / "parts.json")
+    tools("buildah", f"import shutil, sys\nshutil.copytree(sys.argv[-1], {str(tmp_path / 'context')!r})")
+    image.build(bento, TAG, tool="buildah", ray=True)
+    context = tmp_path / "context"
+    assert {path.name for path in (context / "src").iterdir()} == {"bundle", "pipeline", "serving"}
+    assert bundle.read(context / "src/bundle").manifest.digest == bundle.read(bento / "src/bundle").manifest.digest
+    assert (context / "Dockerfile").read_text() == (ROOT / "deploy/ray/Dockerfile").read_text()
+    assert locks == [ROOT / "locks/archive.txt"]
+
+
+def test_a_ray_node_that_keeps_answers_is_refused(bento: Path) -> None:
+    with pytest.raises(InputError, match="--store and --ray"):
+        image.build(bento, TAG, tool="buildah", store=True, ray=True)
+
+
 @pytest.mark.parametrize("tag", ["", "-x", "a b", "$(id)"])
 def test_a_wrong_name_is_refused(bento: Path, tag: str) -> None:
     with pytest.raises(InputError, match="is no image's name"):

@@ -1,105 +1,164 @@
-"""Scoring on a Ray cluster of two nodes on loopback."""
+"""Scoring on a Ray cluster of two nodes on loopback: every image once, whatever breaks or is killed."""
 
 import importlib.util
-import json
 import os
+import random
+import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
+from deploy.ray import certificates
+from pipeline.archive import manifest
 from pipeline.archive.engines import LocalEngine
-from pipeline.archive.manifest import Manifest
+from pipeline.archive.manifest import Manifest, Sources
 from pipeline.archive.places import open_place
 from pipeline.archive.scoring import Observer, Request, run
 from serving.bundle import Bundle
-from tests.pipeline.archive.conftest import RELEASE, ROOT
+from tests.pipeline.archive.clusters import TOOLS, Cluster, cluster
+from tests.pipeline.archive.conftest import RELEASE, ROOT, SAMPLES
 from tests.pipeline.archive.test_scoring import PROGRAM, rows
 
-TOOLS = Path(os.environ.get("RAY_TOOLS") or ROOT / ".venv-ray/bin")
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A running cluster; `raylets` are the processes of its nodes, the head's first."""
-
-    address: str
-    raylets: tuple[int, int]
-
-    def command(self, manifest: Manifest, out: Path) -> list[str]:
-        """The command that scores on it, with two actors."""
-        return [
-            str(TOOLS / "fracture"), "score", "--engine", "ray", "--address", self.address, "--actors", "2",
-            "--manifest", str(manifest.path), "--out", str(out), "--bundle", str(RELEASE),
-        ]  # fmt: skip
-
-
-def _need_ray() -> None:
-    if not (TOOLS / "ray").exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("make ray-setup was not run, and CI leaves nothing out")
-        pytest.skip("left out: run make ray-setup")
-
-
-@contextmanager
-def _cluster() -> Iterator[Cluster]:
-    _need_ray()
-    # The patience of a busy machine.
-    environment = os.environ | {
-        "RAY_raylet_start_wait_time_s": "300", "RAY_worker_register_timeout_seconds": "300",
-        "RAY_gcs_rpc_server_connect_timeout_s": "60", "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_agent_register_timeout_ms": "300000",
-    }  # fmt: skip
-    program = [TOOLS / "python", Path(__file__).parent / "ray_cluster.py"]
-    process = subprocess.Popen(
-        program, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        found = json.loads(process.stdout.readline())
-        yield Cluster(found["address"], tuple(found["raylets"]))
-    finally:
-        process.stdin.close()
-        process.wait(60)
+POISON = {"crash": "crashed", "kill": "out_of_memory", "hang": "timeout", "eat": "out_of_memory"}
+"""What an image does to its decoder, and the code of its row."""
+KILLS = int(os.environ.get("RAY_KILLS", "10"))
+pytestmark = pytest.mark.timeout(1800)  # seconds on a machine with nothing else to do, minutes on a busy one
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def two_nodes() -> Iterator[Cluster]:
     """Run a cluster."""
-    with _cluster() as found:
+    with cluster() as found:
         yield found
 
 
-def _run(command: list[str], **environment: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
+    """What a command that has to succeed said."""
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-@pytest.mark.timeout(1800)  # seconds on a machine with nothing else to do, minutes on a busy one
 def test_two_nodes_answer_every_image_once_as_one_machine_does(
-    cluster: Cluster, shared_manifest: Manifest, opened: Bundle, tmp_path: Path
+    two_nodes: Cluster, shared_manifest: Manifest, opened: Bundle, tmp_path: Path
 ) -> None:
-    _run(cluster.command(shared_manifest, tmp_path / "ray"))
+    _run(two_nodes.score(shared_manifest, tmp_path / "ray"), dict(two_nodes.environment))
     asked = Request(shared_manifest, opened)
     run(asked, open_place(str(tmp_path / "local")), LocalEngine(asked.work(), 1), Observer())
     theirs, ours = (rows(open_place(str(tmp_path / name))) for name in ("ray", "local"))
     assert [{**row, "seconds": 0} for row in theirs] == [{**row, "seconds": 0} for row in ours]
 
 
-@pytest.mark.timeout(1800)
-def test_without_an_address_ray_starts_here_whatever_the_environment_names(
-    shared_manifest: Manifest, tmp_path: Path
+def test_a_wrong_token_is_refused_in_one_line(two_nodes: Cluster, shared_manifest: Manifest, tmp_path: Path) -> None:
+    command = two_nodes.score(shared_manifest, tmp_path / "out")
+    wrong = {**two_nodes.environment, "RAY_AUTH_TOKEN": "0" * 64}
+    done = subprocess.run(command, cwd=ROOT, env=wrong, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert said.startswith(f"error: {two_nodes.address}: ")
+    assert "RAY_AUTH_TOKEN" in said
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out/answers").exists()
+
+
+def _poisoned(folder: Path, images: int, poison: Sequence[str] = tuple(POISON)) -> Manifest:
+    """List `images` radiographs, and among them one of each poison."""
+    folder.mkdir()
+    for number in range(images):
+        shutil.copy(SAMPLES[number % len(SAMPLES)], folder / f"{number:03d}.png")
+    for number, name in enumerate(poison):
+        (folder / f"{number * images // len(poison):03d}-{name}.png").write_text(f"{name} ")
+    target = folder.with_suffix(".parquet")
+    manifest.write(target, Sources((str(folder),)))
+    return Manifest(target)
+
+
+def _assert_whole(out: Path, images: int, poison: Sequence[str] = tuple(POISON)) -> None:
+    """Every image stands there once, and each poison with its code."""
+    place = open_place(str(out))
+    found = rows(place)
+    assert len({row["id"] for row in found}) == len(found) == images + len(poison)
+    wanted = Counter(POISON[name] for name in poison) + Counter({None: images})
+    assert Counter(row["error_code"] for row in found) == wanted
+    for row in found:
+        name = Path(row["uri"]).stem.partition("-")[2]
+        assert row["error_code"] == POISON.get(name)
+    assert place.read("_SUCCESS") is not None
+
+
+def test_an_actor_that_is_killed_costs_no_image(two_nodes: Cluster, tmp_path: Path) -> None:
+    listed = _poisoned(tmp_path / "in", 16, ["crash"])
+    driver = two_nodes.score_poison(listed, tmp_path / "out")
+    while not (found := two_nodes.actors):
+        assert driver.poll() is None
+        time.sleep(0.05)
+    found[0].kill()
+    assert driver.wait() == 0, (tmp_path / "out.log").read_text()
+    _assert_whole(tmp_path / "out", 16, ["crash"])
+
+
+def _kill_an_actor(found: Cluster, _: "subprocess.Popen[str]") -> bool:
+    try:
+        random.choice(found.actors).kill()  # noqa: S311  no secret
+    except (IndexError, psutil.NoSuchProcess):
+        return False  # there is none at this moment
+    return True
+
+
+def _kill_a_node(found: Cluster, _: "subprocess.Popen[str]") -> bool:
+    found.kill_node()
+    return True
+
+
+def _kill_the_driver(_: Cluster, driver: "subprocess.Popen[str]") -> bool:
+    driver.kill()
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [_kill_an_actor, _kill_the_driver, _kill_a_node])
+def test_every_image_is_answered_once_after_kills_at_random_moments(
+    kill: Callable[[Cluster, "subprocess.Popen[str]"], bool], two_nodes: Cluster, tmp_path: Path
 ) -> None:
-    _need_ray()
+    images, left, outs = 60, KILLS, 0
+    listed = _poisoned(tmp_path / "in", images)
+    while left:  # as many scorings as the kills take
+        out, outs = tmp_path / str(outs), outs + 1
+        driver = two_nodes.score_poison(listed, out)
+        while driver.returncode != 0:
+            try:
+                driver.wait(random.uniform(0.5, 12) if left else None)  # noqa: S311  no secret
+            except subprocess.TimeoutExpired:
+                left -= kill(two_nodes, driver)
+                continue
+            if driver.returncode:
+                driver = two_nodes.score_poison(listed, out)
+        _assert_whole(out, images)
+
+
+@pytest.mark.slow
+def test_nodes_with_one_certificate_for_their_subnet_answer_over_tls(shared_manifest: Manifest, tmp_path: Path) -> None:
+    certificates.make("127.0.0.0/29", tmp_path / "tls")
+    files = dict(zip(("RAY_TLS_CA_CERT", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY"), certificates.FILES, strict=True))
+    variables = {"RAY_USE_TLS": "1"} | {key: str(tmp_path / "tls" / name) for key, name in files.items()}
+    with cluster(**variables) as found:
+        _run(found.score(shared_manifest, tmp_path / "out"), dict(found.environment))
+        assert len(rows(open_place(str(tmp_path / "out")))) == 6
+
+
+def test_without_an_address_ray_starts_here_whatever_the_environment_names(
+    two_nodes: Cluster, shared_manifest: Manifest, tmp_path: Path
+) -> None:
     command = [
         str(TOOLS / "fracture"), "score", "--engine", "ray", "--actors", "1", "--manifest", str(shared_manifest.path),
         "--out", str(tmp_path / "out"), "--bundle", str(RELEASE),
     ]  # fmt: skip
-    _run(command, RAY_ADDRESS="127.0.0.9:1", RAY_raylet_start_wait_time_s="300")
+    _run(command, os.environ | {"RAY_ADDRESS": "127.0.0.9:1", "RAY_raylet_start_wait_time_s": "300"})
     assert len(rows(open_place(str(tmp_path / "out")))) == 6
 
 
