@@ -30,10 +30,14 @@ class _Running:
 
 
 class Crew:
-    """Threads that wait for `bell`, or a moment, when there is nothing to do."""
+    """Threads that wait for `bell`, or a moment, when there is nothing to do.
 
-    def __init__(self, bell: threading.Event) -> None:
+    `give_back` frees what a step that failed could not settle; it is called in that step's thread.
+    """
+
+    def __init__(self, bell: threading.Event, give_back: Callable[[], None] = lambda: None) -> None:
         self._bell = bell
+        self._give_back = give_back
         self._running: dict[str, _Running] = {}
         self._leaving: list[_Running] = []
 
@@ -76,11 +80,16 @@ class Crew:
         return _Running(worker, ending, thread)
 
     def _loop(self, step: Step, ending: threading.Event) -> None:
-        """One step after the other; a database that is away is waited for."""
+        """One step after the other; a database that is away is waited for, and the job is taken up again."""
+        failed = False
         while not ending.is_set():
             try:
+                if failed:
+                    self._give_back()
+                failed = False
                 busy = step()
             except Exception:  # noqa: BLE001  whatever it is, the thread goes on: nothing else does its work
+                failed = True
                 logs.trouble("step_failed", thread=threading.current_thread().name)
                 ending.wait(_DEFECT_SECONDS)
                 continue

@@ -47,10 +47,10 @@ class Gateway:
 
     def __init__(self, config: Config, secrets: Secrets) -> None:
         self._bell = threading.Event()
-        self._crew = Crew(self._bell)
         self._purged_at = time.monotonic()
         self.config, self._secrets = config, secrets
         self.parts = self._opened(config)
+        self._crew = Crew(self._bell, self.parts.queue.give_back)
         self.process = ProcessFile(config.spool)
         self.trail = open_trail(config)
         self._watcher = AuditWatcher(config, self.parts, self.trail) if self.trail is not None else None

@@ -1,6 +1,7 @@
 """Jobs with leases: each is done by one process at a time, survives a crash, and ends as done, dead or dropped."""
 
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -51,6 +52,7 @@ class Queue:
         self._owner = owner
         self._lease_seconds = lease_seconds
         self._backoff = backoff
+        self._taken = threading.local()
 
     def adopt(self, lease_seconds: float, backoff: Backoff) -> None:
         """Lease and wait by other times from now on."""
@@ -102,7 +104,20 @@ class Queue:
                 return None
             job.state, job.lease_owner, job.lease_until = "leased", self._owner, moment + self._lease_seconds
             job.attempts += 1
-            return Lease(job.id, job.kind, job.key, job.subject, job.destination, job.attempts, self._owner)
+            lease = Lease(job.id, job.kind, job.key, job.subject, job.destination, job.attempts, self._owner)
+        self._taken.lease = lease
+        return lease
+
+    def give_back(self) -> None:
+        """Free the job that this thread took last, if it could not be settled.
+
+        A database that was away or a disk that was full for a moment would hold it up until the lease ends.
+        """
+        lease: Lease | None = getattr(self._taken, "lease", None)
+        if lease is not None:
+            with self._database.session() as session:
+                self.wait(session, lease, 0)
+            self._taken.lease = None
 
     def _claimable(self, kind: Kind, destination: str, moment: float) -> Select[Job]:
         expired = (Job.state == "leased") & (Job.lease_until < moment)
