@@ -177,7 +177,8 @@ class Run:
             try:
                 return self.inspector.look(acknowledged)
             except OperationalError as error:
-                if "no such table" in str(error) and not acknowledged:
+                nothing_yet = "no such table" in str(error) or "unable to open" in str(error)
+                if nothing_yet and not acknowledged:
                     return None
                 if not self.plan.disk_mb:
                     raise
@@ -320,7 +321,9 @@ def _ports(folder: Path, plan: Plan) -> list[int]:
         if before["plan"] != asdict(plan):
             raise SystemExit(f"error: {folder} holds a run with other options; name another folder")
         return list(before["ports"])
-    ports = [free_port() for _ in range(5)]
+    ports: list[int] = []
+    while len(ports) < 5:
+        ports = list({*ports, free_port()})
     path.write_text(json.dumps({"plan": asdict(plan), "ports": ports}), encoding="utf-8")
     return ports
 
