@@ -149,7 +149,7 @@ class Gateway:
 
     def observe(self) -> bytes:
         """The metrics of this moment as text."""
-        with self.parts.database.session() as session:
+        with self.parts.database.reading() as session:
             self.parts.metrics.jobs.clear()
             for (kind, destination, state), count in queue.counts(session).items():
                 self.parts.metrics.jobs.labels(kind, destination, state).set(count)

@@ -54,7 +54,7 @@ class ImageWorker:
         return True
 
     def _score(self, lease: Lease) -> Scored:
-        with self._database.session() as session:
+        with self._database.reading() as session:
             instance = session.get_one(Instance, lease.subject)
         try:
             content = self._spool.read(instance.path)

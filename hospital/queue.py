@@ -96,10 +96,13 @@ class Queue:
     def claim(self, kind: Kind, destination: str = "") -> Lease | None:
         """Take the job of a kind that is due the longest; None where there is none or the queue is paused."""
         moment = now()
-        with self._database.session() as session:
-            if is_paused(session):
+        claimable = self._claimable(kind, destination, moment)
+        with self._database.reading() as session:
+            # Each object that comes in wakes all workers; those that find nothing hold up nobody.
+            if is_paused(session) or session.scalar(claimable) is None:
                 return None
-            job = session.scalar(self._claimable(kind, destination, moment))
+        with self._database.session() as session:
+            job = session.scalar(claimable.with_for_update(skip_locked=True))
             if job is None:
                 return None
             job.state, job.lease_owner, job.lease_until = "leased", self._owner, moment + self._lease_seconds
@@ -131,7 +134,6 @@ class Queue:
             )
             .order_by(Job.due_at, Job.id)
             .limit(1)
-            .with_for_update(skip_locked=True)
         )
 
     def finish(self, session: Session, lease: Lease) -> bool:

@@ -204,7 +204,7 @@ def _delivered(gateway: Gateway, study: Study) -> float:
     database = gateway.database()
     try:
         while True:
-            with database.session() as session:
+            with database.reading() as session:
                 done: Any = session.scalar(
                     select(Job.done_at)
                     .join(Version, Version.id == Job.subject)

@@ -52,7 +52,7 @@ class Inspector:
 
     def look(self, acknowledged: Collection[str]) -> Looked:
         """Everything that must hold whenever the gateway is killed."""
-        with self._database.session() as session:
+        with self._database.reading() as session:
             problems = [f"the database is damaged: {line}" for line in _integrity(session) if line != "ok"]
             instances = session.execute(
                 select(Instance.id, Instance.sop_instance_uid, Instance.state, Instance.path, Instance.digest,
@@ -77,7 +77,7 @@ class Inspector:
     def expected(self) -> dict[str, set[str]]:
         """What each destination is to hold at the end: identities of all results."""
         found: dict[str, set[str]] = defaultdict(set)
-        with self._database.session() as session:
+        with self._database.reading() as session:
             versions = {version.id: version for version in session.scalars(select(Version))}
             for (destination, _), identities in _wanted(session, versions).items():
                 found[destination] |= identities
