@@ -53,6 +53,7 @@ class BoundedReader:
     bounds: Bounds
     read_bytes: int = field(default=0, init=False)
     has_read: bool = field(default=False, init=False)
+    peer_closed: bool = field(default=False, init=False)
     fault: str = field(default="", init=False)
     was_told: bool = field(default=False, init=False)
 
@@ -72,7 +73,11 @@ class BoundedReader:
                 count = source.recv_into(view[at : at + _BLOCK])
             except TimeoutError:
                 self._give_up("pdu_slow")
+            except OSError:
+                self.peer_closed = True
+                raise
             if not count:
+                self.peer_closed = True
                 break
             at += count
             self.has_read = True

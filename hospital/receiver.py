@@ -202,8 +202,7 @@ class DicomReceiver:
         if association.requestor.primitive is None:
             # pynetdicom goes on waiting for the request: health checks would use up all associations for seconds.
             association.dul.to_user_queue.put(cast(A_ASSOCIATE, None))
-            if reader is not None and reader.has_read:
-                self._tell(association, "no_association")
+            self._tell_of_no_request(association)
         elif association.dul.state_machine.current_state in _UNTIL_RELEASED or (reader is not None and reader.fault):
             self._tell(association, "connection_lost")
         _discard(association)
@@ -220,10 +219,16 @@ class DicomReceiver:
         """This side closed a connection, in most cases one that was ended properly before."""
         reader = reader_of(association)
         if association.requestor.primitive is None:
-            self._tell(association, "no_association" if reader and reader.has_read else "silent")
+            self._tell_of_no_request(association)
         elif reader is not None and reader.fault:
             self._tell(association, reader.fault)
         _discard(association)
+
+    def _tell_of_no_request(self, association: Association) -> None:
+        """Tell of a connection on which no association was asked for, unless it was a mere health check."""
+        reader = reader_of(association)
+        if reader is not None and (reader.has_read or not reader.peer_closed):
+            self._tell(association, "no_association" if reader.has_read else "silent")
 
     def _tell(self, association: Association, code: str) -> None:
         """Write one line for an association that ended badly, however many events tell of it."""
