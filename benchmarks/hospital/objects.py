@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import FileDataset
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, generate_uid
 
 from hospital import demo
 from serving import bundle as bundles
@@ -46,7 +46,7 @@ class Study:
         drawn = _drawn()
         made = pydicom.dcmread(io.BytesIO(drawn[(self.number + index) % len(drawn)]))
         made.StudyInstanceUID, made.SeriesInstanceUID = self.uid, _uid(self.seed, self.number, "series")
-        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = self.image_uid(index)
+        made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(self.image_uid(index))
         made.PatientName, made.PatientID = f"Synthetic^{self.number}", f"LOST-{self.seed}-{self.number}"
         made.StudyID, made.AccessionNumber = str(self.number), f"A{self.number}"
         made.InstanceNumber = index + 1

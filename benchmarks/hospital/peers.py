@@ -101,7 +101,7 @@ class Archive:
     def _store(self, event: evt.Event) -> int:
         identity = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]
         content = event.encoded_dataset(include_meta=False)
-        is_report = event.request.AffectedSOPClassUID == Comprehensive3DSRStorage  # type: ignore[union-attr]
+        is_report = event.request.AffectedSOPClassUID == Comprehensive3DSRStorage
         self.ledger.add(identity, content, _report(event.dataset) if is_report else None)
         return 0x0000
 

@@ -96,10 +96,10 @@ def _bare_loop(folder: Path) -> Iterator[int]:
 
 @contextmanager
 def _gateway(
-    folder: Path, paused: bool, stable_seconds: float = 1, archive: Archive | None = None
+    folder: Path, paused: bool = False, stable_seconds: float = 1, archive: Archive | None = None
 ) -> Iterator[Gateway]:
     folder.mkdir()
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "receiver": {"port": free_port(), "max_associations": 64, "disk_reserve_mb": 64},
         "model": {"bundle": str(released_bundle()), "processes": cores()},
         "study": {"stable_seconds": stable_seconds},

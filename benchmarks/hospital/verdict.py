@@ -148,7 +148,7 @@ def _message(version: Version, rows: Sequence[Result]) -> str:
     return control_id(Package(version.study_uid, version.number, 0.0, "", None, "", (), {}, {}, objects))
 
 
-def _without_a_job(instances: Sequence[Row], jobs: Sequence[Row]) -> set[str]:  # type: ignore[type-arg]
+def _without_a_job(instances: Sequence[Row], jobs: Sequence[Row]) -> set[str]:
     """Images that wait to be scored without a job that scores them, and scored ones whose study has no job."""
     open_jobs = {(one.kind, one.key) for one in jobs if one.state in {"waiting", "leased"}}
     known = {one.key for one in jobs if one.kind == "assemble"}

@@ -95,7 +95,7 @@ def site(parts: Parts, scorer: Scorer) -> Site:
 @pytest.fixture
 def listen(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listen]:
     """Give a function that starts a receiver on loopback; its arguments are those of the table `receiver`."""
-    monkeypatch.setattr(dimse_messages, "NamedTemporaryFile", dimse_messages.NamedTemporaryFile)  # type: ignore[attr-defined]
+    monkeypatch.setattr(dimse_messages, "NamedTemporaryFile", dimse_messages.NamedTemporaryFile)
     monkeypatch.setattr(_config, "STORE_RECV_CHUNKED_DATASET", False)
     monkeypatch.setattr(_config, "LOG_HANDLER_LEVEL", "none")
     started: list[DicomReceiver] = []

@@ -13,6 +13,7 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, _config
@@ -218,7 +219,7 @@ def sent_as_they_are(port: int, folder: Path, meta: pydicom.dataset.FileMetaData
     path = folder / "sent.dcm"
     with path.open("wb") as file:
         file.write(b"\0" * 128 + b"DICM")
-        write_file_meta_info(file, meta)
+        write_file_meta_info(DicomFileLike(file), meta)
         file.write(content)
     association = associated(port)
     status = association.send_c_store(path).get("Status", -1)
@@ -275,9 +276,9 @@ def test_many_fuzzed_data_sets_are_kept_and_judged(judged: Judged, mutations: Mu
 def echoes(port: int, count: int) -> int:
     """How many of as many C-ECHO were answered on one association."""
     association = associated(port, Verification)
-    found = sum(association.send_c_echo().get("Status") == 0x0000 for _ in range(count))
+    statuses = [association.send_c_echo().get("Status") for _ in range(count)]
     association.release()
-    return found
+    return statuses.count(0x0000)
 
 
 def test_many_echoes_are_answered(listen: Listen) -> None:
