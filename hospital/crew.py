@@ -8,6 +8,8 @@ from hospital import logs
 
 _IDLE_SECONDS = 0.5
 _DEFECT_SECONDS = 5.0
+_PAUSE_SECONDS = 0.02
+"""Before a worker that had nothing to do looks again: objects that come in side by side wake it once."""
 
 Step = Callable[[], bool]
 """Works on the next thing that is due; False where there is none."""
@@ -15,11 +17,15 @@ Step = Callable[[], bool]
 
 @dataclass(frozen=True)
 class Worker:
-    """A thread to be: `make` is told by what to see that it ends. One with the same name and `facts` goes on."""
+    """A thread to be: `make` is told by what to see that it ends. One with the same name and `facts` goes on.
+
+    `bell` is what wakes it in place of the crew's.
+    """
 
     name: str
     facts: object
     make: Callable[[threading.Event], Step]
+    bell: threading.Event | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class Crew:
             before = self._running.pop(name, None)
             if before is not None:
                 before.ending.set()
+                (before.worker.bell or self._bell).set()
                 self._leaving.append(before)
             if name in wanted:
                 self._running[name] = self._started(wanted[name])
@@ -68,18 +75,20 @@ class Crew:
         everyone = [*self._running.values(), *self._leaving]
         for one in everyone:
             one.ending.set()
-        self._bell.set()
+            (one.worker.bell or self._bell).set()
         for one in everyone:
             one.thread.join(seconds)
 
     def _started(self, worker: Worker) -> _Running:
         ending = threading.Event()
         step = worker.make(ending)
-        thread = threading.Thread(target=self._loop, args=(step, ending), name=worker.name, daemon=True)
+        thread = threading.Thread(
+            target=self._loop, args=(step, ending, worker.bell or self._bell), name=worker.name, daemon=True
+        )
         thread.start()
         return _Running(worker, ending, thread)
 
-    def _loop(self, step: Step, ending: threading.Event) -> None:
+    def _loop(self, step: Step, ending: threading.Event, bell: threading.Event) -> None:
         """One step after the other; a database that is away is waited for, and the job is taken up again."""
         failed = False
         while not ending.is_set():
@@ -96,5 +105,6 @@ class Crew:
             if busy:
                 self._bell.set()
             else:
-                self._bell.wait(_IDLE_SECONDS)
-                self._bell.clear()
+                bell.wait(_IDLE_SECONDS)
+                bell.clear()
+                ending.wait(_PAUSE_SECONDS)

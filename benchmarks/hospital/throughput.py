@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Event
@@ -140,8 +141,9 @@ class _Load:
             thread.start()
         for thread in threads:
             thread.join()
-        if answered != [0x0000] * (each * self._associations):
-            raise RuntimeError(f"not every object was answered 0x0000: {len(answered)} answers")
+        told = Counter(answered)
+        if told != {0x0000: each * self._associations}:
+            raise RuntimeError(f"not every object was answered 0x0000: {dict(told)}")
 
 
 def _sent(port: int, study: Study, answered: list[int | None]) -> None:
