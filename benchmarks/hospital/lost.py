@@ -250,7 +250,7 @@ def _fill(disk: Path, ending: threading.Event) -> None:
     """Take the last byte of a disk for some seconds, again and again; free at the end."""
     ballast = disk / "ballast"
     while not ending.wait(_FREE_SECONDS):
-        with ballast.open("wb") as file, suppress(OSError):
+        with suppress(OSError), ballast.open("wb") as file:
             block = bytes(1 << 16)
             deadline = time.monotonic() + _FULL_SECONDS
             while time.monotonic() < deadline:
