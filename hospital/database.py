@@ -4,13 +4,14 @@ A row that names a file is written after the file is on the disk.
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint, create_engine, event
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -19,6 +20,8 @@ from serving.errors import one_line
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30
+_READS = "hospital_reads"
+"""Option of a connection whose transactions write nothing."""
 _UID = String(64)
 _DIGEST = String(64)
 _IDENTITY = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows of an INTEGER key alone
@@ -174,9 +177,12 @@ class Database:
                 self.url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False}, pool_size=32
             )
             event.listen(self.engine, "connect", _tune_sqlite)
-            event.listen(self.engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+            event.listen(self.engine, "begin", _begin)
         else:
             self.engine = create_engine(self.url, pool_size=32, pool_pre_ping=True)
+        self._reader = self.engine.execution_options(**{_READS: True})
+        # SQLite lets one transaction write; whoever finds it taken sleeps, longer each time. Threads wait here instead.
+        self._turn: AbstractContextManager[object] = threading.RLock() if self.is_sqlite else nullcontext()
 
     def prepare(self) -> None:
         """Make the tables; HospitalError where the database cannot be reached or is that of another version."""
@@ -201,12 +207,23 @@ class Database:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A transaction: committed when the block ends well, rolled back when it raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self._turn, Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """What the database holds at one moment, for those who write nothing: they hold up nobody."""
+        with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
+
+
+def _begin(connection: Connection) -> None:
+    """A transaction that may write takes the right to it at once: taken later, it may fail for what was read before."""
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get(_READS) else "BEGIN IMMEDIATE")
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

@@ -46,11 +46,11 @@ class Gateway:
     """Everything that runs, started and stopped together."""
 
     def __init__(self, config: Config, secrets: Secrets) -> None:
-        self._bell = threading.Event()
-        self._crew = Crew(self._bell)
+        self._arrived, self._bell = threading.Event(), threading.Event()  # for those who score, and for the others
         self._purged_at = time.monotonic()
         self.config, self._secrets = config, secrets
         self.parts = self._opened(config)
+        self._crew = Crew(self._bell, self.parts.queue.give_back)
         self.process = ProcessFile(config.spool)
         self.trail = open_trail(config)
         self._watcher = AuditWatcher(config, self.parts, self.trail) if self.trail is not None else None
@@ -59,7 +59,7 @@ class Gateway:
         self.scorer = open_scorer(config, secrets)
         self._ledger = CommitmentLedger(self.parts.database, self.parts.metrics, self._bell)
         self._intake = Intake(self.parts, config.name, config.receiver.disk_reserve_mb * MIB)
-        self.receiver = DicomReceiver(config.receiver, self._intake, self.parts, self._bell.set, self._ledger)
+        self.receiver = DicomReceiver(config.receiver, self._intake, self.parts, self._arrived.set, self._ledger)
         self.web = WebServer(config.web_receiver) if config.web_receiver else None
         self._web_facts: object = None
 
@@ -143,13 +143,13 @@ class Gateway:
         if facts == self._web_facts:
             return
         self._web_facts = facts
-        gate = ObjectGate(self._intake, self.parts.metrics, self._bell.set, "STOW-RS")
+        gate = ObjectGate(self._intake, self.parts.metrics, self._arrived.set, "STOW-RS")
         service = StoreService(settings, secrets.web_key, gate, self.parts, reserve)
         self.web.serve(settings, create_app(service.answer))
 
     def observe(self) -> bytes:
         """The metrics of this moment as text."""
-        with self.parts.database.session() as session:
+        with self.parts.database.reading() as session:
             self.parts.metrics.jobs.clear()
             for (kind, destination, state), count in queue.counts(session).items():
                 self.parts.metrics.jobs.labels(kind, destination, state).set(count)
@@ -168,7 +168,9 @@ class Gateway:
         def purge(_: threading.Event) -> Step:
             return self._purge
 
-        workers = [Worker(f"score-{number}", config.study, image) for number in range(self.scorer.at_once)]
+        workers = [
+            Worker(f"score-{number}", config.study, image, self._arrived) for number in range(self.scorer.at_once)
+        ]
         workers.append(Worker("assemble", (config.study, config.results, config.destinations), assembler))
         workers.append(Worker("retention", None, purge))
         workers += [self._deliverer(one, config.receiver.ae_title, secrets) for one in config.destinations]
@@ -186,7 +188,7 @@ class Gateway:
 
     def _poller(self, poll: Poll, authorization: str) -> Worker:
         def make(ending: threading.Event) -> Step:
-            gate = ObjectGate(self._intake, self.parts.metrics, self._bell.set, poll.name)
+            gate = ObjectGate(self._intake, self.parts.metrics, self._arrived.set, poll.name)
             return Poller(poll, DicomwebClient(poll, authorization), gate, self.parts, ending.is_set).step
 
         return Worker(f"poll-{poll.name}", (poll, poll.tls and poll.tls.stamp(), authorization), make)

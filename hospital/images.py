@@ -10,6 +10,7 @@ from hospital.parts import Parts
 from hospital.queue import Lease
 from hospital.results.source import read_header
 from hospital.scoring import Scored, Scorer, answer_key
+from hospital.spool import MOST_READ
 from serving.errors import ImageError
 
 _MOST_ATTEMPTS = 5
@@ -53,10 +54,10 @@ class ImageWorker:
         return True
 
     def _score(self, lease: Lease) -> Scored:
-        with self._database.session() as session:
+        with self._database.reading() as session:
             instance = session.get_one(Instance, lease.subject)
         try:
-            content = self._spool.path(instance.path).read_bytes()
+            content = self._spool.read(instance.path)
         except FileNotFoundError:
             raise DeadLetterError("file_missing", "the object's file is gone from the spool") from None
         try:
@@ -69,6 +70,8 @@ class ImageWorker:
             lease, str(header.get("StudyInstanceUID", "")), str(header.get("SeriesInstanceUID", "")),
             str(header.get("SOPInstanceUID", "")),
         )  # fmt: skip
+        if len(content) > MOST_READ:
+            raise ImageError("object_size", f"the object is larger than {MOST_READ >> 20} MiB, which no radiograph is")
         return self._scorer.score(content)
 
     def _check_identity(self, lease: Lease, study_uid: str, series_uid: str, sop_instance_uid: str) -> None:

@@ -45,6 +45,10 @@ class Intake:
         self._gateway = gateway
         self.reserve_bytes = reserve_bytes
 
+    def has_room(self) -> bool:
+        """Whether the disk holds more than its reserve."""
+        return self._parts.spool.free_bytes() >= self.reserve_bytes
+
     def take(self, arrival: Arrival) -> str:
         """Keep an object: `new`, `known` for one whose bytes are there already, `own` for a result of this gateway.
 
@@ -53,7 +57,7 @@ class Intake:
         """
         if not identifier(arrival.sop_instance_uid) or not identifier(arrival.sop_class_uid):
             raise NotStoredError(0xC000, "bad_uid")
-        if self._parts.spool.free_bytes() < self.reserve_bytes:
+        if not self.has_room():
             raise NotStoredError(0xA700, "disk_reserve")
         digest = digest_of(arrival.partial)
         study_uid, series_uid = _study_and_series(arrival.partial)

@@ -84,7 +84,7 @@ def create_app(gateway: Gateway, key: str) -> Starlette:
         return Response(gateway.observe(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def worklist(_: Request) -> Response:
-        with gateway.parts.database.session() as session:
+        with gateway.parts.database.reading() as session:
             return JSONResponse({"studies": listed(session)}, headers=_NO_STORE)
 
     return Starlette(

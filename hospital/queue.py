@@ -1,6 +1,7 @@
 """Jobs with leases: each is done by one process at a time, survives a crash, and ends as done, dead or dropped."""
 
 import random
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -51,6 +52,7 @@ class Queue:
         self._owner = owner
         self._lease_seconds = lease_seconds
         self._backoff = backoff
+        self._taken = threading.local()
 
     def adopt(self, lease_seconds: float, backoff: Backoff) -> None:
         """Lease and wait by other times from now on."""
@@ -94,15 +96,31 @@ class Queue:
     def claim(self, kind: Kind, destination: str = "") -> Lease | None:
         """Take the job of a kind that is due the longest; None where there is none or the queue is paused."""
         moment = now()
-        with self._database.session() as session:
-            if is_paused(session):
+        claimable = self._claimable(kind, destination, moment)
+        with self._database.reading() as session:
+            # Each object that comes in wakes all workers; those that find nothing hold up nobody.
+            if is_paused(session) or session.scalar(claimable) is None:
                 return None
-            job = session.scalar(self._claimable(kind, destination, moment))
+        with self._database.session() as session:
+            job = session.scalar(claimable.with_for_update(skip_locked=True))
             if job is None:
                 return None
             job.state, job.lease_owner, job.lease_until = "leased", self._owner, moment + self._lease_seconds
             job.attempts += 1
-            return Lease(job.id, job.kind, job.key, job.subject, job.destination, job.attempts, self._owner)
+            lease = Lease(job.id, job.kind, job.key, job.subject, job.destination, job.attempts, self._owner)
+        self._taken.lease = lease
+        return lease
+
+    def give_back(self) -> None:
+        """Free the job that this thread took last, if it could not be settled.
+
+        A database that was away or a disk that was full for a moment would hold it up until the lease ends.
+        """
+        lease: Lease | None = getattr(self._taken, "lease", None)
+        if lease is not None:
+            with self._database.session() as session:
+                self.wait(session, lease, 0)
+            self._taken.lease = None
 
     def _claimable(self, kind: Kind, destination: str, moment: float) -> Select[Job]:
         expired = (Job.state == "leased") & (Job.lease_until < moment)
@@ -116,7 +134,6 @@ class Queue:
             )
             .order_by(Job.due_at, Job.id)
             .limit(1)
-            .with_for_update(skip_locked=True)
         )
 
     def finish(self, session: Session, lease: Lease) -> bool:

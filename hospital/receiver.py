@@ -1,6 +1,5 @@
 """The DICOM receiver: C-STORE of radiographs in the transfer syntaxes that are read, C-ECHO, reports of commitment."""
 
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,6 +8,7 @@ from typing import IO, cast
 
 from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -20,6 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from sqlalchemy.exc import SQLAlchemyError
 
 from hospital import logs
+from hospital.arriving import receive_into
 from hospital.bounded import MAX_PDU, BoundedServer, Bounds, make_server, most_connections, reader_of
 from hospital.config import MIB, Peer, Receiver
 from hospital.errors import HospitalError
@@ -32,6 +33,8 @@ STORED = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentatio
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _ACSE_SECONDS = 10.0
 """To ask for an association once the connection stands, and to end one."""
+_UNTIL_RELEASED = ("Sta3", "Sta6")
+"""States of an association that was asked for or stands (PS3.8, 9.2)."""
 _REJECTED_PERMANENT, _BY_USER, _CALLING_TITLE, _CALLED_TITLE = 1, 1, 3, 7  # PS3.8, 9.3.4
 
 CommitmentReport = Callable[[str, frozenset[str], frozenset[str]], None]
@@ -57,8 +60,7 @@ class DicomReceiver:
         # Data sets go straight to files: an object of any size takes the memory of one PDU.
         _config.STORE_RECV_CHUNKED_DATASET = True
         _config.LOG_HANDLER_LEVEL = "none"
-        # pynetdicom makes these files where Python makes its temporary ones; in the spool they can be renamed.
-        tempfile.tempdir = str(parts.spool.partial)
+        receive_into(parts.spool.partial, intake.has_room)  # in the spool they can be renamed
         self._entity = AE(settings.ae_title)
         self._server = self._listen()
         self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
@@ -107,14 +109,18 @@ class DicomReceiver:
             (evt.EVT_N_EVENT_REPORT, self._on_event_report),
             (evt.EVT_DIMSE_RECV, self._on_message),
             (evt.EVT_CONN_CLOSE, self._on_closed),
+            (evt.EVT_ABORTED, self._on_aborted),
+            (evt.EVT_REJECTED, self._on_rejected),
         ]
         bounds = _bounds(settings)
         context = settings.tls.server() if settings.tls else None
         try:
-            return make_server(entity, (settings.host, settings.port), bounds, handlers, context)
+            server = make_server(entity, (settings.host, settings.port), bounds, handlers, context)
         except OSError as error:
             place = f"{settings.host}:{settings.port}"
             raise HospitalError(f"receiver.port: {place} cannot be listened on ({error.strerror})") from None
+        server.ended = self._on_ended
+        return server
 
     def _limit(self, settings: Receiver) -> None:
         """What each association takes over from the entity when it begins."""
@@ -137,6 +143,9 @@ class DicomReceiver:
             self._reject(event, _CALLING_TITLE, "calling_ae_title", address)
 
     def _reject(self, event: evt.Event, diagnostic: int, code: str, address: str) -> None:
+        reader = reader_of(event.assoc)
+        if reader is not None:
+            reader.was_told = True  # by the line below
         event.assoc.acse.send_reject(_REJECTED_PERMANENT, _BY_USER, diagnostic)
         self._metrics.refused.labels(code).inc()
         logs.event("association_rejected", code=code, address=address)
@@ -160,11 +169,9 @@ class DicomReceiver:
         except NotStoredError as error:
             return self._not_stored(error.status, error.code)
         except OSError as error:
-            logs.trouble("object_not_stored", errno=error.errno)
-            return self._not_stored(OUT_OF_RESOURCES, "disk")
-        except SQLAlchemyError:
-            logs.trouble("object_not_queued")
-            return self._not_stored(OUT_OF_RESOURCES, "database")
+            return self._not_stored(OUT_OF_RESOURCES, "disk", errno=error.errno)
+        except SQLAlchemyError as error:
+            return self._not_stored(OUT_OF_RESOURCES, "database", fault=type(error).__name__)
         except Exception:  # noqa: BLE001  one object's fault must not end the association without an answer
             logs.trouble("object_not_understood")
             return self._not_stored(CANNOT_UNDERSTAND, "internal")
@@ -174,9 +181,9 @@ class DicomReceiver:
         self._arrived()
         return SUCCESS
 
-    def _not_stored(self, status: int, code: str) -> int:
+    def _not_stored(self, status: int, code: str, **facts: str | float | None) -> int:
         self._metrics.refused.labels(code).inc()
-        logs.event("object_refused", code=code, status=f"0x{status:04X}")
+        logs.event("object_refused", code=code, status=f"0x{status:04X}", **facts)
         return status
 
     def _on_event_report(self, event: evt.Event) -> tuple[int, None]:
@@ -189,19 +196,57 @@ class DicomReceiver:
             reader.message_ended()
 
     def _on_closed(self, event: evt.Event) -> None:
-        """Remove what is left of an object that never came to its end, and give the slot of a mere connection back."""
-        if event.assoc.requestor.primitive is None:
+        """A connection ended: give the slot of a mere one back, and tell of one that was not ended properly."""
+        association = event.assoc
+        reader = reader_of(association)
+        if association.requestor.primitive is None:
             # pynetdicom goes on waiting for the request: health checks would use up all associations for seconds.
-            event.assoc.dul.to_user_queue.put(cast(A_ASSOCIATE, None))
-        reader = reader_of(event.assoc)
-        if reader is not None and reader.over_size:
-            self._metrics.refused.labels("object_size").inc()
-            logs.event("object_refused", code="object_size")
-        message = event.assoc.dimse.message
-        partial = getattr(message, "_data_set_path", None)
-        if isinstance(partial, Path):
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
+            association.dul.to_user_queue.put(cast(A_ASSOCIATE, None))
+            self._tell_of_no_request(association)
+        elif association.dul.state_machine.current_state in _UNTIL_RELEASED or (reader is not None and reader.fault):
+            self._tell(association, "connection_lost")
+        _discard(association)
+
+    def _on_aborted(self, event: evt.Event) -> None:
+        self._tell(event.assoc, "aborted")
+        _discard(event.assoc)
+
+    def _on_rejected(self, event: evt.Event) -> None:
+        """Pynetdicom rejected an association: what was asked for is not DICOM's, or there are too many."""
+        self._tell(event.assoc, "rejected")
+
+    def _on_ended(self, association: Association) -> None:
+        """This side closed a connection, in most cases one that was ended properly before."""
+        reader = reader_of(association)
+        if association.requestor.primitive is None:
+            self._tell_of_no_request(association)
+        elif reader is not None and reader.fault:
+            self._tell(association, reader.fault)
+        _discard(association)
+
+    def _tell_of_no_request(self, association: Association) -> None:
+        """Tell of a connection on which no association was asked for, unless it was a mere health check."""
+        reader = reader_of(association)
+        if reader is not None and (reader.has_read or not reader.peer_closed):
+            self._tell(association, "no_association" if reader.has_read else "silent")
+
+    def _tell(self, association: Association, code: str) -> None:
+        """Write one line for an association that ended badly, however many events tell of it."""
+        reader = reader_of(association)
+        if reader is None or reader.was_told:
+            return
+        reader.was_told = True
+        code = reader.fault or code
+        self._metrics.refused.labels(code).inc()
+        logs.event("association_ended", code=code, address=str(association.requestor.address))
+
+
+def _discard(association: Association) -> None:
+    """Remove what is there of an object that never came to its end."""
+    partial = getattr(association.dimse.message, "_data_set_path", None)
+    if isinstance(partial, Path):
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def reported(event: evt.Event) -> tuple[str, frozenset[str], frozenset[str]]:

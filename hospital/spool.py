@@ -9,6 +9,8 @@ from hospital.errors import HospitalError
 
 INCOMING, RESULTS = "incoming", "results"
 _PARTIAL = "partial"
+MOST_READ = 256 << 20
+"""Bytes of a file that are brought into memory: `serving.imaging.decode.MAX_PIXELS` of 16 bits take 171 MiB."""
 
 
 class Spool:
@@ -32,6 +34,11 @@ class Spool:
     def path(self, name: str) -> Path:
         """Where a file of the spool lies."""
         return self.root / name
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes, of a larger one the first 256 MiB and one more; FileNotFoundError where it is gone."""
+        with self.path(name).open("rb") as file:
+            return file.read(MOST_READ + 1)
 
     def free_bytes(self) -> int:
         """Space left for this process."""

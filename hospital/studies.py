@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -93,15 +94,11 @@ class Assembler:
     def _make(self, lease: Lease, known: _Gathered) -> None:
         instances, before = known.instances, known.before
         views = [
-            View(read_source(self._spool.path(one.path).read_bytes()), known.answers[one.answer_key])
+            View(read_source(self._spool.read(one.path)), known.answers[one.answer_key])
             for one in instances
             if one.path and one.state == "scored" and one.answer_key in known.answers
         ]
-        headers = [view.source.header for view in views] or [
-            read_header(self._spool.path(one.path).read_bytes())
-            for one in instances
-            if one.path and one.state == "refused"
-        ]
+        headers = [view.source.header for view in views] or self._headers_of_refused(instances)
         _check_patient(headers)
         sources = self._sources(instances, views)
         if before is not None and before.sources == sources:
@@ -135,6 +132,16 @@ class Assembler:
                     self._queue.add(session, "deliver", key, version.id, destination=destination.name)
         self._metrics.versions.inc()
         logs.event("version_made", study=known.uid, number=number, views=len(views), suspicion=version.suspicion)
+
+    def _headers_of_refused(self, instances: Sequence[Instance]) -> list[pydicom.Dataset]:
+        """What a study without an answer says of its patient; an image that cannot be read says nothing."""
+        found = []
+        for one in instances:
+            if one.path and one.state == "refused":
+                content = self._spool.read(one.path)
+                with suppress(Exception):  # pydicom raises whatever broken bytes lead it to
+                    found.append(read_header(content))
+        return found
 
     def _objects(self, edition: Edition) -> list[Made]:
         """What the configuration asks to be made; nothing where no view has an answer."""

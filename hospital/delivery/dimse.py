@@ -127,7 +127,10 @@ def _refusal(association: Association, to: Dicom) -> TryAgainError | DeadLetterE
         return DeadLetterError("rejected", f"{to.ae_title} rejects this AE: {primitive.reason_str.lower()}")
     if association.is_rejected:
         return TryAgainError("rejected", f"{to.ae_title} rejects associations for now")
-    if primitive is not None and primitive.result == 0x00:
+    accepted = primitive is not None and primitive.result == 0x00
+    if accepted and association.accepted_contexts:
+        return TryAgainError("aborted", f"{to.ae_title} ended the association")
+    if accepted:
         return DeadLetterError("no_context", f"{to.ae_title} accepts none of the objects' classes")
     return TryAgainError("unreachable", f"{to.host}:{to.port} does not answer")
 

@@ -52,7 +52,7 @@ class Deliverer:
         return True
 
     def _deliver(self, lease: Lease) -> Promise:
-        with self._database.session() as session:
+        with self._database.reading() as session:
             if _is_committed(session, lease.id):
                 return Promise(kept=True)
             version = session.get_one(Version, lease.subject)

@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from hospital.errors import TryAgainError
@@ -33,6 +34,7 @@ class PoolScorer:
         self.at_once = processes or len(os.sched_getaffinity(0))
         self._folder, self._digest = folder, manifest.digest
         self._lock = threading.Lock()
+        _start_tracker()
         self._pool = self._start()
         self._pool.submit(_ready).result()  # the first image shall not wait, and a bundle that fails shall fail here
 
@@ -65,6 +67,21 @@ class PoolScorer:
             if self._pool is broken:
                 self._pool = self._start()
         _end(broken)
+
+
+def _start_tracker() -> None:
+    """Start multiprocessing's resource tracker with nowhere to complain to.
+
+    It outlives a gateway that was killed, and would write what was leaked among the lines of JSON.
+    """
+    kept, silent = os.dup(sys.stderr.fileno()), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, sys.stderr.fileno())
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        os.dup2(kept, sys.stderr.fileno())
+        os.close(kept)
+        os.close(silent)
 
 
 def _end(pool: ProcessPoolExecutor) -> None:

@@ -1,12 +1,11 @@
 """A gateway's parts in a folder, the released model as their scorer, and a receiver that listens."""
 
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pynetdicom import _config
+from pynetdicom import _config, dimse_messages
 
 from hospital.config import Config, Receiver, Results, Study
 from hospital.database import Database
@@ -96,7 +95,7 @@ def site(parts: Parts, scorer: Scorer) -> Site:
 @pytest.fixture
 def listen(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listen]:
     """Give a function that starts a receiver on loopback; its arguments are those of the table `receiver`."""
-    monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())
+    monkeypatch.setattr(dimse_messages, "NamedTemporaryFile", dimse_messages.NamedTemporaryFile)
     monkeypatch.setattr(_config, "STORE_RECV_CHUNKED_DATASET", False)
     monkeypatch.setattr(_config, "LOG_HANDLER_LEVEL", "none")
     started: list[DicomReceiver] = []

@@ -45,6 +45,22 @@ def test_lease_of_a_dead_process_expires(parts: Parts) -> None:
         assert parts.queue.finish(session, second)
 
 
+def test_job_that_could_not_be_settled_is_given_back(parts: Parts) -> None:
+    add(parts)
+    claim(parts.queue)
+    parts.queue.give_back()
+    claim(parts.queue)
+
+
+def test_job_that_was_settled_stays_so(parts: Parts) -> None:
+    add(parts)
+    lease = claim(parts.queue)
+    with parts.database.session() as session:
+        parts.queue.finish(session, lease)
+    parts.queue.give_back()
+    assert parts.queue.claim("score") is None
+
+
 def test_start_frees_the_leases_of_the_same_gateway(parts: Parts) -> None:
     add(parts)
     claim(another(parts))

@@ -1,11 +1,13 @@
 """From images to versions of a study's result, with the released model and no network."""
 
+import struct
+
 import pydicom
 import pytest
 from pydicom.uid import generate_uid
 from sqlalchemy import select
 
-from hospital import queue
+from hospital import images, queue, spool, studies
 from hospital.config import Config, Study
 from hospital.database import Instance, Job, Result, Version
 from hospital.operation import listed
@@ -145,6 +147,29 @@ def test_conflicting_patient_ids_are_put_aside_until_corrected(site: Site) -> No
     site.work()
     assert dead(site) == []
     assert len(versions(site)) == 1
+
+
+def test_study_whose_only_image_cannot_be_read_has_an_entry_that_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: bytes) -> pydicom.Dataset:
+        raise struct.error("unpack requires more bytes")
+
+    monkeypatch.setattr(images, "read_header", broken)
+    monkeypatch.setattr(studies, "read_header", broken)
+    site.take(radiograph())
+    site.work()
+    (version,) = versions(site)
+    assert [view["code"] for view in version.summary["views"]] == ["undecodable"]
+
+
+def test_object_that_no_radiograph_is_as_large_as_has_no_answer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MOST_READ", 1000)
+    monkeypatch.setattr(spool, "MOST_READ", 10_000)
+    site.take(radiograph())
+    site.work()
+    (version,) = versions(site)
+    assert [view["code"] for view in version.summary["views"]] == ["object_size"]
 
 
 def test_results_come_back_unanalysed(site: Site) -> None:

@@ -2,18 +2,19 @@
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import ComputedRadiographyImageStorage  # type: ignore[attr-defined]
 
 from hospital.config import Dicom
 from hospital.delivery import Outgoing
-from hospital.delivery.dimse import DicomSender
+from hospital.delivery.dimse import DicomSender, _refusal
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.results import capture, report
 from tests.hospital.conftest import Scorer
 from tests.hospital.delivery.packages import package
 from tests.hospital.objects import encoded, radiograph
-from tests.hospital.peers import Pacs, free_port
+from tests.hospital.peers import Pacs, eventually, free_port
 from tests.hospital.results.test_results import edition
 
 
@@ -77,6 +78,18 @@ def test_failure_says_whether_to_try_again(outgoing: list[Outgoing], name: str) 
 def test_destination_that_is_away_is_tried_again(outgoing: list[Outgoing]) -> None:
     with pytest.raises(TryAgainError, match="does not answer"):
         sender(Pacs(port=free_port())).send(package(*outgoing), lambda _: None)
+
+
+def test_destination_that_hangs_up_once_it_has_accepted_is_tried_again() -> None:
+    with Pacs() as pacs:
+        entity = AE("FRACTURE")
+        entity.add_requested_context(ComputedRadiographyImageStorage)
+        association = entity.associate("127.0.0.1", pacs.port, ae_title=pacs.ae_title)
+        for other in pacs._server.active_associations:
+            other.abort()
+        eventually(lambda: not association.is_established, 20)
+        found = _refusal(association, sender(pacs)._destination)
+    assert isinstance(found, TryAgainError)
 
 
 def test_pacs_without_commitment_is_told_of(outgoing: list[Outgoing]) -> None:
