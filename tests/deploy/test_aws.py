@@ -772,7 +772,7 @@ def test_the_tag_of_an_image_follows_its_content_and_base(tmp_path: Path, monkey
     manifest = mock.Mock(version="2+site", samples=("samples/a.png",))
     made = mock.Mock(folder=tmp_path, bento=tmp_path, manifest=manifest)
     monkeypatch.setattr(command, "make", lambda *_: made)
-    monkeypatch.setattr(bundle, "read", lambda _: mock.Mock(manifest=manifest, sha256=MODEL))
+    monkeypatch.setattr(bundle, "read", lambda *_, **__: mock.Mock(manifest=manifest, sha256=MODEL))
     tags = []
     for content in ("one", "two", "one"):
         (tmp_path / "src/service.py").write_text(content)

@@ -82,11 +82,14 @@ def test_the_table_of_limits_holds_every_setting_with_its_default() -> None:
         "api_keys": "", "scope": default.scope, "store_url": "", "store_queue": default.store_queue,
         "pseudonym_key": "", "feedback_key": "", "feedback_days": int(default.feedback_days),
         "feedback_per_minute": default.feedback_per_minute, "feedback_text": "false",
-        "offline": "",
+        "offline": "", "shadow_bundle": "", "keep_images": "", "keep_days": int(default.keep_days),
+        "keep_bytes": default.keep_bytes // 2**30, "spare_bytes": default.spare_bytes // 2**20, "spare_idle": "true",
     }  # fmt: skip
     assert set(values) == {field.name for field in fields(Settings)}
     variables = {"max_body": "FRACTURE_MAX_BODY_MB", "max_buffered": "FRACTURE_MAX_BUFFERED_MB", "api_keys": "API_KEYS"}
-    variables["timeout"] = "FRACTURE_TIMEOUT_S"
+    variables |= {
+        "timeout": "FRACTURE_TIMEOUT_S", "keep_bytes": "FRACTURE_KEEP_GB", "spare_bytes": "FRACTURE_SPARE_MB",
+    }  # fmt: skip
     for name, value in values.items():
         variable = variables.get(name, f"FRACTURE_{name.upper()}")
         assert re.search(rf"^\| `{variable}` \| {value} ?\|", TEXT, re.MULTILINE), variable
