@@ -1,5 +1,6 @@
 """Hostile peers: the gateway goes on, within its memory, with one line for each of them."""
 
+import contextlib
 import json
 import logging
 import socket
@@ -106,7 +107,8 @@ def say(port: int, *said: bytes, sop_class: str = ComputedRadiographyImageStorag
     for one in said:
         wire.socket.sendall(one)
     if leave:
-        wire.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the gateway may have been quicker
+            wire.socket.shutdown(socket.SHUT_RDWR)
     return found
 
 
