@@ -126,7 +126,7 @@ def test_what_talks_to_a_cloud_runs_in_an_environment_of_its_own() -> None:
 
 def test_tests_run_on_every_push_and_pull_request() -> None:
     assert set(_read("test")["on"]) == {"push", "pull_request"}
-    assert _commands("test")[-1].split("\n")[-3:-1] == [".ci/run", "make test-slow"]
+    assert _commands("test")[-1].strip().split("\n")[-1] == ".ci/run"
 
 
 def test_training_runs_by_hand_on_a_schedule_and_when_an_alert_asks_for_it() -> None:
