@@ -10,7 +10,8 @@ from pipeline.errors import InputError
 
 KEY = "FRACTURE_PSEUDONYM_KEY"
 """Variable of the environment with the key."""
-_SHORTEST = 16
+_SHORTEST = 32
+"""Characters, as the service asks of the same variable."""
 _NAMED = ("id", "uri", "sop_instance_uid")
 
 
@@ -25,7 +26,10 @@ class Pseudonyms:
         """With the key of the environment; InputError where it is missing or short."""
         key = os.environ.get(KEY, "").encode()
         if len(key) < _SHORTEST:
-            raise InputError(f"{KEY}: --pseudonymise needs a key of {_SHORTEST} characters or more in this variable")
+            raise InputError(
+                f"{KEY}: --pseudonymise needs a key of {_SHORTEST} characters or more in this variable; "
+                "make one: openssl rand -hex 32"
+            )
         return cls(key)
 
     @property

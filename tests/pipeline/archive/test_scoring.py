@@ -226,8 +226,9 @@ def test_pseudonyms_hide_addresses_and_join(
     assert place.read("_SUCCESS") is not None
 
 
-def test_pseudonyms_need_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FRACTURE_PSEUDONYM_KEY", raising=False)
+@pytest.mark.parametrize("key", ["", "k" * 31])
+def test_pseudonyms_need_a_key_as_long_as_the_services(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRACTURE_PSEUDONYM_KEY", key)
     with pytest.raises(InputError, match="FRACTURE_PSEUDONYM_KEY: --pseudonymise needs a key"):
         Pseudonyms.from_environment()
 
