@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -21,6 +22,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import cv2
@@ -51,6 +53,8 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, help="the model; by default the one that `fracture serve` serves")
     parser.add_argument("--serve", action="store_true", help="then show the worklist as a page, until Ctrl+C")
     given = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started this in the background, without SIGINT
+        signal.signal(number, _end)
     try:
         program = shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if program is None or not (_PLUGINS / "libOrthancDicomWeb.so").exists():
@@ -66,6 +70,13 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nended")
     return 0
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """End as Ctrl+C does, once: a second signal must not break off the clearing up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def demonstrate(folder: Path, program: str, bundle: Path) -> None:
@@ -193,9 +204,11 @@ def _inside(words: list[str], serve: bool) -> int:
         process = subprocess.Popen(command, env=environment, pass_fds=handed)  # noqa: S603  fixed words
     except FileNotFoundError:
         raise HospitalError("unshare is not installed; the demonstration runs on Linux alone") from None
-    with suppress(KeyboardInterrupt):  # the process below gets it, too, and clears up
-        process.wait()
-    return process.wait()
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()  # Ctrl+C reached it as well, a signal to this process alone did not; it clears up
+        return process.wait()
 
 
 def _serve(listener: socket.socket, words: str) -> None:

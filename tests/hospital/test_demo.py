@@ -28,8 +28,8 @@ class Demonstration:
             self.told += line
 
     def end(self) -> int:
-        """Press Ctrl+C; the exit code."""
-        os.killpg(self._process.pid, signal.SIGINT)
+        """End the command alone, as a script or a service manager does; the exit code."""
+        self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
 
 
@@ -43,6 +43,8 @@ def demonstration() -> Iterator[Demonstration]:
     running = Demonstration(process)
     yield running
     assert running.end() == 0
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
 
 
 @pytest.mark.slow
