@@ -75,7 +75,7 @@ class _Running:
             app, interface="asgi3", http=protocol, ws="none", log_config=None, access_log=False, server_header=False,
             lifespan="off", proxy_headers=False, ssl_context_factory=_factory(context) if context else None,
         )  # fmt: skip
-        self._server = uvicorn.Server(options)
+        self._server = _Server(options)
         self._socket = listening
         self.thread = threading.Thread(target=self._serve, name="web-receiver", daemon=True)
         self.thread.start()
@@ -87,6 +87,17 @@ class _Running:
 
     def _serve(self) -> None:
         self._server.run(sockets=[self._socket])
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which would forget connections whose TLS handshake is under way: they are none to it yet."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        if self.config.is_ssl:
+            await asyncio.sleep(_GRACE_SECONDS)
+        await super().shutdown(sockets)
 
 
 def _factory(context: ssl.SSLContext) -> Callable[..., ssl.SSLContext]:

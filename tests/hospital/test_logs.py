@@ -11,6 +11,7 @@ import pytest
 from hospital import logs
 from tests.hospital.objects import PATIENT
 
+_SILENCED = ("pynetdicom.assoc", "pydicom", "highdicom.base", "sqlalchemy.engine", "httpx")
 _LOGGERS = ("hospital", "pynetdicom", "pydicom", "highdicom", "sqlalchemy", "httpx", "py.warnings")
 
 
@@ -21,11 +22,13 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     names = [name for name in logging.root.manager.loggerDict if name.startswith(_LOGGERS)]
-    before = {name: (logging.getLogger(name).handlers[:], logging.getLogger(name).propagate) for name in names}
+    loggers = [logging.getLogger(name) for name in {*names, *_SILENCED}]
+    before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     yield
-    for name, (handlers, propagate) in before.items():
-        logging.getLogger(name).handlers[:] = handlers
-        logging.getLogger(name).propagate = propagate
+    for logger, handlers, propagate, level in before:
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+        logger.setLevel(level)
     logging.captureWarnings(False)
 
 
@@ -48,7 +51,7 @@ def test_error_is_told_by_type_and_place_alone(capsys: pytest.CaptureFixture[str
     assert json.loads(line)["at"].startswith("test_logs.py:")
 
 
-@pytest.mark.parametrize("name", ["pynetdicom.assoc", "pydicom", "highdicom.base", "sqlalchemy.engine", "httpx"])
+@pytest.mark.parametrize("name", _SILENCED)
 def test_libraries_are_silent_at_every_level(capsys: pytest.CaptureFixture[str], name: str) -> None:
     logger = logging.getLogger(name)
     logger.addHandler(logging.StreamHandler())  # as MLflow gives SQLAlchemy's

@@ -127,6 +127,21 @@ def test_certificate_is_asked_for_and_exchanged(opened: Open, certificates: Path
     eventually(lambda: _serial(server, certificates) != first, 10)
 
 
+def test_exchange_waits_for_a_handshake_under_way(opened: Open, certificates: Path) -> None:
+    files = {"certificate": "server.pem", "key": "server.key", "authorities": "ca.pem"}
+    tls = Tls(**{key: certificates / name for key, name in files.items()})
+    server = opened(tls=tls)
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain:
+        time.sleep(0.2)
+        server.serve(WebReceiver(port=server.port, tls=tls), app("second"))
+        time.sleep(0.5)
+        with context.wrap_socket(plain, server_hostname="localhost") as held:
+            held.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert _all(held).endswith(b"second 0")
+
+
 def _serial(server: WebServer, certificates: Path, with_certificate: bool = True) -> str:
     """The number of the certificate that the port shows once it has answered; empty where it does not."""
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
