@@ -1,7 +1,6 @@
 """The port of the operation: metrics, probes, and the worklist as JSON; on loopback, or with a key."""
 
 import hmac
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,35 +15,25 @@ from starlette.types import Receive, Scope, Send
 
 from hospital.config import Operation
 from hospital.database import Instance, Job, Version
-from hospital.errors import HospitalError
 from hospital.gateway import Gateway
+from hospital.http_server import ThreadedServer
 
 _MOST = 500
 _NO_STORE = {"cache-control": "no-store"}
 _ORDER = {"high": 0, "possible": 1, "none": 2, "": 3}
 
 
-class OperationServer:
-    """Serves until it is closed."""
+class OperationServer(ThreadedServer):
+    """The operation's port; its key can be exchanged while it serves."""
 
     def __init__(self, settings: Operation, key: str, gateway: Gateway) -> None:
-        self._settings, self._gateway = settings, gateway
+        self._gateway = gateway
         self._key, self._app = key, create_app(gateway, key)
         options = uvicorn.Config(
             self._answer, interface="asgi3", host=settings.host, port=settings.port, log_config=None, access_log=False,
             server_header=False, lifespan="off",
         )  # fmt: skip
-        self._server = uvicorn.Server(options)
-        self._thread = threading.Thread(target=self._serve, name="operation", daemon=True)
-
-    def start(self) -> None:
-        """Begin to answer; HospitalError where the address is taken."""
-        self._thread.start()
-        while self._thread.is_alive() and not self._server.started:
-            self._thread.join(0.05)
-        if not self._server.started:
-            place = f"{self._settings.host}:{self._settings.port}"
-            raise HospitalError(f"operation.port: {place} cannot be listened on; is it in use?")
+        super().__init__(options, "operation")
 
     def adopt(self, key: str) -> None:
         """Ask for another key from now on."""
@@ -53,17 +42,6 @@ class OperationServer:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
-
-    def close(self) -> None:
-        """Answer no further request."""
-        self._server.should_exit = True
-        self._thread.join(10)
-
-    def _serve(self) -> None:
-        try:
-            self._server.run()
-        except SystemExit:  # how uvicorn says that the address is taken
-            return
 
 
 def create_app(gateway: Gateway, key: str) -> Starlette:

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import threading
 from typing import Any
 
 import h11
@@ -11,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hospital.audit.trail import AuditTrail
 from hospital.config import Config, Secrets
-from hospital.errors import HospitalError
+from hospital.http_server import ThreadedServer
 from hospital.parts import Parts
 from hospital.worklist.accounts import Accounts
 from hospital.worklist.app import Access, create_app
@@ -51,11 +50,10 @@ class _Patient(H11Protocol):
             self._overdue = self.loop.call_later(_HEADER_SECONDS, self.transport.close)
 
 
-class WorklistServer:
-    """Serves until it is closed."""
+class WorklistServer(ThreadedServer):
+    """The worklist's port."""
 
     def __init__(self, settings: Worklist, parts: Parts, access: Access) -> None:
-        self._settings = settings
         context = settings.tls.server() if settings.tls else None
 
         def tls(_config: uvicorn.Config, _default: Any) -> ssl.SSLContext:
@@ -68,29 +66,7 @@ class WorklistServer:
             h11_max_incomplete_event_size=_MOST_HEADER_BYTES, limit_concurrency=_MOST_CONNECTIONS,
             forwarded_allow_ips=_PROXIES, ssl_context_factory=tls if context else None,
         )  # fmt: skip
-        self._server = uvicorn.Server(options)
-        self._thread = threading.Thread(target=self._serve, name="worklist", daemon=True)
-
-    def start(self) -> None:
-        """Begin to answer; HospitalError where the address is taken."""
-        self._thread.start()
-        while self._thread.is_alive() and not self._server.started:
-            self._thread.join(0.05)
-        if not self._server.started:
-            place = f"{self._settings.host}:{self._settings.port}"
-            raise HospitalError(f"worklist.port: {place} cannot be listened on; is it in use?")
-
-    def close(self) -> None:
-        """Answer no further request."""
-        self._server.should_exit = True
-        if self._thread.ident is not None:
-            self._thread.join(10)
-
-    def _serve(self) -> None:
-        try:
-            self._server.run()
-        except SystemExit:  # how uvicorn says that the address is taken
-            return
+        super().__init__(options, "worklist")
 
 
 def open_worklist(config: Config, secrets: Secrets, parts: Parts, trail: AuditTrail | None) -> WorklistServer | None:
