@@ -17,10 +17,10 @@ from hospital.config import Operation
 from hospital.database import Instance, Job, Version
 from hospital.gateway import Gateway
 from hospital.http_server import ThreadedServer
+from hospital.worklist.entries import RANKS
 
 _MOST = 500
 _NO_STORE = {"cache-control": "no-store"}
-_ORDER = {"high": 0, "possible": 1, "none": 2, "": 3}
 
 
 class OperationServer(ThreadedServer):
@@ -75,12 +75,12 @@ def create_app(gateway: Gateway, key: str) -> Starlette:
 
 
 def listed(session: Session) -> list[dict[str, Any]]:
-    """The newest version of each study that is not purged, the most suspicious first; at most 500.
+    """The newest version of each study that is not purged, in the worklist's order of suspicions; at most 500.
 
-    A study without an answer is listed, too.
+    A study without an answer is listed, too, before those without suspicion.
     """
     newest = select(Version.study_uid, func.max(Version.number).label("number")).group_by(Version.study_uid).subquery()
-    rank = case(_ORDER, value=Version.suspicion, else_=3)
+    rank = case(RANKS, value=Version.suspicion, else_=RANKS[""])
     chosen = (
         select(Version)
         .join(newest, (Version.study_uid == newest.c.study_uid) & (Version.number == newest.c.number))

@@ -1,8 +1,6 @@
 """A disk that fills up while an object comes in."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,20 +12,14 @@ from hospital.spool import Spool
 from tests.hospital.conftest import Listen
 from tests.hospital.objects import radiograph
 from tests.hospital.peers import eventually, send
+from tests.small_disk import mounted
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 2 MiB, where that is permitted."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        if os.environ.get("CI") == "true":
-            pytest.fail("a file system cannot be mounted here, and CI leaves nothing out")
-        pytest.skip("left out: a file system can be mounted by root alone")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    """Mount a file system of 2 MiB."""
+    with mounted(tmp_path / "disk", "2m") as disk:
+        yield disk
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from pipeline.archive.worker import Worker
 from pipeline.errors import InputError, describe
 from serving.bundle import Bundle
 from tests.pipeline.archive.conftest import RELEASE, ROOT
+from tests.small_disk import mounted
 
 PROGRAM = str(Path(sys.executable).parent / "fracture")
 
@@ -358,16 +358,9 @@ def test_a_store_that_is_busy_costs_no_image(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 40 KiB, where that is permitted."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        if os.environ.get("CI") == "true":
-            pytest.fail("a file system cannot be mounted here, and CI leaves nothing out")
-        pytest.skip("left out: a file system can be mounted by root alone")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    """Mount a file system of 40 KiB."""
+    with mounted(tmp_path / "disk", "40k") as disk:
+        yield disk
 
 
 def test_a_full_disk_is_told_and_with_more_room_the_scoring_goes_on(
