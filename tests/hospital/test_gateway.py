@@ -86,6 +86,10 @@ def test_killed_gateway_delivers_what_it_acknowledged(site: Site) -> None:
 
 def test_metrics_tell_what_went_through(site: Site) -> None:
     gateway, *_ = site
+    sent = radiograph()
+    send(gateway.port, sent)
+    gateway.study(sent.StudyInstanceUID)
+    eventually(lambda: delivery(gateway, sent.StudyInstanceUID)["first"] == "done")
     told = gateway.get("/metrics").decode()
     for name in ("hospital_received_total", "hospital_scored_total", "hospital_delivery_seconds_bucket",
                  "hospital_jobs", "hospital_oldest_job_seconds"):  # fmt: skip

@@ -221,11 +221,11 @@ def test_inverse_of_an_image_has_the_same_score(site: Site) -> None:
     assert first == pytest.approx(second, abs=0.02)
 
 
-def test_worklist_begins_with_the_most_suspicious_and_hides_none(site: Site) -> None:
+def test_worklist_of_the_operation_hides_none_and_puts_no_answer_before_no_suspicion(site: Site) -> None:
     site.take(radiograph(BodyPartExamined="CHEST"))
     site.take(radiograph(drawn(LEAST_SUSPICIOUS)))
     site.take(radiograph())
     site.work()
     with site.parts.database.session() as session:
         found = [entry["suspicion"] for entry in listed(session)]
-    assert found == ["high", "none", None]
+    assert found == ["high", None, "none"]
