@@ -74,10 +74,11 @@ class Running:
         self.gateway = RunningGateway(folder, None, *destinations)
         self._first = self.gateway.config.read_text()
         self.key = folder / "web-key"
-        self.key.write_text("")
+        self.key.touch()
 
     def write(self, *changes: tuple[str, str], tail: str = "") -> None:
-        """Write the file as it was at the start, with changes."""
+        """Write the file as it was at the start, with changes, and a file without a key."""
+        self.key.write_text("")
         text = self._first
         for before, after in changes:
             assert before in text
@@ -142,7 +143,7 @@ def test_bad_file_keeps_the_old_configuration_and_says_so_in_one_line(
     running.write(*changes, tail=tail)
     assert gateway.process
     gateway.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(running.lines("reload_refused")) == before + 1, 20)
+    eventually(lambda: len(running.lines("reload_refused")) == before + 1)
     assert line in running.lines("reload_refused")[-1]["reason"]
     assert send(gateway.port, radiograph()) == [0x0000]
     assert 'hospital_reloads_total{outcome="refused"}' in gateway.get("/metrics").decode()
