@@ -43,6 +43,7 @@ def policies() -> Policies:
     return checkers.checkov("bicep", [TEMPLATE])
 
 
+@pytest.mark.slow
 def test_no_policy_of_checkov_is_broken(policies: Policies) -> None:
     assert not policies.failed
     assert not policies.unread

@@ -338,6 +338,7 @@ def test_a_line_that_pins_nothing_is_refused(line: str, tmp_path: Path) -> None:
         read_lock(tmp_path / "lock.txt")
 
 
+@pytest.mark.slow
 def test_the_dockerfile_keeps_to_policies() -> None:
     found = checkers.checkov("dockerfile", [ROOT / "deploy/image/Dockerfile"])
     assert (found.failed, found.unread) == ((), 0)

@@ -347,6 +347,7 @@ def epochs(registry: Registry, run_id: str) -> list[int]:
     return registry.steps(run_id, "loss")
 
 
+@pytest.mark.slow
 def test_a_database_that_is_restarted_in_the_middle_of_a_run_loses_nothing(team: Team, connected: Registry) -> None:
     run = Mirror(name="restarted")
     for epoch in range(6):
@@ -379,6 +380,7 @@ def test_what_was_logged_while_the_database_was_away_is_completed_from_the_files
     assert epochs(connected, run.run_id) == [int(row["epoch"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_a_guesser_of_passwords_has_to_wait(team: Team, folder: Path) -> None:
     (folder / "guessed").mkdir()
     certificate = make_certificate(folder / "guessed", PUBLIC)

@@ -424,6 +424,7 @@ def test_it_puts_out_what_a_person_needs_next(template: dict[str, Any]) -> None:
 # Azure
 
 
+@pytest.mark.slow
 def test_checkov_finds_nothing_on_azure_and_each_exception_has_its_reason() -> None:
     policies = checkers.checkov("bicep", [AZURE])
     assert not policies.failed

@@ -130,12 +130,14 @@ def test_a_failing_stage_says_one_line_a_failure_and_leaves_the_old_table(projec
     assert not list((project / "reports").glob(".*"))
 
 
+@pytest.mark.slow
 @real_data
 def test_fracatlas_is_fit_to_train_on(fracatlas: Verdict) -> None:
     assert fracatlas.failures == []
     assert fracatlas.report.images == fracatlas.report.usable == 3269
 
 
+@pytest.mark.slow
 @real_data
 def test_fracatlas_has_41_truncated_images_all_normal(fracatlas: Verdict) -> None:
     truncated = fracatlas.table[fracatlas.table["decoded"] == "truncated"]
@@ -143,17 +145,20 @@ def test_fracatlas_has_41_truncated_images_all_normal(fracatlas: Verdict) -> Non
     assert set(truncated["label"]) == {"normal"}
 
 
+@pytest.mark.slow
 @real_data
 def test_fracatlas_has_118_groups_of_near_duplicates(fracatlas: Verdict) -> None:
     report = fracatlas.report
     assert (report.near_duplicate_groups, report.near_duplicate_images) == (118, 247)
 
 
+@pytest.mark.slow
 @real_data
 def test_fracatlas_has_19_images_that_look_like_one_with_the_other_label(fracatlas: Verdict) -> None:
     assert fracatlas.report.offenders["near_opposite"]["count"] == 19
 
 
+@pytest.mark.slow
 @real_data
 def test_fracatlas_contradicts_itself_on_one_image(fracatlas: Verdict) -> None:
     assert list(fracatlas.report.conflicts) == ["images/IMG0003298.jpg"]
