@@ -68,7 +68,11 @@ class Queue:
         due_at: float | None = None,
         destination: str = "",
     ) -> Job:
-        """Put a job in, in the caller's transaction; one of the same kind and key starts anew."""
+        """Put a job in, in the caller's transaction; one of the same kind and key starts anew.
+
+        `key` names the work among those of its kind, `subject` the row that it is about (`Job.subject` says of which
+        table), `due_at` when it may begin (seconds since 1970; at once by default), `destination` whose delivery it is.
+        """
         due = now() if due_at is None else due_at
         job = session.scalar(select(Job).where(Job.kind == kind, Job.key == key).with_for_update())
         if job is None:

@@ -34,7 +34,10 @@ Endpoint = Callable[[Engine, Request], Awaitable[Response]]
 
 
 async def predict(engine: Engine, request: Request) -> Response:
-    """POST /predict."""
+    """Answer `POST /predict`: one image, with what its parameters ask for.
+
+    Raises ProblemError where the request or the image is refused.
+    """
     uploads, parameters = await read_uploads(engine, request, ("image",))
     wanted, region = _wanted(parameters), _region(engine, parameters)
     answer = await _answer(engine, request, only(uploads), region)
@@ -42,7 +45,10 @@ async def predict(engine: Engine, request: Request) -> Response:
 
 
 async def explain(engine: Engine, request: Request) -> Response:
-    """POST /explain."""
+    """Answer `POST /explain`: one image with its heatmap drawn over it, as PNG.
+
+    Raises ProblemError where the request or the image is refused.
+    """
     uploads, _ = await read_uploads(engine, request, ("image",))
     answer = await _answer(engine, request, only(uploads))
     drawn = await engine.draw(pictures.overlay, answer.prediction)
@@ -50,7 +56,10 @@ async def explain(engine: Engine, request: Request) -> Response:
 
 
 async def predict_batch(engine: Engine, request: Request) -> Response:
-    """POST /predict/batch."""
+    """Answer `POST /predict/batch`: an answer or a problem for each image, in order, and one for the study if asked.
+
+    Raises ProblemError where the request as a whole is refused.
+    """
     uploads, parameters = await read_uploads(engine, request, ("images", "image"))
     wanted, one_answer, region = _wanted(parameters), flag(parameters, "study"), _region(engine, parameters)
     most = engine.settings.max_files

@@ -132,7 +132,10 @@ class Archive:
         return f"{self._top}{name}" in self._members
 
     def read(self, name: str) -> bytes:
-        """The bytes of one member, its checksum verified."""
+        """The bytes of one member, its checksum verified; `name` is as `names` gives it.
+
+        Raises InputError if the member is missing or damaged.
+        """
         if not self.has(name):
             raise InputError(f"{self.path}: {self._top}{name} is missing; download the archive again")
         try:

@@ -181,7 +181,11 @@ def draw_pose(rng: Rng, anatomy: Anatomy, laterality: str) -> Frame:
 
 
 def soft_tissue_integral(rng: Rng, anatomy: Anatomy, frame: Frame, size: float) -> Array:
-    """Line integral through the soft tissue, with muscle mottle and the odd skin fold."""
+    """Attenuation along each ray through the soft tissue, with muscle mottle and the odd skin fold.
+
+    Shape (frame.height, frame.width), float32, without a unit: attenuation per millimetre times millimetres. `size` is
+    the subject's, 1 for an average one.
+    """
     shape = (frame.height, frame.width)
     total, lean = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for flesh in anatomy.flesh:
