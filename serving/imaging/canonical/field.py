@@ -34,7 +34,7 @@ _TOLERANCES = (16, 5, 1)
 _MEAN_GAP = 1.0
 """Pixels of the thumbnail between the outline and what fills it, on average, above which it is no field."""
 _LEAST_REACHED = 0.5
-_MOST_SLANTED, _SQUARE, _LEAST_ALONG = 12.0, 2.0, 0.9
+_SQUARE, _LEAST_ALONG = 2.0, 0.9
 _LEAST_TOUCHED, _NEAR = 0.6, 3
 _BLACK, _WHITE = 3, 252
 """Rows and columns that are all black or all white hold nothing, whether they are a frame or burnt-out air."""
@@ -235,7 +235,7 @@ def _hull(mask: _Mask) -> npt.NDArray[np.int32]:
 
 
 def _is_square(hull: npt.NDArray[np.int32], outline: _Mask) -> bool:
-    """Whether the free edges of a convex hull run along two directions at right angles, near those of the picture."""
+    """Whether the free edges of a convex hull run along two directions at right angles, however slanted."""
     corners = cv2.approxPolyDP(hull, 1.5, True).reshape(-1, 2)
     following = np.roll(corners, -1, axis=0)
     middles = (corners + following) // 2
@@ -249,7 +249,7 @@ def _is_square(hull: npt.NDArray[np.int32], outline: _Mask) -> bool:
     apart = np.abs((angles - common + 45) % 90 - 45)
     # A short edge is as straight as its pixels allow.
     along = lengths[apart <= _SQUARE + np.degrees(1 / lengths)].sum()
-    return bool(abs(common) <= _MOST_SLANTED and along >= _LEAST_ALONG * lengths.sum())
+    return bool(along >= _LEAST_ALONG * lengths.sum())
 
 
 def _box(content: _Mask, inside: _Mask, least_touched: float) -> _Candidate | None:

@@ -20,6 +20,8 @@ DARKEST, BRIGHTEST = 8, 230
 """Where the robust range goes: about where it lies in the radiographs that the first release was trained on."""
 HEADS = Path(__file__).parent / "heads"
 """The heads that come with this code, which trainings take; a bundle holds those of its own training."""
+_LOOKED_AT = 160
+"""Pixels of the longer side, about, from which the median of a field is taken."""
 POLARITY, ORIENTATION = "polarity.json", "orientation.npz"
 """Files of the heads, in a folder of their own or in a bundle."""
 
@@ -95,10 +97,10 @@ def canonical(values: npt.NDArray[np.number], steps: Steps, heads: Heads, certai
     grey = np.asarray(values) if values.dtype == np.uint8 else spread(values, *robust_range(values))
     field = find_field(grey) if steps.field else WHOLE
     seen = np.ascontiguousarray(field.crop(grey), np.uint8)
-    inverted = heads.polarity(seen) if steps.polarity and heads.polarity else 0.0
+    mask = None if field.upright else field.mask(grey.shape[1], grey.shape[0])
+    inverted = heads.polarity(_filled(seen, mask)) if steps.polarity and heads.polarity else 0.0
     if inverted >= INVERTED:
         seen = np.asarray(255 - seen, np.uint8)
-    mask = None if field.upright else field.mask(grey.shape[1], grey.shape[0])
     turns = heads.orientation(seen) if steps.orientation and heads.orientation else np.array([1.0, 0, 0, 0])
     quarters = int(turns.argmax()) if turns.max() >= certain else 0
     if steps.range:
@@ -109,6 +111,15 @@ def canonical(values: npt.NDArray[np.number], steps: Steps, heads: Heads, certai
     return Canonical(
         np.ascontiguousarray(np.rot90(seen, quarters)), field, inverted, quarters, tuple(map(float, turns))
     )
+
+
+def _filled(pixels: Pixels, mask: npt.NDArray[np.bool_] | None) -> Pixels:
+    """Pixels with the median of the field outside of it, so that white corners of a slanted frame do not pass for air."""
+    if mask is None:
+        return pixels
+    step = max(1, max(pixels.shape) // _LOOKED_AT)
+    inside = pixels[::step, ::step][mask[::step, ::step]]
+    return np.where(mask, pixels, np.uint8(np.median(inside))).astype(np.uint8) if len(inside) else pixels
 
 
 def _facing(values: npt.NDArray[np.generic], inverted: bool) -> npt.NDArray[np.float32]:

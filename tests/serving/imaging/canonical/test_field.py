@@ -110,7 +110,12 @@ def test_crop_of_another_resolution_is_the_same_part() -> None:
     assert field.crop(twice).shape == pytest.approx((800, 600), abs=6)
 
 
-def test_a_picture_on_its_corner_is_no_slanted_frame() -> None:
+@pytest.mark.parametrize("degrees", [10, 25, 40])
+def test_a_frame_is_found_however_slanted(degrees: int) -> None:
+    assert find_field(framed(255, degrees=degrees)).found
+
+
+def test_a_picture_on_its_corner_is_a_field() -> None:
     pixels = np.full((400, 400), 20, np.uint8)
     cv2.fillConvexPoly(pixels, np.array([[200, 60], [340, 200], [200, 340], [60, 200]], np.int32), 150)
-    assert not find_field(pixels).found
+    assert find_field(pixels).found

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from serving.imaging.canonical.field import WHOLE, Field
-from serving.imaging.canonical.form import Canonical, Heads, canonical
+from serving.imaging.canonical.form import HEADS, Canonical, Heads, canonical, read_heads
+from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Steps
 
 NOTHING = Steps()
+FOUND = Steps(field=True, polarity=True)
 
 
 def limb() -> np.ndarray:
@@ -64,3 +66,21 @@ def test_a_slanted_frame_is_black_in_the_canonical_picture() -> None:
     assert not found.field.upright
     assert (found.pixels[[0, -1]][:, [0, -1]] == 0).sum() >= 2
     assert np.percentile(found.pixels[:8], 99) < 250
+
+
+@pytest.mark.parametrize("level", [0, 128, 200, 255])
+@pytest.mark.parametrize("degrees", [5, 10, 25, 40])
+def test_a_slanted_frame_makes_no_radiograph_an_inverted_one(level: int, degrees: int) -> None:
+    heads, _ = read_heads(HEADS, Steps(polarity=True))
+    assert canonical(slanted(limb(), level, degrees), FOUND, heads).inverted < INVERTED
+    assert canonical(slanted(np.asarray(255 - limb(), np.uint8), level, degrees), FOUND, heads).inverted >= INVERTED
+
+
+def slanted(pixels: np.ndarray, level: int, degrees: float) -> np.ndarray:
+    """The whole picture, turned, on a background of one grey level."""
+    height, width = pixels.shape
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+    cosine, sine = abs(turn[0, 0]), abs(turn[0, 1])
+    size = round(width * cosine + height * sine), round(width * sine + height * cosine)
+    turn[:, 2] += ((size[0] - width) / 2, (size[1] - height) / 2)
+    return np.asarray(cv2.warpAffine(pixels, turn, size, borderValue=level), np.uint8)

@@ -179,7 +179,7 @@ function hullOf({ width, height, data }) {
   return convexHull([...first, ...last]);
 }
 
-// Whether the free edges of a convex hull run along two directions at right angles, near those of the picture.
+// Whether the free edges of a convex hull run along two directions at right angles, however slanted.
 function isSquare(hull, outline) {
   const corners = approximated(hull, 1.5);
   const near = dilate(outline);
@@ -199,7 +199,7 @@ function isSquare(hull, outline) {
     const apart = Math.abs(modulo(angles[index] - common + 45, 90) - 45);
     return apart <= FIELD.SQUARE + degrees / length ? sum + length : sum;
   }, 0);
-  return Math.abs(common) <= FIELD.MOST_SLANTED && along >= FIELD.LEAST_ALONG * total;
+  return along >= FIELD.LEAST_ALONG * total;
 }
 
 function modulo(value, by) {
