@@ -2,6 +2,7 @@
 
     python -m benchmarks.robustness.steps unchanged            what it does to images that need nothing, and its cost
     python -m benchmarks.robustness.steps changes              how well it undoes each change
+    python -m benchmarks.robustness.steps slants               whether frames are found at any slant, and polarity kept
 
 `data/` holds the images; the parts are those of a release's split.
 """
@@ -36,6 +37,7 @@ Array = npt.NDArray[np.float64]
 
 ALL = Steps(field=True, range=True, polarity=True, orientation=True)
 _STEPS = ("field", "range", "polarity", "orientation")
+_SLANTED_ON, _SLANTS = (255, 200, 128, 0), (5, 10, 15, 25, 40)
 _DECODED = 672
 _COMPARED = 256
 
@@ -172,6 +174,29 @@ def changes(cases: Sequence[Case], steps: Steps, heads: Heads, names: Sequence[s
         )  # fmt: skip
 
 
+def slants(cases: Sequence[Case], steps: Steps, heads: Heads) -> None:
+    """Whether the field of an image turned by any angle on one grey is found, and its polarity kept; a table."""
+    print("| grey | slant | field found | taken for inverted |")
+    print("|" + " --- |" * 4)
+    for level in _SLANTED_ON:
+        for degrees in _SLANTS:
+            forms = [canonical(_slanted(case.pixels, level, degrees), steps, heads) for case in cases]
+            found = sum(not form.field.upright for form in forms)
+            inverted = sum(form.inverted >= INVERTED for form in forms)
+            print(f"| {level} | {degrees} | {found} of {len(cases)} | {inverted} |", flush=True)
+
+
+def _slanted(pixels: Pixels, level: int, degrees: float) -> Pixels:
+    """The whole image, turned anticlockwise."""
+    height, width = pixels.shape
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+    cosine, sine = abs(turn[0, 0]), abs(turn[0, 1])
+    size = round(width * cosine + height * sine), round(width * sine + height * cosine)
+    turn[:, 2] += ((size[0] - width) / 2, (size[1] - height) / 2)
+    turned = cv2.warpAffine(pixels, turn, size, borderMode=cv2.BORDER_CONSTANT, borderValue=float(level))
+    return np.asarray(turned, np.uint8)
+
+
 def _clipped(changed: Changed) -> Array:
     """The true outline within the changed picture."""
     whole = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
@@ -193,7 +218,7 @@ def _apart(a: Pixels, b: Pixels) -> float:
 def main() -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("unchanged", "changes"))
+    parser.add_argument("what", choices=("unchanged", "changes", "slants"))
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--part", default="test", choices=("train", "validation", "test"))
     parser.add_argument("--images", type=int, default=0, help="so many of the part, half fractured; 0: all")
@@ -212,6 +237,8 @@ def main() -> None:
     heads, _ = read_heads(HEADS, ALL)
     if given.what == "unchanged":
         unchanged(cases, steps, heads)
+    elif given.what == "slants":
+        slants(cases, steps, heads)
     else:
         changes(cases, steps, heads, given.only, given.certain)
 

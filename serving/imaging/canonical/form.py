@@ -114,7 +114,7 @@ def canonical(values: npt.NDArray[np.number], steps: Steps, heads: Heads, certai
 
 
 def _filled(pixels: Pixels, mask: npt.NDArray[np.bool_] | None) -> Pixels:
-    """Pixels with the median of the field outside of it, so that white corners of a slanted frame do not pass for air."""
+    """Pixels with the median of the field outside of it: a slanted frame's white corners must not pass for air."""
     if mask is None:
         return pixels
     step = max(1, max(pixels.shape) // _LOOKED_AT)
