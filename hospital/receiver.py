@@ -177,6 +177,7 @@ class DicomReceiver:
             return self._not_stored(CANNOT_UNDERSTAND, "internal")
         finally:
             partial.unlink(missing_ok=True)
+            event.assoc.dul._idle_timer.restart()  # the time that disk and database took is no silence of the peer
         self._metrics.received.labels(kept).inc()
         self._arrived()
         return SUCCESS

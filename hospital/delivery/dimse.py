@@ -15,6 +15,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from hospital.associating import associate
 from hospital.config import Dicom
 from hospital.delivery import Announce, Outgoing, Package, Promise
 from hospital.errors import DeadLetterError, TryAgainError
@@ -109,7 +110,7 @@ class DicomSender:
         if commitment:
             contexts.append(build_context(StorageCommitmentPushModel, _SYNTAXES))
         tls = (to.tls.client(), to.host) if to.tls else None
-        association = entity.associate(to.host, to.port, contexts, to.ae_title, tls_args=tls)
+        association = associate(entity, to.host, to.port, contexts=contexts, ae_title=to.ae_title, tls_args=tls)
         try:
             if not association.is_established:
                 raise _refusal(association, to)

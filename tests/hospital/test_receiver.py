@@ -7,6 +7,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -113,6 +114,19 @@ def test_disk_reserve_answers_out_of_resources_and_recovers(
     monkeypatch.undo()
     assert kept(parts) == 0
     assert list(parts.spool.partial.iterdir()) == []
+
+
+def test_disk_that_takes_longer_than_a_peer_may_be_silent_ends_no_association(
+    listen: Listen, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, adopt = listen(idle_seconds=0.5), parts.spool.adopt
+
+    def late(*given: Any) -> str:
+        time.sleep(0.8)
+        return adopt(*given)
+
+    monkeypatch.setattr(parts.spool, "adopt", late)
+    assert send(receiver.port, radiograph(), radiograph()) == [0x0000] * 2
 
 
 def test_object_beyond_the_limit_ends_its_association_alone(listen: Listen, parts: Parts) -> None:
