@@ -9,14 +9,17 @@ from hospital import logs, queue, retention
 from hospital.audit import messages
 from hospital.audit.trail import AuditTrail
 from hospital.audit.watcher import AuditWatcher
-from hospital.config import MIB, Config, Destination, Dicom, Fhir, Hl7, Poll, Secrets
+from hospital.config import MIB, Config, Poll, Secrets
 from hospital.crew import Crew, Step, Worker
 from hospital.database import Database, now
 from hospital.delivery import Sender
 from hospital.delivery.dimse import DicomSender
 from hospital.delivery.fhir import FhirSender
+from hospital.delivery.fhir_file import FhirFileSender
 from hospital.delivery.hl7 import Hl7Sender
+from hospital.delivery.settings import Destination, Dicom, Fhir, FhirFile, Hl7, Ups
 from hospital.delivery.stow import StowSender
+from hospital.delivery.ups import UpsSender
 from hospital.delivery.worker import CommitmentLedger, Deliverer
 from hospital.dicomweb.app import StoreService, create_app
 from hospital.dicomweb.client import DicomwebClient
@@ -248,4 +251,8 @@ def open_sender(destination: Destination, ae_title: str, secrets: Secrets, commi
     authorization = secrets.authorizations.get(destination.name, "")
     if isinstance(destination, Fhir):
         return FhirSender(destination, authorization)
+    if isinstance(destination, FhirFile):
+        return FhirFileSender(destination)
+    if isinstance(destination, Ups):
+        return UpsSender(destination, authorization)
     return StowSender(destination, authorization)

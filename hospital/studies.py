@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from hospital import logs
 from hospital.config import Config
 from hospital.database import Answer, Instance, Result, Version, now
+from hospital.delivery.settings import Ups
 from hospital.errors import DeadLetterError
 from hospital.parts import Parts
 from hospital.queue import Lease
@@ -128,6 +129,8 @@ class Assembler:
                 session.add(_result(version.id, made, path))
             if files:
                 for destination in self._config.destinations:
+                    if isinstance(destination, Ups) and version.suspicion != "high":
+                        continue  # it is told of studies to be read first, and of no other
                     key = f"{version.id}:{destination.name}"
                     self._queue.add(session, "deliver", key, version.id, destination=destination.name)
         self._metrics.versions.inc()

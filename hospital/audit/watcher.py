@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from hospital.audit import messages
 from hospital.audit.messages import Event, Study
 from hospital.audit.trail import AuditTrail, read_state, write_state
-from hospital.config import Config, Dicom, Fhir, Hl7, Stow
+from hospital.config import Config
 from hospital.database import Instance, Job, Result, Version, now
+from hospital.delivery.settings import Dicom, Fhir, FhirFile, Hl7, Ups
 from hospital.headers import header_of
 from hospital.parts import Parts
 
@@ -117,9 +118,8 @@ class AuditWatcher:
             tuple(sorted(Counter(results).items())),
         )  # fmt: skip
         place, at = self._destinations.get(job.destination), job.done_at or now()
-        if isinstance(place, Fhir | Hl7):
-            address = place.url if isinstance(place, Fhir) else place.host
+        address = place.address if place is not None else ""
+        if isinstance(place, Fhir | FhirFile | Hl7 | Ups):
             return messages.exported(self._trail.gateway, job.destination, address, study, at)
         name = place.ae_title if isinstance(place, Dicom) else job.destination
-        address = place.url if isinstance(place, Stow) else place.host if isinstance(place, Dicom) else ""
         return messages.transferred(self._config.receiver.ae_title, name, address, study, at)

@@ -16,8 +16,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from hospital.associating import associate
-from hospital.config import Dicom
 from hospital.delivery import Announce, Outgoing, Package, Promise
+from hospital.delivery.settings import Dicom
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.receiver import CommitmentReport, reported
 

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from hospital.config import Hl7
 from hospital.delivery import Announce, Package, Promise
+from hospital.delivery.settings import Hl7
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.results.version import NOT_A_DIAGNOSIS
 

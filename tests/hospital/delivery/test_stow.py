@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hospital.config import Stow
 from hospital.delivery import Outgoing
+from hospital.delivery.settings import Stow
 from hospital.delivery.stow import StowSender
 from hospital.errors import DeadLetterError, TryAgainError
 from tests.hospital.delivery.packages import package

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from sqlalchemy import select
 
-from hospital.config import Config, Dicom, Study
+from hospital.config import Config, Study
 from hospital.database import Commitment, Job, Result
 from hospital.delivery.dimse import DicomSender
+from hospital.delivery.settings import Dicom
 from hospital.delivery.worker import CommitmentLedger, Deliverer
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
