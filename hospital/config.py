@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from hospital.adt.settings import Adt
 from hospital.audit.settings import Audit, AuditTls
 from hospital.delivery.settings import Destination, Dicom, FhirFile, Hl7
 from hospital.errors import HospitalError
@@ -145,6 +146,7 @@ class Config(Section):
     destinations: tuple[Destination, ...] = ()
     delivery: Delivery = Delivery()
     operation: Operation = Operation()
+    adt: Adt | None = None  # without the table no ADT messages are taken
     audit: Audit | None = None  # without the table no trail is kept
     worklist: Worklist | None = None  # without the table it is not served
 
@@ -276,6 +278,7 @@ def _from_folder(config: Config, folder: Path) -> Config:
             "destinations": destinations,
             "audit": config.audit and config.audit.in_folder(folder),
             "worklist": config.worklist and config.worklist.in_folder(folder),
+            "adt": config.adt and config.adt.model_copy(update={"tls": tls(config.adt.tls)}),
             "web_receiver": web and web.model_copy(update={"tls": tls(web.tls)}),
             "polls": tuple(one.model_copy(update={"tls": tls(one.tls)}) for one in config.polls),
         }
@@ -299,6 +302,8 @@ def _check_files(config: Config, path: Path) -> None:
     sides += [(f"polls.{one.name}.tls", one.tls, one.tls.client) for one in config.polls if one.tls is not None]
     if config.web_receiver is not None and (web := config.web_receiver.tls) is not None:
         sides.append(("web_receiver.tls", web, web.server))
+    if config.adt is not None and (feed := config.adt.tls) is not None:
+        sides.append(("adt.tls", feed, feed.server))
     for key, tls, load in sides:
         try:
             load()

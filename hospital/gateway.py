@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from hospital import logs, queue, retention
+from hospital.adt.listener import AdtListener
 from hospital.audit import messages
 from hospital.audit.trail import AuditTrail
 from hospital.audit.watcher import AuditWatcher
@@ -65,6 +66,7 @@ class Gateway:
         self.receiver = DicomReceiver(config.receiver, self._intake, self.parts, self._arrived.set, self._ledger)
         self.web = WebServer(config.web_receiver) if config.web_receiver else None
         self._web_facts: object = None
+        self.adt = AdtListener(config.adt, self.parts, self.trail, self._bell.set) if config.adt else None
 
     @staticmethod
     def _opened(config: Config) -> Parts:
@@ -83,6 +85,8 @@ class Gateway:
         self._crew.exchange(self._workers(self.config, self._secrets))
         self.receiver.start()
         self._serve_web(self.config, self._secrets)
+        if self.adt is not None:
+            self.adt.start()
         self._note(starts=True)
         logs.event(
             "ready", port=self.receiver.port, model=self.scorer.model.name, version=self.scorer.model.version,
@@ -94,6 +98,8 @@ class Gateway:
         self.receiver.close()
         if self.web is not None:
             self.web.close()
+        if self.adt is not None:
+            self.adt.close()
         self._crew.close(30)
         self._note(starts=False)
         self.scorer.close()

@@ -39,7 +39,6 @@ def told(
     """The fields of a `Version` that its reader sees; the most suspicious view decides (`serving.study`)."""
     answered = [(number, _Answered.of(view.answer)) for number, view in enumerate(edition.views)]
     judged = study.assess(answered, len(instances) - len(answered))
-    first = headers[0] if headers else pydicom.Dataset()
     return {
         "suspicion": judged.suspicion if judged else "",
         "probability": judged.probability if judged else None,
@@ -48,16 +47,22 @@ def told(
             "statement": judged.statement if judged else "No view has an answer.",
             "views": [_entry(one, answers.get(one.answer_key)) for one in instances],
         },
-        "patient": {
-            "id": str(first.get("PatientID", "")),
-            "name": str(first.get("PatientName", "")),
-            "birth_date": str(first.get("PatientBirthDate", "")),
-            "sex": str(first.get("PatientSex", "")),
-            "accession_number": str(first.get("AccessionNumber", "")),
-            "study_date": str(first.get("StudyDate", "")),
-            "study_time": str(first.get("StudyTime", "")),
-            "study_description": str(first.get("StudyDescription", "")),
-        },
+        "patient": patient_of(headers),
+    }
+
+
+def patient_of(headers: Sequence[pydicom.Dataset]) -> dict[str, str]:
+    """What the worklist shows of patient and study."""
+    first = headers[0] if headers else pydicom.Dataset()
+    return {
+        "id": str(first.get("PatientID", "")),
+        "name": str(first.get("PatientName", "")),
+        "birth_date": str(first.get("PatientBirthDate", "")),
+        "sex": str(first.get("PatientSex", "")),
+        "accession_number": str(first.get("AccessionNumber", "")),
+        "study_date": str(first.get("StudyDate", "")),
+        "study_time": str(first.get("StudyTime", "")),
+        "study_description": str(first.get("StudyDescription", "")),
     }
 
 

@@ -28,6 +28,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from hospital.mllp import END, START
 from tests.hospital.objects import BUNDLE
 
 ROOT = Path(__file__).parents[2]
@@ -150,12 +151,22 @@ def send(port: int, *datasets: pydicom.Dataset, calling: str = "MODALITY", calle
     return statuses
 
 
+def send_hl7(port: int, message: str) -> str:
+    """An HL7 v2 message over MLLP; its answer, empty where there is none."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(START + message.encode() + END)
+        found = b""
+        while not found.endswith(END) and (block := connection.recv(4096)):
+            found += block
+    return found.removeprefix(START).removesuffix(END).decode()
+
+
 class RunningGateway:
     """`python -m hospital` on a spool of its own; `destinations` are tables of hospital.toml."""
 
     def __init__(self, folder: Path, settings: dict[str, dict[str, Any]] | None = None, *destinations: str) -> None:
         self.folder = folder
-        self.port, self.operation_port = free_port(), free_port()
+        self.port, self.operation_port, self.adt_port = free_port(), free_port(), free_port()
         given = settings or {}
         tables: dict[str, dict[str, Any]] = {
             "receiver": {"port": self.port, "disk_reserve_mb": 1, **given.get("receiver", {})},
@@ -164,6 +175,7 @@ class RunningGateway:
             "results": {**given.get("results", {})},
             "delivery": {"first_wait_seconds": 0.5, "longest_wait_seconds": 1, **given.get("delivery", {})},
             "operation": {"port": self.operation_port, **given.get("operation", {})},
+            "adt": {"port": self.adt_port},
         }
         lines = [f"[{name}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
                  for name, table in tables.items()]  # fmt: skip

@@ -63,6 +63,11 @@ FAULTS = {
         '[receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
         "receiver.tls: ",
     ),
+    "adt": ('[adt]\nhost = "0.0.0.0"', "adt: 0.0.0.0 is open to other machines and needs [adt.tls]"),
+    "adt certificate": (
+        '[adt.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
+        "adt.tls: ",
+    ),
     "toml": ("[receiver", "cannot be read"),
     "open worklist": ('[audit]\n[worklist]\nhost = "0.0.0.0"', "worklist.host: 0.0.0.0 is open to other machines"),
     "worklist unaudited": ("[worklist]", "worklist: who looks at it is audited; say where under [audit]"),

@@ -12,6 +12,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from hospital import cli
+from hospital.adt.settings import Adt
 from hospital.config import Config, Model, Operation, Receiver
 from hospital.errors import HospitalError
 from hospital.reload import ProcessFile, check_change
@@ -27,6 +28,7 @@ from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventu
         ("name", {"name": "other"}),
         ("model", {"model": Model(processes=3)}),
         ("receiver.port", {"receiver": Receiver(port=5)}),
+        ("adt", {"adt": Adt()}),
         ("operation.host", {"operation": Operation(host="127.0.0.2")}),
     ],
 )
