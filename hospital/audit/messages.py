@@ -139,6 +139,17 @@ def exported(gateway: str, destination: str, address: str, study: "Study", at: f
     return Event(EXPORT, "R", people, study.subjects(), at=at)
 
 
+def exported_for_research(user: str, gateway: str, folder: str, study: "Study") -> Event:
+    """Someone writes de-identified images of a study to a folder, given as a URI (A.5.3.4)."""
+    people = [
+        Participant(folder, role=_DESTINATION),
+        Participant(user, True, _SOURCE, address=_here()),
+        Participant(gateway, role=_SOURCE),
+        Participant(folder, role=_DESTINATION_MEDIA, address=folder),
+    ]
+    return Event(EXPORT, "R", people, study.subjects(), description="de-identified, for research")
+
+
 def patient_changed(sender: str, gateway: str, patient_id: str, name: str) -> Event:
     """What is known of a patient was changed by a message (A.5.3.14)."""
     people = [Participant(sender or "-", True, _SOURCE), Participant(gateway, role=_DESTINATION, address=_here())]

@@ -15,7 +15,7 @@ from hospital.audit.trail import AuditTrail, read_state, write_state
 from hospital.config import Config
 from hospital.database import Instance, Job, Result, Version, now
 from hospital.delivery.settings import Dicom, Fhir, FhirFile, Hl7, Ups
-from hospital.headers import header_of
+from hospital.headers import study_of
 from hospital.parts import Parts
 
 _SETTLED = 5.0
@@ -93,21 +93,13 @@ class AuditWatcher:
             groups.setdefault((one.study_uid, one.calling_ae_title), []).append(one)
         return [
             messages.received(
-                sender, self._config.receiver.ae_title, self._study(study_uid, group), group[-1].received_at
+                sender,
+                self._config.receiver.ae_title,
+                study_of(self._parts.spool, study_uid, group),
+                group[-1].received_at,
             )
             for (study_uid, sender), group in groups.items()
         ]
-
-    def _study(self, study_uid: str, instances: Sequence[Instance]) -> Study:
-        path = next((one.path for one in instances if one.path), "")
-        header = header_of(self._parts.spool, path)
-        return Study(
-            study_uid or str(header.get("StudyInstanceUID", "")),
-            str(header.get("PatientID", "")),
-            str(header.get("PatientName", "")),
-            str(header.get("AccessionNumber", "")),
-            tuple(sorted(Counter(one.sop_class_uid for one in instances).items())),
-        )
 
     def _delivery(self, session: Session, job: Job) -> Event:
         version = session.get_one(Version, job.subject)
