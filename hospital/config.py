@@ -7,6 +7,7 @@ import ssl
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 from sqlalchemy import make_url
@@ -90,11 +91,14 @@ class Model(Section):
     bundle: Path | None = None  # by default the one that `fracture serve` would serve
     processes: int = Field(default=0, ge=0, le=64)  # 0: one a core
     service: bool = False  # ask FRACTURE_SERVICE_URL instead
+    scope: Literal["refuse", "warn"] = "refuse"  # `warn`, for research, answers what the model is not for
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Model":
         if self.service and self.bundle is not None:
             raise ValueError("give either `bundle` or `service = true`")
+        if self.service and self.scope != "refuse":
+            raise ValueError("`scope` is the service's to say: set FRACTURE_SCOPE there")
         return self
 
 

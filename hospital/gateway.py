@@ -245,7 +245,8 @@ def open_scorer(config: Config, secrets: Secrets) -> Scorer:
     """The back end that the configuration names; BundleError or HospitalError where it cannot be used."""
     if config.model.service:
         return ServiceScorer(secrets.service_url, secrets.service_key, config.model.processes or 4)
-    return PoolScorer(config.model.bundle or bundles.find_default(_ROOT), config.model.processes)
+    bundle = config.model.bundle or bundles.find_default(_ROOT)
+    return PoolScorer(bundle, config.model.processes, warn_of_scope=config.model.scope == "warn")
 
 
 def open_sender(destination: Destination, ae_title: str, secrets: Secrets, committed: CommitmentReport) -> Sender:

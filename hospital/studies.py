@@ -23,7 +23,7 @@ from hospital.results.source import read_header, read_source
 from hospital.results.version import Edition, Made, View
 from hospital.scoring import ModelFacts
 from hospital.spool import RESULTS
-from hospital.summary import patient_of, told
+from hospital.summary import patient_of, told, with_scope
 from serving.http.schemas import Prediction
 
 _SOON = 2.0
@@ -83,7 +83,7 @@ class Assembler:
                 self._queue.wait(session, lease, max(-quiet, _SOON if quiet >= 0 else 0.0))
                 return
             answers = {
-                key: Prediction.model_validate(content)
+                key: with_scope(Prediction.model_validate(content))
                 for key, content in session.execute(
                     select(Answer.key, Answer.content).where(Answer.key.in_([one.answer_key for one in instances]))
                 )

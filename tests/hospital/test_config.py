@@ -58,6 +58,7 @@ FAULTS = {
         '[web_receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
         "web_receiver.tls: ",
     ),
+    "scope": ('[model]\nservice = true\nscope = "warn"', "model: `scope` is the service's to say: set FRACTURE_SCOPE"),
     "both": ('[model]\nbundle = "b"\nservice = true', "give either `bundle` or `service = true`"),
     "certificate": (
         '[receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',

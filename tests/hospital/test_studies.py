@@ -8,7 +8,7 @@ from pydicom.uid import generate_uid
 from sqlalchemy import select
 
 from hospital import images, queue, spool, studies
-from hospital.config import Config, Study
+from hospital.config import Config, Results, Study
 from hospital.database import Instance, Job, Result, Version
 from hospital.operation import listed
 from hospital.parts import Parts
@@ -113,6 +113,18 @@ def test_out_of_scope_image_gets_a_row_that_says_why_and_no_objects(site: Site) 
     assert version.suspicion == ""
     assert version.summary["views"][0]["code"] == "out_of_scope"
     assert results(site, version) == []
+
+
+def test_answer_beyond_the_scope_says_so_in_its_report_and_in_the_worklist(parts: Parts) -> None:
+    given = Config(study=Study(stable_seconds=0), results=Results(capture=False, presentation=False))
+    site = Site(parts, Scorer(warn_of_scope=True), given)
+    site.take(radiograph(BodyPartExamined="CHEST"))
+    site.work()
+    (version,) = versions(site)
+    (report,) = results(site, version)
+    told = "Its answer is for research only."
+    assert version.summary["statement"].count(told) == 1
+    assert told in report.to_json()
 
 
 def test_undecodable_image_does_not_hold_up_its_study(site: Site) -> None:
