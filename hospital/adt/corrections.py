@@ -31,11 +31,11 @@ class Corrections:
         rows: dict[str, Correction] = {}
         wanted = set(patient_ids)
         for _ in range(_MOST_HOPS):
+            if not wanted:
+                break
             found = session.scalars(select(Correction).where(Correction.patient_id.in_(wanted))).all()
             rows |= {one.patient_id: one for one in found}
             wanted = {one.merged_into for one in found} - rows.keys() - {""}
-            if not wanted:
-                break
         return cls(rows)
 
     def patient(self, patient_id: str) -> str:

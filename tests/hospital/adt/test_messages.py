@@ -1,8 +1,12 @@
 """What an ADT message says of patients, and how it is acknowledged."""
 
+from contextlib import suppress
+
 import pytest
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hospital.adt.messages import Told, UnacceptableError, acknowledgement, read, refusal
 from tests.hospital.adt.messages import adt, merge, pid, update
@@ -116,3 +120,11 @@ def test_acknowledgement_names_the_message_and_its_sender() -> None:
     answer = parse_message(acknowledgement(read(update().encode(), "")).decode(), VALIDATION_LEVEL.STRICT)
     assert answer.validate()
     assert [answer.msa.msa_1.value, answer.msa.msa_2.value, answer.msh.msh_5.value] == ["AA", "C1", "HIS"]
+
+
+@given(st.binary(max_size=40), st.sampled_from([update(), merge("4711", "4712")]), st.integers(0, 200))
+@settings(max_examples=40, deadline=None)
+def test_broken_bytes_are_a_message_or_refused(noise: bytes, message: str, at: int) -> None:
+    content = message.encode()
+    with suppress(ValueError, UnacceptableError):  # and nothing else
+        read(content[:at] + noise + content[at + len(noise) // 2 :], "CLINIC")
