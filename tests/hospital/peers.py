@@ -28,6 +28,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from hospital.associating import associate
 from hospital.mllp import END, START
 from tests.hospital.objects import BUNDLE
 
@@ -131,7 +132,8 @@ class Pacs:
         entity = AE(self.ae_title)
         role = build_role(StorageCommitmentPushModel, scp_role=True)
         contexts = [build_context(StorageCommitmentPushModel, ExplicitVRLittleEndian)]
-        other = entity.associate("127.0.0.1", self.report_to, contexts, "FRACTURE", ext_neg=[role])
+        options = {"contexts": contexts, "ae_title": "FRACTURE", "ext_neg": [role]}
+        other = associate(entity, "127.0.0.1", self.report_to, **options)
         if other.is_established:
             other.send_n_event_report(told, kind, *named)
             other.release()
@@ -143,7 +145,7 @@ def send(port: int, *datasets: pydicom.Dataset, calling: str = "MODALITY", calle
     kinds = {(one.SOPClassUID, one.file_meta.TransferSyntaxUID) for one in datasets}
     for sop_class, syntax in kinds:
         entity.add_requested_context(sop_class, syntax)
-    association = entity.associate("127.0.0.1", port, ae_title=called)
+    association = associate(entity, "127.0.0.1", port, ae_title=called)
     if not association.is_established:
         return []
     statuses = [association.send_c_store(one).get("Status", -1) for one in datasets]
