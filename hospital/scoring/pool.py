@@ -97,11 +97,13 @@ def _end(pool: ProcessPoolExecutor) -> None:
 def _open(folder: Path, digest: str, warn_of_scope: bool) -> None:
     """In a new process: open the bundle once. Signals are the gateway's to answer.
 
-    Nothing goes to standard error, which is the gateway's log: decoders in C write there what they like.
+    Nothing goes to standard error, which is the gateway's log, nor to standard output, where results may go: decoders in C
+    write there what they like.
     """
     global _predictor  # noqa: PLW0603  one predictor a process
     silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, sys.stderr.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(silent, stream.fileno())
     os.close(silent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
