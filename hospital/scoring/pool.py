@@ -97,8 +97,8 @@ def _end(pool: ProcessPoolExecutor) -> None:
 def _open(folder: Path, digest: str, warn_of_scope: bool) -> None:
     """In a new process: open the bundle once. Signals are the gateway's to answer.
 
-    Nothing goes to standard error, which is the gateway's log, nor to standard output, where results may go: decoders in C
-    write there what they like.
+    Nothing goes to standard error, which is the gateway's log, nor to standard output, where results may go: decoders
+    in C write there what they like.
     """
     global _predictor  # noqa: PLW0603  one predictor a process
     silent = os.open(os.devnull, os.O_WRONLY)
