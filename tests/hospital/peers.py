@@ -92,7 +92,9 @@ class Pacs:
         if self.commitment != "unknown":
             entity.add_supported_context(StorageCommitmentPushModel)
         handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._commit)]
-        self._server: Any = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server: Any = entity.make_server(("127.0.0.1", self.port), evt_handlers=handlers)
+        entity._servers.append(self._server)  # as `start_server` does, which looks for its end twice a second only
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         """Go away."""
