@@ -1,6 +1,5 @@
 """hospital.toml as a typed object, checked as a whole before anything starts."""
 
-import hashlib
 import ipaddress
 import os
 import re
@@ -8,107 +7,25 @@ import ssl
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from hospital.adt.settings import Adt
 from hospital.audit.settings import Audit, AuditTls
+from hospital.delivery.settings import Destination, Dicom, FhirFile, Hl7
 from hospital.errors import HospitalError
+from hospital.sections import Address, Name, Port, Section, Service, Title, Tls, is_loopback
 from hospital.worklist.settings import Worklist, WorklistTls
 from serving.errors import one_line
 
 DEFAULT_NAME = "hospital.toml"
 MIB = 2**20
-_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
-"""An AE title (PS3.5, 6.2): at most 16 characters of ASCII, no backslash, no control characters."""
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
-def _title(value: str) -> str:
-    stripped = value.strip(" ")
-    if not stripped or not _TITLE.fullmatch(stripped):
-        raise ValueError("is no AE title (1 to 16 characters of ASCII, without backslash)")
-    return stripped
-
-
-def _address(value: str) -> str:
-    try:
-        return str(ipaddress.ip_network(value, strict=False))
-    except ValueError:
-        raise ValueError("is neither an IP address nor a network such as 192.0.2.0/24") from None
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError("may hold letters, digits, - and _, at most 32 of them")
-    return value
-
-
-def _service(value: str) -> str:
-    found = urlsplit(value)
-    try:
-        is_one = found.scheme in {"http", "https"} and bool(found.hostname) and found.port != 0
-    except ValueError:  # of a port that is none
-        is_one = False
-    if not is_one or found.username is not None or not value.isprintable() or set(value) & set("?# "):
-        raise ValueError("is no address such as https://archive.example.org/dicom-web")
-    return value
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-Title = Annotated[str, AfterValidator(_title)]
-Address = Annotated[str, AfterValidator(_address)]
-Name = Annotated[str, AfterValidator(_name)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Tls(_Section):
-    """Certificate and key of this side, and the authorities whose certificates the other side may show (PEM files)."""
-
-    certificate: Path
-    key: Path
-    authorities: Path
-
-    def server(self) -> ssl.SSLContext:
-        """For what others connect to: the non-downgrading profile of BCP 195 (PS3.15, B.12), client certificates asked.
-
-        OSError or ssl.SSLError where a file cannot be read.
-        """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.verify_mode = ssl.CERT_REQUIRED
-        return self._loaded(context)
-
-    def client(self) -> ssl.SSLContext:
-        """For what this side connects to; the certificate of the other one has to bear its host's name."""
-        return self._loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-
-    def _loaded(self, context: ssl.SSLContext) -> ssl.SSLContext:
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.certificate, self.key)
-        context.load_verify_locations(self.authorities)
-        return context
-
-    def stamp(self) -> str:
-        """Digest of the files, which a later read compares; OSError where one cannot be read."""
-        files = (self.certificate, self.key, self.authorities)
-        return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
-
-
-class Peer(_Section):
+class Peer(Section):
     """Who may send: a calling AE title, and the addresses that it may call from (all, where none are named)."""
 
     ae_title: Title
@@ -122,7 +39,7 @@ class Peer(_Section):
         return any(found in ipaddress.ip_network(network) for network in self.addresses)
 
 
-class Receiver(_Section):
+class Receiver(Section):
     """What is received over DICOM, and its limits."""
 
     ae_title: Title = "FRACTURE"
@@ -142,7 +59,7 @@ class Receiver(_Section):
         return self
 
 
-class WebReceiver(_Section):
+class WebReceiver(Section):
     """The port that takes STOW-RS (PS3.18, 10.5); without the table there is none."""
 
     host: str = "127.0.0.1"  # another address needs HOSPITAL_WEB_KEY or `tls`
@@ -155,11 +72,11 @@ class WebReceiver(_Section):
     max_parts: int = Field(default=500, ge=1, le=10_000)
 
 
-class Poll(_Section):
+class Poll(Section):
     """A DICOMweb server that is asked for new CR and DX images (QIDO-RS, WADO-RS)."""
 
     name: Name
-    url: Annotated[str, AfterValidator(_service)]  # of the service, without /studies
+    url: Service  # of the service, without /studies
     interval_seconds: float = Field(default=60, ge=1, le=86400)
     lookback_days: int = Field(default=2, ge=0, le=366)  # by study date, today not counted
     page_size: int = Field(default=100, ge=1, le=5000)
@@ -168,27 +85,30 @@ class Poll(_Section):
     tls: Tls | None = None
 
 
-class Model(_Section):
+class Model(Section):
     """Who scores: a bundle in processes of the gateway's own, or the HTTP service."""
 
     bundle: Path | None = None  # by default the one that `fracture serve` would serve
     processes: int = Field(default=0, ge=0, le=64)  # 0: one a core
     service: bool = False  # ask FRACTURE_SERVICE_URL instead
+    scope: Literal["refuse", "warn"] = "refuse"  # `warn`, for research, answers what the model is not for
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Model":
         if self.service and self.bundle is not None:
             raise ValueError("give either `bundle` or `service = true`")
+        if self.service and self.scope != "refuse":
+            raise ValueError("`scope` is the service's to say: set FRACTURE_SCOPE there")
         return self
 
 
-class Study(_Section):
+class Study(Section):
     """When a study's result is made."""
 
     stable_seconds: float = Field(default=30, ge=0, le=86400)  # without a further image
 
 
-class Results(_Section):
+class Results(Section):
     """Which objects are made of a study's result, and how they are named."""
 
     report: bool = True  # Comprehensive 3D SR
@@ -199,59 +119,7 @@ class Results(_Section):
     station: str = Field(default="fracture-gateway", min_length=1, max_length=64)
 
 
-class Dicom(_Section):
-    """A destination that is sent C-STORE."""
-
-    kind: Literal["dicom"]
-    name: Name
-    ae_title: Title
-    host: str = Field(min_length=1)
-    port: Port
-    calling_ae_title: Title | None = None  # by default the receiver's
-    commitment: bool = True  # delivered only when the destination has committed to keep it
-    commitment_seconds: float = Field(default=600, gt=0)  # then the object is sent again
-    timeout_seconds: float = Field(default=30, gt=0, le=600)
-    tls: Tls | None = None
-
-
-class Stow(_Section):
-    """A destination that is sent STOW-RS (PS3.18, 10.5)."""
-
-    kind: Literal["stow"]
-    name: Name
-    url: str = Field(pattern=r"^https?://[^\s?#]+$")  # of the service, without /studies
-    timeout_seconds: float = Field(default=30, gt=0, le=600)
-
-
-class Fhir(_Section):
-    """A destination that is sent a FHIR transaction."""
-
-    kind: Literal["fhir"]
-    name: Name
-    url: str = Field(pattern=r"^https?://[^\s?#]+$")  # the server's base
-    release: Literal["R4", "R4B", "R5"] = "R4"
-    patient_system: str = Field(default="", pattern=r"^(\w+:\S+)?$")  # of the identifiers that Patient IDs are
-    timeout_seconds: float = Field(default=30, gt=0, le=600)
-
-
-class Hl7(_Section):
-    """A destination that is sent HL7 v2 ORU^R01 over MLLP."""
-
-    kind: Literal["hl7"]
-    name: Name
-    host: str = Field(min_length=1)
-    port: Port
-    application: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-5
-    facility: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-6
-    priority: bool = False  # suspicion high goes out with the priority ASAP (TQ1-9)
-    timeout_seconds: float = Field(default=30, gt=0, le=600)
-    tls: Tls | None = None
-
-
-Destination = Annotated[Dicom | Stow | Fhir | Hl7, Field(discriminator="kind")]
-
-
-class Delivery(_Section):
+class Delivery(Section):
     """How a destination that fails is tried again."""
 
     first_wait_seconds: float = Field(default=5, gt=0)
@@ -259,7 +127,7 @@ class Delivery(_Section):
     dead_after_hours: float = Field(default=24, gt=0)
 
 
-class Operation(_Section):
+class Operation(Section):
     """The port of the metrics and of the worklist as JSON, and the tracing of jobs."""
 
     host: str = "127.0.0.1"
@@ -268,7 +136,7 @@ class Operation(_Section):
     retention_hours: float = Field(default=72, ge=0)  # after the last confirmed delivery
 
 
-class Config(_Section):
+class Config(Section):
     """Everything that hospital.toml may say; paths in it are relative to its folder."""
 
     spool: Path = Path("spool")
@@ -282,6 +150,7 @@ class Config(_Section):
     destinations: tuple[Destination, ...] = ()
     delivery: Delivery = Delivery()
     operation: Operation = Operation()
+    adt: Adt | None = None  # without the table no ADT messages are taken
     audit: Audit | None = None  # without the table no trail is kept
     worklist: Worklist | None = None  # without the table it is not served
 
@@ -309,7 +178,7 @@ class Config(_Section):
         return os.environ.get("HOSPITAL_DATABASE_URL", "").strip() or f"sqlite:///{self.spool / 'gateway.db'}"
 
 
-class Secrets(_Section):
+class Secrets(Section):
     """What the environment alone may hold: each variable, or the file that the variable with _FILE behind it names."""
 
     service_url: str = ""  # FRACTURE_SERVICE_URL
@@ -400,9 +269,11 @@ def _from_folder(config: Config, folder: Path) -> Config:
 
     bundle, web = config.model.bundle, config.web_receiver
     destinations = tuple(
-        one.model_copy(update={"tls": tls(one.tls)}) if isinstance(one, Dicom | Hl7) else one
+        one.model_copy(update={"tls": tls(one.tls)}) if isinstance(one, Dicom | Hl7)
+        else one.in_folder(folder) if isinstance(one, FhirFile)
+        else one
         for one in config.destinations
-    )
+    )  # fmt: skip
     return config.model_copy(
         update={
             "spool": folder / config.spool,
@@ -411,6 +282,7 @@ def _from_folder(config: Config, folder: Path) -> Config:
             "destinations": destinations,
             "audit": config.audit and config.audit.in_folder(folder),
             "worklist": config.worklist and config.worklist.in_folder(folder),
+            "adt": config.adt and config.adt.model_copy(update={"tls": tls(config.adt.tls)}),
             "web_receiver": web and web.model_copy(update={"tls": tls(web.tls)}),
             "polls": tuple(one.model_copy(update={"tls": tls(one.tls)}) for one in config.polls),
         }
@@ -434,6 +306,8 @@ def _check_files(config: Config, path: Path) -> None:
     sides += [(f"polls.{one.name}.tls", one.tls, one.tls.client) for one in config.polls if one.tls is not None]
     if config.web_receiver is not None and (web := config.web_receiver.tls) is not None:
         sides.append(("web_receiver.tls", web, web.server))
+    if config.adt is not None and (feed := config.adt.tls) is not None:
+        sides.append(("adt.tls", feed, feed.server))
     for key, tls, load in sides:
         try:
             load()

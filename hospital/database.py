@@ -166,6 +166,21 @@ class Polled(Base):
     seen_at: Mapped[float] = mapped_column(index=True)
 
 
+class Correction(Base):
+    """What the feed of ADT messages has last said of a patient; a field is null where it has said nothing of it.
+
+    `merged_into` is the Patient ID that counts instead.
+    """
+
+    __tablename__ = "corrections"
+    patient_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(200))
+    birth_date: Mapped[str | None] = mapped_column(String(8))
+    sex: Mapped[str | None] = mapped_column(String(1))
+    merged_into: Mapped[str] = mapped_column(String(64), default="", index=True)
+    told_at: Mapped[float]
+
+
 class Database:
     """Sessions on SQLite (WAL, synchronous FULL) or PostgreSQL."""
 

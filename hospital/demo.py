@@ -32,6 +32,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from pynetdicom import AE
 
 from hospital import relay
+from hospital.associating import associate
 from hospital.errors import HospitalError
 from hospital.worklist.accounts import PasswordHash
 from serving import bundle as bundles
@@ -285,7 +286,7 @@ def _delivered(entries: list[dict[str, Any]]) -> bool:
 def _sent(dataset: pydicom.Dataset) -> int:
     entity = AE("MODALITY")
     entity.add_requested_context(dataset.SOPClassUID, ExplicitVRLittleEndian)
-    association = entity.associate("127.0.0.1", _GATEWAY_PORT, ae_title="FRACTURE")
+    association = associate(entity, "127.0.0.1", _GATEWAY_PORT, ae_title="FRACTURE")
     if not association.is_established:
         raise HospitalError("the gateway takes no association")
     status = int(association.send_c_store(dataset).get("Status", 0xFFFF))

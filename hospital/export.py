@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import getpass
 import io
 import os
 import sys
@@ -12,9 +13,13 @@ from typing import Self
 
 from sqlalchemy import select
 
+from hospital.audit import messages
+from hospital.audit.messages import Study
+from hospital.audit.trail import AuditTrail
 from hospital.config import Config
 from hospital.database import Database, Instance
 from hospital.errors import HospitalError
+from hospital.headers import study_of
 from hospital.spool import Spool
 from serving.imaging.dicom.deidentify.confidential import Exported, RefusedError, deidentify, identify
 from serving.imaging.dicom.deidentify.pseudonyms import Key
@@ -66,11 +71,12 @@ def export(config: Config, request: Request) -> Outcome:
     database.prepare()
     outcome = Outcome()
     try:
+        told = _Told.of(config, request.folder)
         groups = _studies(database, request.studies)
         total = sum(len(group) for group in groups)
         with KeyTable(request.table) as table:
             for group in groups:
-                _Study(request.folder, spool, key, reviewed, table, outcome).write(group)
+                _Study(request.folder, spool, key, reviewed, table, outcome, told).write(group)
                 _tell(outcome, total)
     except OSError as error:
         place = error.filename or request.folder
@@ -122,6 +128,7 @@ class _Study:
     reviewed: frozenset[str]
     table: "KeyTable"
     outcome: Outcome
+    told: "_Told"
 
     def write(self, instances: Sequence[Instance]) -> None:
         """Write what can be exported, and say why the rest is left out."""
@@ -133,20 +140,30 @@ class _Study:
                 known.append(instance)
             except RefusedError as error:
                 self._leave_out(instance, error.message)
-        for instance in known:
-            if len(patients) > 1:
+        if len(patients) > 1:
+            for instance in known:
                 self._leave_out(instance, "belongs to a study that names several patients")
-            else:
-                self._write_one(instance)
+            return
+        new = [one for one in known if not self._is_there(one)]
+        self.outcome.there += len(known) - len(new)
+        if new:
+            self.told.tell(study_of(self.spool, new[0].study_uid, new))  # before anything of it leaves
+        for instance in new:
+            self._write_one(instance)
 
-    def _write_one(self, instance: Instance) -> None:
+    def _place(self, instance: Instance) -> tuple[str, tuple[str, str]]:
+        """Where an image is written in the folder, and what the table says of a file that is up to date."""
         uid = instance.sop_instance_uid
         place = f"{self.key.study(instance.study_uid)}/{self.key.image(uid)}.dcm"
+        return place, (instance.digest, str(uid in self.reviewed))
+
+    def _is_there(self, instance: Instance) -> bool:
+        place, state = self._place(instance)
+        return (self.folder / place).is_file() and self.table.state(place) == state
+
+    def _write_one(self, instance: Instance) -> None:
+        place, state = self._place(instance)
         target = self.folder / place
-        state = (instance.digest, str(uid in self.reviewed))
-        if target.is_file() and self.table.state(place) == state:
-            self.outcome.there += 1
-            return
         try:
             made = deidentify(self._content(instance), self.key, self.reviewed)
         except RefusedError as error:
@@ -166,6 +183,36 @@ class _Study:
     def _leave_out(self, instance: Instance, reason: str) -> None:
         self.outcome.left_out += 1
         print(f"left out: {instance.sop_instance_uid}: {reason}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Tells the audit trail which studies leave, where there is one."""
+
+    trail: AuditTrail | None
+    folder: str
+
+    @classmethod
+    def of(cls, config: Config, folder: Path) -> Self:
+        """For an export into a folder; HospitalError where the trail cannot be kept."""
+        trail = AuditTrail(config.audit, config.name) if config.audit is not None else None
+        if trail is not None:
+            trail.prepare()
+        return cls(trail, folder.resolve().as_uri())
+
+    def tell(self, study: Study) -> None:
+        """Write down that a study leaves; OSError where that fails: then it stays."""
+        if self.trail is not None:
+            event = messages.exported_for_research(_user(), self.trail.gateway, self.folder, study)
+            self.trail.record(event)
+
+
+def _user() -> str:
+    """Who runs the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry
+        return f"uid {os.getuid()}"
 
 
 class KeyTable:

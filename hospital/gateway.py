@@ -6,17 +6,21 @@ import time
 from pathlib import Path
 
 from hospital import logs, queue, retention
+from hospital.adt.listener import AdtListener
 from hospital.audit import messages
 from hospital.audit.trail import AuditTrail
 from hospital.audit.watcher import AuditWatcher
-from hospital.config import MIB, Config, Destination, Dicom, Fhir, Hl7, Poll, Secrets
+from hospital.config import MIB, Config, Poll, Secrets
 from hospital.crew import Crew, Step, Worker
 from hospital.database import Database, now
 from hospital.delivery import Sender
 from hospital.delivery.dimse import DicomSender
 from hospital.delivery.fhir import FhirSender
+from hospital.delivery.fhir_file import FhirFileSender
 from hospital.delivery.hl7 import Hl7Sender
+from hospital.delivery.settings import Destination, Dicom, Fhir, FhirFile, Hl7, Ups
 from hospital.delivery.stow import StowSender
+from hospital.delivery.ups import UpsSender
 from hospital.delivery.worker import CommitmentLedger, Deliverer
 from hospital.dicomweb.app import StoreService, create_app
 from hospital.dicomweb.client import DicomwebClient
@@ -62,6 +66,7 @@ class Gateway:
         self.receiver = DicomReceiver(config.receiver, self._intake, self.parts, self._arrived.set, self._ledger)
         self.web = WebServer(config.web_receiver) if config.web_receiver else None
         self._web_facts: object = None
+        self.adt = AdtListener(config.adt, self.parts, self.trail, self._bell.set) if config.adt else None
 
     @staticmethod
     def _opened(config: Config) -> Parts:
@@ -80,6 +85,8 @@ class Gateway:
         self._crew.exchange(self._workers(self.config, self._secrets))
         self.receiver.start()
         self._serve_web(self.config, self._secrets)
+        if self.adt is not None:
+            self.adt.start()
         self._note(starts=True)
         logs.event(
             "ready", port=self.receiver.port, model=self.scorer.model.name, version=self.scorer.model.version,
@@ -91,6 +98,8 @@ class Gateway:
         self.receiver.close()
         if self.web is not None:
             self.web.close()
+        if self.adt is not None:
+            self.adt.close()
         self._crew.close(30)
         self._note(starts=False)
         self.scorer.close()
@@ -236,7 +245,8 @@ def open_scorer(config: Config, secrets: Secrets) -> Scorer:
     """The back end that the configuration names; BundleError or HospitalError where it cannot be used."""
     if config.model.service:
         return ServiceScorer(secrets.service_url, secrets.service_key, config.model.processes or 4)
-    return PoolScorer(config.model.bundle or bundles.find_default(_ROOT), config.model.processes)
+    bundle = config.model.bundle or bundles.find_default(_ROOT)
+    return PoolScorer(bundle, config.model.processes, warn_of_scope=config.model.scope == "warn")
 
 
 def open_sender(destination: Destination, ae_title: str, secrets: Secrets, committed: CommitmentReport) -> Sender:
@@ -248,4 +258,8 @@ def open_sender(destination: Destination, ae_title: str, secrets: Secrets, commi
     authorization = secrets.authorizations.get(destination.name, "")
     if isinstance(destination, Fhir):
         return FhirSender(destination, authorization)
+    if isinstance(destination, FhirFile):
+        return FhirFileSender(destination)
+    if isinstance(destination, Ups):
+        return UpsSender(destination, authorization)
     return StowSender(destination, authorization)

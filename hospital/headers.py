@@ -1,7 +1,12 @@
 """What an image in the spool says of its patient and study, where no result has said so yet."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 import pydicom
 
+from hospital.audit.messages import Study
+from hospital.database import Instance
 from hospital.spool import Spool
 from serving.errors import ImageError
 from serving.imaging import dicom
@@ -21,3 +26,15 @@ def header_of(spool: Spool, path: str) -> pydicom.Dataset:
         return pydicom.Dataset()
     except Exception:  # noqa: BLE001  pydicom raises whatever broken bytes lead it to
         return pydicom.Dataset()
+
+
+def study_of(spool: Spool, study_uid: str, instances: Sequence[Instance]) -> Study:
+    """A study for the audit trail, with its patient as the first image that is there says."""
+    header = header_of(spool, next((one.path for one in instances if one.path), ""))
+    return Study(
+        study_uid or str(header.get("StudyInstanceUID", "")),
+        str(header.get("PatientID", "")),
+        str(header.get("PatientName", "")),
+        str(header.get("AccessionNumber", "")),
+        tuple(sorted(Counter(one.sop_class_uid for one in instances).items())),
+    )

@@ -3,8 +3,11 @@
 import threading
 
 import uvicorn
+from starlette.requests import Request
 
 from hospital.errors import HospitalError
+
+_MOST_DIGITS = 7
 
 
 class ThreadedServer:
@@ -34,3 +37,9 @@ class ThreadedServer:
             self._server.run()
         except SystemExit:  # how uvicorn says that the address is taken
             return
+
+
+def asked_page(request: Request) -> int:
+    """The page of a list that a request asks for with `?page=`; the first one where it names none."""
+    text = request.query_params.get("page", "1")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS else 1

@@ -46,6 +46,10 @@ class Metrics:
             "hospital_web_requests_total", "STOW-RS requests by the status answered.", ["status"],
             registry=self.registry,
         )  # fmt: skip
+        self.adt = Counter(
+            "hospital_adt_messages_total", "HL7 ADT messages: updated, merged, ignored or refused.", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
         self.reloads = Counter(
             "hospital_reloads_total", "Readings of hospital.toml: done or refused.", ["outcome"],
             registry=self.registry,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import uvicorn
-from sqlalchemy import case, func, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -16,10 +16,10 @@ from starlette.types import Receive, Scope, Send
 from hospital.config import Operation
 from hospital.database import Instance, Job, Version
 from hospital.gateway import Gateway
-from hospital.http_server import ThreadedServer
+from hospital.http_server import ThreadedServer, asked_page
 from hospital.worklist.entries import RANKS
 
-_MOST = 500
+PAGE_SIZE = 500
 _NO_STORE = {"cache-control": "no-store"}
 
 
@@ -61,9 +61,13 @@ def create_app(gateway: Gateway, key: str) -> Starlette:
     def metrics(_: Request) -> Response:
         return Response(gateway.observe(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def worklist(_: Request) -> Response:
+    def worklist(request: Request) -> Response:
         with gateway.parts.database.reading() as session:
-            return JSONResponse({"studies": listed(session)}, headers=_NO_STORE)
+            total = session.scalar(select(func.count()).select_from(_newest().subquery())) or 0
+            pages = max(1, -(-total // PAGE_SIZE))
+            number = min(max(1, asked_page(request)), pages)
+            told = {"studies": listed(session, number), "page": number, "pages": pages, "total": total}
+        return JSONResponse(told, headers=_NO_STORE)
 
     return Starlette(
         routes=[
@@ -74,21 +78,28 @@ def create_app(gateway: Gateway, key: str) -> Starlette:
     )
 
 
-def listed(session: Session) -> list[dict[str, Any]]:
-    """The newest version of each study that is not purged, in the worklist's order of suspicions; at most 500.
+def listed(session: Session, page: int = 1) -> list[dict[str, Any]]:
+    """The newest version of each study that is not purged, in the worklist's order of suspicions; 500 a page.
 
     A study without an answer is listed, too, before those without suspicion.
     """
-    newest = select(Version.study_uid, func.max(Version.number).label("number")).group_by(Version.study_uid).subquery()
     rank = case(RANKS, value=Version.suspicion, else_=RANKS[""])
     chosen = (
+        _newest()
+        .order_by(rank, Version.probability.desc(), Version.last_received_at, Version.id)
+        .limit(PAGE_SIZE)
+        .offset((page - 1) * PAGE_SIZE)
+    )
+    return [_entry(session, version) for version in session.scalars(chosen)]
+
+
+def _newest() -> Select[Version]:
+    newest = select(Version.study_uid, func.max(Version.number).label("number")).group_by(Version.study_uid).subquery()
+    return (
         select(Version)
         .join(newest, (Version.study_uid == newest.c.study_uid) & (Version.number == newest.c.number))
         .where(Version.study_uid.in_(select(Instance.study_uid).where(Instance.path != "")))
-        .order_by(rank, Version.probability.desc(), Version.last_received_at)
-        .limit(_MOST)
     )
-    return [_entry(session, version) for version in session.scalars(chosen)]
 
 
 def _entry(session: Session, version: Version) -> dict[str, Any]:

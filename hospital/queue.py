@@ -95,6 +95,7 @@ class Queue:
             ).all()
             for job in found:
                 job.state, job.lease_owner = "waiting", ""
+                job.attempts = max(0, job.attempts - 1)  # it did not fail: its process ended
             return len(found)
 
     def claim(self, kind: Kind, destination: str = "") -> Lease | None:
@@ -109,8 +110,9 @@ class Queue:
             job = session.scalar(claimable.with_for_update(skip_locked=True))
             if job is None:
                 return None
+            if job.state != "leased":  # of a process that ended with its lease, the try goes on
+                job.attempts += 1
             job.state, job.lease_owner, job.lease_until = "leased", self._owner, moment + self._lease_seconds
-            job.attempts += 1
             lease = Lease(job.id, job.kind, job.key, job.subject, job.destination, job.attempts, self._owner)
         self._taken.lease = lease
         return lease

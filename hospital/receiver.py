@@ -33,6 +33,8 @@ STORED = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentatio
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 _ACSE_SECONDS = 10.0
 """To ask for an association once the connection stands, and to end one."""
+_LOOK_SECONDS = 0.05
+"""Between two looks of the accepting thread at whether the receiver is to end."""
 _UNTIL_RELEASED = ("Sta3", "Sta6")
 """States of an association that was asked for or stands (PS3.8, 9.2)."""
 _REJECTED_PERMANENT, _BY_USER, _CALLING_TITLE, _CALLED_TITLE = 1, 1, 3, 7  # PS3.8, 9.3.4
@@ -63,7 +65,9 @@ class DicomReceiver:
         receive_into(parts.spool.partial, intake.has_room)  # in the spool they can be renamed
         self._entity = AE(settings.ae_title)
         self._server = self._listen()
-        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_LOOK_SECONDS,), name="receiver", daemon=True
+        )
 
     @property
     def port(self) -> int:
@@ -177,6 +181,7 @@ class DicomReceiver:
             return self._not_stored(CANNOT_UNDERSTAND, "internal")
         finally:
             partial.unlink(missing_ok=True)
+            event.assoc.dul._idle_timer.restart()  # the time that disk and database took is no silence of the peer
         self._metrics.received.labels(kept).inc()
         self._arrived()
         return SUCCESS

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hospital import logs
+from hospital.adt.corrections import forget
 from hospital.database import Answer, Instance, Job, Result, Version, now
 from hospital.parts import Parts
 from hospital.spool import INCOMING, RESULTS
@@ -19,12 +20,15 @@ _OPEN = ("waiting", "leased", "dead")
 def purge(parts: Parts, hours: float) -> int:
     """Purge studies whose last delivery was confirmed `hours` ago or more; how many there were.
 
+    What the feed of ADT messages said of patients of whom nothing is held goes after as many hours.
+
     A study with a job that is not done keeps everything. The rows go first: a file without a row is removed by `sweep`,
     a row without its file would be a result that is lost.
     """
     names: list[str] = []
     count = 0
     with parts.database.session() as session:
+        forget(session, now() - hours * 3600)
         for instances in _candidates(session, now() - hours * 3600):
             names += _forget(session, instances)
             count += 1

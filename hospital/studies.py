@@ -11,8 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hospital import logs
+from hospital.adt.corrections import corrections_for
 from hospital.config import Config
 from hospital.database import Answer, Instance, Result, Version, now
+from hospital.delivery.settings import Ups
 from hospital.errors import DeadLetterError
 from hospital.parts import Parts
 from hospital.queue import Lease
@@ -21,7 +23,7 @@ from hospital.results.source import read_header, read_source
 from hospital.results.version import Edition, Made, View
 from hospital.scoring import ModelFacts
 from hospital.spool import RESULTS
-from hospital.summary import told
+from hospital.summary import patient_of, told, with_scope
 from serving.http.schemas import Prediction
 
 _SOON = 2.0
@@ -45,6 +47,7 @@ class Assembler:
     def __init__(self, config: Config, model: ModelFacts, parts: Parts) -> None:
         self._config = config
         self._model = model
+        self._parts = parts
         self._database, self._queue = parts.database, parts.queue
         self._spool, self._metrics = parts.spool, parts.metrics
 
@@ -80,7 +83,7 @@ class Assembler:
                 self._queue.wait(session, lease, max(-quiet, _SOON if quiet >= 0 else 0.0))
                 return
             answers = {
-                key: Prediction.model_validate(content)
+                key: with_scope(Prediction.model_validate(content))
                 for key, content in session.execute(
                     select(Answer.key, Answer.content).where(Answer.key.in_([one.answer_key for one in instances]))
                 )
@@ -99,11 +102,15 @@ class Assembler:
             if one.path and one.state == "scored" and one.answer_key in known.answers
         ]
         headers = [view.source.header for view in views] or self._headers_of_refused(instances)
+        known_patients = corrections_for(self._parts, headers)
+        for header in headers:
+            known_patients.correct(header)
         _check_patient(headers)
         sources = self._sources(instances, views)
         if before is not None and before.sources == sources:
             with self._database.session() as session:
-                self._queue.finish(session, lease)
+                if self._queue.finish(session, lease) and headers:
+                    session.get_one(Version, before.id).patient = patient_of(headers)  # of a study without an answer
             return
         number = before.number + 1 if before else 1
         edition = Edition(views, self._model, self._config.results, _moment(headers), number, known.reports)
@@ -128,6 +135,8 @@ class Assembler:
                 session.add(_result(version.id, made, path))
             if files:
                 for destination in self._config.destinations:
+                    if isinstance(destination, Ups) and version.suspicion != "high":
+                        continue  # it is told of studies to be read first, and of no other
                     key = f"{version.id}:{destination.name}"
                     self._queue.add(session, "deliver", key, version.id, destination=destination.name)
         self._metrics.versions.inc()

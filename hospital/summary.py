@@ -39,25 +39,43 @@ def told(
     """The fields of a `Version` that its reader sees; the most suspicious view decides (`serving.study`)."""
     answered = [(number, _Answered.of(view.answer)) for number, view in enumerate(edition.views)]
     judged = study.assess(answered, len(instances) - len(answered))
-    first = headers[0] if headers else pydicom.Dataset()
+    beyond = sorted({note for view in edition.views for note in notes_of_scope(view.answer)})
+    said = [judged.statement, *(note for note in beyond if note not in judged.statement)] if judged else []
     return {
         "suspicion": judged.suspicion if judged else "",
         "probability": judged.probability if judged else None,
         "summary": {
             "model": {"name": edition.model.name, "version": edition.model.version, "digest": edition.model.digest},
-            "statement": judged.statement if judged else "No view has an answer.",
+            "statement": " ".join(said) or "No view has an answer.",
             "views": [_entry(one, answers.get(one.answer_key)) for one in instances],
         },
-        "patient": {
-            "id": str(first.get("PatientID", "")),
-            "name": str(first.get("PatientName", "")),
-            "birth_date": str(first.get("PatientBirthDate", "")),
-            "sex": str(first.get("PatientSex", "")),
-            "accession_number": str(first.get("AccessionNumber", "")),
-            "study_date": str(first.get("StudyDate", "")),
-            "study_time": str(first.get("StudyTime", "")),
-            "study_description": str(first.get("StudyDescription", "")),
-        },
+        "patient": patient_of(headers),
+    }
+
+
+def with_scope(answer: Prediction) -> Prediction:
+    """The answer to an image that the model is not for, with that said wherever its statement is shown."""
+    notes = notes_of_scope(answer)
+    return answer.model_copy(update={"statement": " ".join([answer.statement, *notes])}) if notes else answer
+
+
+def notes_of_scope(answer: Prediction) -> list[str]:
+    """What is said of an image that the model is not for; nothing of others."""
+    return [note.message for note in answer.warnings if note.code == "out_of_scope"]
+
+
+def patient_of(headers: Sequence[pydicom.Dataset]) -> dict[str, str]:
+    """What the worklist shows of patient and study."""
+    first = headers[0] if headers else pydicom.Dataset()
+    return {
+        "id": str(first.get("PatientID", "")),
+        "name": str(first.get("PatientName", "")),
+        "birth_date": str(first.get("PatientBirthDate", "")),
+        "sex": str(first.get("PatientSex", "")),
+        "accession_number": str(first.get("AccessionNumber", "")),
+        "study_date": str(first.get("StudyDate", "")),
+        "study_time": str(first.get("StudyTime", "")),
+        "study_description": str(first.get("StudyDescription", "")),
     }
 
 

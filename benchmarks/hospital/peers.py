@@ -22,6 +22,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from benchmarks.hospital.journal import Journal
+from hospital.associating import associate
 
 _SECONDS = 30.0
 _REPORT_SECONDS = 0.05
@@ -180,7 +181,7 @@ def send(port: int, images: Iterator[FileDataset], answered: Callable[[FileDatas
         for image in images:
             if association is None:
                 entity.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
-                association = entity.associate("127.0.0.1", port, ae_title="FRACTURE")
+                association = associate(entity, "127.0.0.1", port, ae_title="FRACTURE")
             if not answered(image, _stored(association, image)):
                 return
     finally:

@@ -28,6 +28,7 @@ class Code:
 APPLICATION_ACTIVITY = Code("110100", "Application Activity")
 INSTANCES_TRANSFERRED = Code("110104", "DICOM Instances Transferred")
 EXPORT = Code("110106", "Export")
+PATIENT_RECORD = Code("110110", "Patient Record")
 PROCEDURE_RECORD = Code("110111", "Procedure Record")
 QUERY = Code("110112", "Query")
 USER_AUTHENTICATION = Code("110114", "User Authentication")
@@ -136,6 +137,24 @@ def exported(gateway: str, destination: str, address: str, study: "Study", at: f
         Participant(destination, role=_DESTINATION_MEDIA, address=address),
     ]
     return Event(EXPORT, "R", people, study.subjects(), at=at)
+
+
+def exported_for_research(user: str, gateway: str, folder: str, study: "Study") -> Event:
+    """Someone writes de-identified images of a study to a folder, given as a URI (A.5.3.4)."""
+    people = [
+        Participant(folder, role=_DESTINATION),
+        Participant(user, True, _SOURCE, address=_here()),
+        Participant(gateway, role=_SOURCE),
+        Participant(folder, role=_DESTINATION_MEDIA, address=folder),
+    ]
+    return Event(EXPORT, "R", people, study.subjects(), description="de-identified, for research")
+
+
+def patient_changed(sender: str, gateway: str, patient_id: str, name: str) -> Event:
+    """What is known of a patient was changed by a message (A.5.3.14)."""
+    people = [Participant(sender or "-", True, _SOURCE), Participant(gateway, role=_DESTINATION, address=_here())]
+    patient = Subject("person", 1, _PATIENT_NUMBER, patient_id, name or "unknown")
+    return Event(PATIENT_RECORD, "U", people, [patient])
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 from hospital.audit import messages
 from hospital.audit.messages import Event, Study
 from hospital.audit.trail import AuditTrail, read_state, write_state
-from hospital.config import Config, Dicom, Fhir, Hl7, Stow
+from hospital.config import Config
 from hospital.database import Instance, Job, Result, Version, now
-from hospital.headers import header_of
+from hospital.delivery.settings import Dicom, Fhir, FhirFile, Hl7, Ups
+from hospital.headers import study_of
 from hospital.parts import Parts
 
 _SETTLED = 5.0
@@ -92,21 +93,13 @@ class AuditWatcher:
             groups.setdefault((one.study_uid, one.calling_ae_title), []).append(one)
         return [
             messages.received(
-                sender, self._config.receiver.ae_title, self._study(study_uid, group), group[-1].received_at
+                sender,
+                self._config.receiver.ae_title,
+                study_of(self._parts.spool, study_uid, group),
+                group[-1].received_at,
             )
             for (study_uid, sender), group in groups.items()
         ]
-
-    def _study(self, study_uid: str, instances: Sequence[Instance]) -> Study:
-        path = next((one.path for one in instances if one.path), "")
-        header = header_of(self._parts.spool, path)
-        return Study(
-            study_uid or str(header.get("StudyInstanceUID", "")),
-            str(header.get("PatientID", "")),
-            str(header.get("PatientName", "")),
-            str(header.get("AccessionNumber", "")),
-            tuple(sorted(Counter(one.sop_class_uid for one in instances).items())),
-        )
 
     def _delivery(self, session: Session, job: Job) -> Event:
         version = session.get_one(Version, job.subject)
@@ -117,9 +110,8 @@ class AuditWatcher:
             tuple(sorted(Counter(results).items())),
         )  # fmt: skip
         place, at = self._destinations.get(job.destination), job.done_at or now()
-        if isinstance(place, Fhir | Hl7):
-            address = place.url if isinstance(place, Fhir) else place.host
+        address = place.address if place is not None else ""
+        if isinstance(place, Fhir | FhirFile | Hl7 | Ups):
             return messages.exported(self._trail.gateway, job.destination, address, study, at)
         name = place.ae_title if isinstance(place, Dicom) else job.destination
-        address = place.url if isinstance(place, Stow) else place.host if isinstance(place, Dicom) else ""
         return messages.transferred(self._config.receiver.ae_title, name, address, study, at)

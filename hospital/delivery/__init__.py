@@ -1,6 +1,7 @@
 """Results to their destinations, each with a thread of its own (worker.py).
 
-dimse.py: C-STORE with storage commitment; stow.py: STOW-RS; fhir.py: a FHIR transaction; hl7.py: HL7 v2 over MLLP.
+dimse.py: C-STORE with storage commitment; stow.py: STOW-RS; fhir.py: a FHIR transaction, fhir_file.py the same
+without a server; hl7.py: HL7 v2 over MLLP; ups.py: a work item for a study to be read first; settings.py: their tables.
 
 A destination has taken a result only by the standard's own sign; a sender returns or raises, and never guesses.
 """

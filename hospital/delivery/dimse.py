@@ -15,8 +15,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from hospital.config import Dicom
+from hospital.associating import associate
 from hospital.delivery import Announce, Outgoing, Package, Promise
+from hospital.delivery.settings import Dicom
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.receiver import CommitmentReport, reported
 
@@ -109,7 +110,7 @@ class DicomSender:
         if commitment:
             contexts.append(build_context(StorageCommitmentPushModel, _SYNTAXES))
         tls = (to.tls.client(), to.host) if to.tls else None
-        association = entity.associate(to.host, to.port, contexts, to.ae_title, tls_args=tls)
+        association = associate(entity, to.host, to.port, contexts=contexts, ae_title=to.ae_title, tls_args=tls)
         try:
             if not association.is_established:
                 raise _refusal(association, to)

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import httpx
 
-from hospital.config import Fhir
 from hospital.delivery import Announce, Package, Promise
+from hospital.delivery.settings import Fhir, FhirForm
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.results.version import NOT_A_DIAGNOSIS
 
@@ -66,11 +66,11 @@ class FhirSender:
             raise TryAgainError("unreachable", f"{name} does not answer ({type(error).__name__})") from None
 
 
-def transaction(package: Package, destination: Fhir) -> Resource:
+def transaction(package: Package, form: FhirForm) -> Resource:
     """The bundle; references within it are by `fullUrl`."""
-    device, study = _device(package), _study(package, destination)
-    observation = _observation(package, destination, _url(device), _url(study))
-    report = _report(package, destination, _url(study), _url(observation))
+    device, study = _device(package), _study(package, form)
+    observation = _observation(package, form, _url(device), _url(study))
+    report = _report(package, form, _url(study), _url(observation))
     return {
         "resourceType": "Bundle",
         "type": "transaction",
@@ -90,23 +90,23 @@ def _device(package: Package) -> Resource:
     }
 
 
-def _study(package: Package, destination: Fhir) -> Resource:
+def _study(package: Package, form: FhirForm) -> Resource:
     return {
         "resourceType": "ImagingStudy",
         "identifier": [_identifier(_UIDS, f"urn:oid:{package.study_uid}")],
         "status": "available",
-        "subject": _subject(package, destination),
+        "subject": _subject(package, form),
     }
 
 
-def _observation(package: Package, destination: Fhir, device: str, study: str) -> Resource:
+def _observation(package: Package, form: FhirForm, device: str, study: str) -> Resource:
     found: Resource = {
         "resourceType": "Observation",
         "identifier": [_identifier(_UIDS, f"urn:oid:{package.study_uid}", "#fracture")],
         "status": "preliminary",
         "category": [_concept("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")],
         "code": _concept(_SNOMED, "125605004", "Fracture of bone"),
-        "subject": _subject(package, destination),
+        "subject": _subject(package, form),
         "issued": _instant(package),
         "device": {"reference": device},
         "derivedFrom": [{"reference": study}],
@@ -133,14 +133,14 @@ def _observation(package: Package, destination: Fhir, device: str, study: str) -
     return found
 
 
-def _report(package: Package, destination: Fhir, study: str, observation: str) -> Resource:
-    studies = "study" if destination.release == "R5" else "imagingStudy"
+def _report(package: Package, form: FhirForm, study: str, observation: str) -> Resource:
+    studies = "study" if form.release == "R5" else "imagingStudy"
     return {
         "resourceType": "DiagnosticReport",
         "identifier": [_identifier(_UIDS, f"urn:oid:{package.study_uid}", "#report")],
         "status": "preliminary",
         "code": _concept(_LOINC, "18748-4", "Diagnostic imaging study"),
-        "subject": _subject(package, destination),
+        "subject": _subject(package, form),
         "issued": _instant(package),
         studies: [{"reference": study}],
         "result": [{"reference": observation}],
@@ -148,11 +148,11 @@ def _report(package: Package, destination: Fhir, study: str, observation: str) -
     }
 
 
-def _subject(package: Package, destination: Fhir) -> Resource:
+def _subject(package: Package, form: FhirForm) -> Resource:
     """The patient by the identifier that the images bear; no name leaves with it."""
     identifier = {"value": package.patient.get("id", "")}
-    if destination.patient_system:
-        identifier["system"] = destination.patient_system
+    if form.patient_system:
+        identifier["system"] = form.patient_system
     return {"type": "Patient", "identifier": identifier}
 
 

@@ -5,13 +5,12 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from hospital.config import Hl7
 from hospital.delivery import Announce, Package, Promise
+from hospital.delivery.settings import Hl7
 from hospital.errors import DeadLetterError, TryAgainError
+from hospital.mllp import END, START
 from hospital.results.version import NOT_A_DIAGNOSIS
 
-_START, _END = b"\x0b", b"\x1c\r"
-"""MLLP's block (HL7 v2, transport specification MLLP, release 1)."""
 _MOST = 1 << 20
 """Bytes of an answer that are read."""
 _ESCAPES = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\r": " ", "\n": " "})
@@ -39,7 +38,7 @@ class Hl7Sender:
         message = oru(package, self._sending, to.application, to.facility, to.priority)
         with self._connected() as connection:
             try:
-                connection.sendall(_START + message.encode() + _END)
+                connection.sendall(START + message.encode() + END)
                 answer = self._answer(connection)
             except OSError as error:
                 raise TryAgainError("no_answer", f"{self._destination.name} did not answer ({error})") from None
@@ -69,12 +68,12 @@ class Hl7Sender:
 
     def _answer(self, connection: socket.socket) -> str:
         found = b""
-        while not found.endswith(_END):
+        while not found.endswith(END):
             block = connection.recv(4096)
             if not block or len(found) > _MOST:
                 break
             found += block
-        return found.removeprefix(_START).removesuffix(_END).decode("utf-8", "replace")
+        return found.removeprefix(START).removesuffix(END).decode("utf-8", "replace")
 
 
 def control_id(package: Package) -> str:

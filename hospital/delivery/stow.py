@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import httpx
 
-from hospital.config import Stow
 from hospital.delivery import Announce, Outgoing, Package, Promise
+from hospital.delivery.settings import Stow
 from hospital.errors import DeadLetterError, TryAgainError
 
 _REFERENCED, _FAILED, _INSTANCE, _REASON = "00081199", "00081198", "00081155", "00081197"

@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hospital import logs
-from hospital.config import MIB, WebReceiver, is_loopback
+from hospital.config import MIB, WebReceiver
 from hospital.dicomweb.gate import CANNOT_UNDERSTAND, PROCESSING_FAILURE, Identity, ObjectGate, RefusedObjectError
 from hospital.dicomweb.related import DICOM, Part, RelatedBounds, RelatedError, RelatedReader
 from hospital.parts import Parts
+from hospital.sections import is_loopback
 from serving.imaging.dicom.dataset import identifier
 
 _JSON = "application/dicom+json"

@@ -18,7 +18,7 @@ from serving import bundle as bundles
 from serving.errors import BundleError, ImageError
 from serving.http.pictures import explanation
 from serving.http.schemas import Facts, Prediction
-from serving.predictor import Predictor
+from serving.predictor import Limits, Predictor
 
 _SECONDS = 120.0
 """For one image; a radiograph takes a few tenths."""
@@ -26,13 +26,16 @@ _predictor: Predictor | None = None
 
 
 class PoolScorer:
-    """Scores with a verified bundle; BundleError where it is none."""
+    """Scores with a verified bundle; BundleError where it is none.
 
-    def __init__(self, folder: Path, processes: int = 0) -> None:
+    With `warn_of_scope` an image that the model is not for gets an answer with a warning, for research.
+    """
+
+    def __init__(self, folder: Path, processes: int = 0, warn_of_scope: bool = False) -> None:
         manifest = bundles.read(folder).manifest
         self.model = ModelFacts(manifest.name, manifest.version, manifest.digest, manifest.intended.regions)
         self.at_once = processes or len(os.sched_getaffinity(0))
-        self._folder, self._digest = folder, manifest.digest
+        self._folder, self._digest, self._warn_of_scope = folder, manifest.digest, warn_of_scope
         self._lock = threading.Lock()
         _start_tracker()
         self._pool = self._start()
@@ -60,7 +63,7 @@ class PoolScorer:
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # threads and sockets of the gateway are not inherited
-        return ProcessPoolExecutor(self.at_once, context, _open, (self._folder, self._digest))
+        return ProcessPoolExecutor(self.at_once, context, _open, (self._folder, self._digest, self._warn_of_scope))
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         with self._lock:
@@ -91,14 +94,16 @@ def _end(pool: ProcessPoolExecutor) -> None:
         process.kill()
 
 
-def _open(folder: Path, digest: str) -> None:
+def _open(folder: Path, digest: str, warn_of_scope: bool) -> None:
     """In a new process: open the bundle once. Signals are the gateway's to answer.
 
-    Nothing goes to standard error, which is the gateway's log: decoders in C write there what they like.
+    Nothing goes to standard error, which is the gateway's log, nor to standard output, where results may go: decoders
+    in C write there what they like.
     """
     global _predictor  # noqa: PLW0603  one predictor a process
     silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, sys.stderr.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(silent, stream.fileno())
     os.close(silent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -106,7 +111,7 @@ def _open(folder: Path, digest: str) -> None:
     opened = bundles.read(folder)
     if opened.manifest.digest != digest:
         raise BundleError(f"{folder}: was replaced by another bundle; start the gateway again")
-    _predictor = Predictor(opened)
+    _predictor = Predictor(opened, Limits(warn_of_scope=warn_of_scope))
     _predictor.warm_up()
 
 

@@ -17,6 +17,7 @@ from hospital import logs
 from hospital.audit import messages
 from hospital.audit.trail import AuditTrail
 from hospital.database import now
+from hospital.http_server import asked_page
 from hospital.parts import Parts
 from hospital.worklist import entries, page
 from hospital.worklist.accounts import Accounts, Lockout
@@ -173,9 +174,7 @@ class _Pages:
         return self._by_key if key and holds else None
 
     def _shown(self, request: Request) -> Page:
-        text = request.query_params.get("page", "1")
-        number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
-        return entries.page(self._parts, number, self._settings.page_size)
+        return entries.page(self._parts, asked_page(request), self._settings.page_size)
 
     def _audit(self, request: Request, session: Session, shown: Page) -> None:
         """Note the view, and each study that this login had not been shown; a mere refresh adds only what is new."""

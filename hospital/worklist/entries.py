@@ -11,10 +11,10 @@ from typing import Any, Literal
 from sqlalchemy import Row, Select, String, case, cast, func, select
 from sqlalchemy.orm import Session
 
+from hospital.adt.corrections import corrections_for
 from hospital.database import Instance, Job, Version
 from hospital.headers import header_of
 from hospital.parts import Parts
-from hospital.spool import Spool
 
 State = Literal["answered", "pending", "no_answer", "failed"]
 RANKS = {"high": 0, "possible": 1, "": 2, "none": 3}
@@ -81,7 +81,7 @@ def page(parts: Parts, number: int, size: int) -> Page:
         counts, pages, number, rows = _rows(session, number, size)
         known = _known(session, rows)
     # Files are read while the database is free.
-    found = [_entry(row, one, parts.spool) for row, one in zip(rows, known, strict=True)]
+    found = [_entry(row, one, parts) for row, one in zip(rows, known, strict=True)]
     return Page(found, number, pages, sum(counts.values()), counts)
 
 
@@ -169,11 +169,11 @@ def _instances(session: Session, keys: Sequence[str]) -> dict[str, list[Instance
     return found
 
 
-def _entry(row: Row[Any], known: _Known, spool: Spool) -> Entry:
+def _entry(row: Row[Any], known: _Known, parts: Parts) -> Entry:
     instances, version = known.instances, known.version
     told = version.patient if version is not None else {}
     if not told and (known.dead is None or known.dead.code != _AT_ODDS):
-        told = _patient(instances, spool)
+        told = _patient(instances, parts)
     return Entry(
         key=row.key,
         study_uid="" if row.key.startswith(_LONE) else row.key,
@@ -231,9 +231,12 @@ def _view(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _patient(instances: Sequence[Instance], spool: Spool) -> dict[str, str]:
-    """Patient and study as the images say, in the form of `hospital.summary`; empty where they are at odds."""
-    headers = [header for one in instances[:_MOST_HEADERS] if (header := header_of(spool, one.path))]
+def _patient(instances: Sequence[Instance], parts: Parts) -> dict[str, str]:
+    """Patient and study as images and feed say, in the form of `hospital.summary`; empty where they are at odds."""
+    headers = [header for one in instances[:_MOST_HEADERS] if (header := header_of(parts.spool, one.path))]
+    corrections = corrections_for(parts, headers)
+    for header in headers:
+        corrections.correct(header)
     if len({str(header.get("PatientID", "")).strip() for header in headers}) != 1:
         return {}
     told = {name: str(headers[0].get(keyword, "")) for name, keyword in PATIENT.items()}

@@ -20,7 +20,7 @@ from hospital.scoring.pool import answer
 from hospital.spool import Spool
 from hospital.studies import Assembler
 from serving import bundle
-from serving.predictor import Predictor
+from serving.predictor import Limits, Predictor
 from tests.hospital.objects import BUNDLE, encoded
 from tests.hospital.peers import free_port
 
@@ -40,8 +40,8 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
 class Scorer:
     """The released model in this process; `asked` counts the images that it was given."""
 
-    def __init__(self) -> None:
-        self._predictor = Predictor(bundle.read(BUNDLE))
+    def __init__(self, warn_of_scope: bool = False) -> None:
+        self._predictor = Predictor(bundle.read(BUNDLE), Limits(warn_of_scope=warn_of_scope))
         manifest = self._predictor.bundle.manifest
         self.model = ModelFacts(manifest.name, manifest.version, manifest.digest, manifest.intended.regions)
         self.at_once = 1

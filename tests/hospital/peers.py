@@ -28,6 +28,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from hospital.associating import associate
+from hospital.mllp import END, START
 from tests.hospital.objects import BUNDLE
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +92,9 @@ class Pacs:
         if self.commitment != "unknown":
             entity.add_supported_context(StorageCommitmentPushModel)
         handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._commit)]
-        self._server: Any = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server: Any = entity.make_server(("127.0.0.1", self.port), evt_handlers=handlers)
+        entity._servers.append(self._server)  # as `start_server` does, which looks for its end twice a second only
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         """Go away."""
@@ -130,7 +134,8 @@ class Pacs:
         entity = AE(self.ae_title)
         role = build_role(StorageCommitmentPushModel, scp_role=True)
         contexts = [build_context(StorageCommitmentPushModel, ExplicitVRLittleEndian)]
-        other = entity.associate("127.0.0.1", self.report_to, contexts, "FRACTURE", ext_neg=[role])
+        options = {"contexts": contexts, "ae_title": "FRACTURE", "ext_neg": [role]}
+        other = associate(entity, "127.0.0.1", self.report_to, **options)
         if other.is_established:
             other.send_n_event_report(told, kind, *named)
             other.release()
@@ -142,7 +147,7 @@ def send(port: int, *datasets: pydicom.Dataset, calling: str = "MODALITY", calle
     kinds = {(one.SOPClassUID, one.file_meta.TransferSyntaxUID) for one in datasets}
     for sop_class, syntax in kinds:
         entity.add_requested_context(sop_class, syntax)
-    association = entity.associate("127.0.0.1", port, ae_title=called)
+    association = associate(entity, "127.0.0.1", port, ae_title=called)
     if not association.is_established:
         return []
     statuses = [association.send_c_store(one).get("Status", -1) for one in datasets]
@@ -150,12 +155,22 @@ def send(port: int, *datasets: pydicom.Dataset, calling: str = "MODALITY", calle
     return statuses
 
 
+def send_hl7(port: int, message: str) -> str:
+    """An HL7 v2 message over MLLP; its answer, empty where there is none."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(START + message.encode() + END)
+        found = b""
+        while not found.endswith(END) and (block := connection.recv(4096)):
+            found += block
+    return found.removeprefix(START).removesuffix(END).decode()
+
+
 class RunningGateway:
     """`python -m hospital` on a spool of its own; `destinations` are tables of hospital.toml."""
 
     def __init__(self, folder: Path, settings: dict[str, dict[str, Any]] | None = None, *destinations: str) -> None:
         self.folder = folder
-        self.port, self.operation_port = free_port(), free_port()
+        self.port, self.operation_port, self.adt_port = free_port(), free_port(), free_port()
         given = settings or {}
         tables: dict[str, dict[str, Any]] = {
             "receiver": {"port": self.port, "disk_reserve_mb": 1, **given.get("receiver", {})},
@@ -164,6 +179,7 @@ class RunningGateway:
             "results": {**given.get("results", {})},
             "delivery": {"first_wait_seconds": 0.5, "longest_wait_seconds": 1, **given.get("delivery", {})},
             "operation": {"port": self.operation_port, **given.get("operation", {})},
+            "adt": {"port": self.adt_port},
         }
         lines = [f"[{name}]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
                  for name, table in tables.items()]  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from hospital import config
 from hospital.config import Secrets
+from hospital.delivery.settings import FhirFile
 from hospital.errors import HospitalError
 
 
@@ -21,6 +22,13 @@ def test_empty_file_is_a_gateway_on_loopback(tmp_path: Path) -> None:
     assert found.spool == tmp_path / "spool"
 
 
+@pytest.mark.parametrize(("path", "folder"), [("fhir", "fhir"), ("/srv/fhir", "/srv/fhir"), ("-", None)])
+def test_files_of_a_destination_lie_beside_the_configuration(tmp_path: Path, path: str, folder: str | None) -> None:
+    (found,) = read(tmp_path, f'[[destinations]]\nkind = "fhir_file"\nname = "a"\npath = "{path}"').destinations
+    assert isinstance(found, FhirFile)
+    assert found.folder == (None if folder is None else tmp_path / folder)
+
+
 FAULTS = {
     "unknown key": ("[receiver]\nprot = 1", "receiver.prot: there is no such key"),
     "port": ("[receiver]\nport = 99999", "receiver.port"),
@@ -34,6 +42,11 @@ FAULTS = {
         "destinations: the name a is given twice",
     ),
     "url": ('[[destinations]]\nkind = "stow"\nname = "a"\nurl = "file:///etc"', "destinations.0.stow.url"),
+    "release": (
+        '[[destinations]]\nkind = "fhir_file"\nname = "a"\npath = "-"\nrelease = "R3"',
+        "destinations.0.fhir_file.release",
+    ),
+    "work items": ('[[destinations]]\nkind = "ups"\nname = "a"\nurl = "a.example"', "destinations.0.ups.url: is no"),
     "poll": ('[[polls]]\nname = "a"\nurl = "https://user:password@a.example/x"', "polls.0.url: is no address"),
     "poll's port": ('[[polls]]\nname = "a"\nurl = "https://a.example:99999/x"', "polls.0.url: is no address"),
     "poll twice": (
@@ -45,10 +58,16 @@ FAULTS = {
         '[web_receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
         "web_receiver.tls: ",
     ),
+    "scope": ('[model]\nservice = true\nscope = "warn"', "model: `scope` is the service's to say: set FRACTURE_SCOPE"),
     "both": ('[model]\nbundle = "b"\nservice = true', "give either `bundle` or `service = true`"),
     "certificate": (
         '[receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
         "receiver.tls: ",
+    ),
+    "adt": ('[adt]\nhost = "0.0.0.0"', "adt: 0.0.0.0 is open to other machines and needs [adt.tls]"),
+    "adt certificate": (
+        '[adt.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
+        "adt.tls: ",
     ),
     "toml": ("[receiver", "cannot be read"),
     "open worklist": ('[audit]\n[worklist]\nhost = "0.0.0.0"', "worklist.host: 0.0.0.0 is open to other machines"),

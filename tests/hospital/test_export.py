@@ -2,6 +2,7 @@
 
 import csv
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from hospital import cli
 from hospital import export as module
+from hospital.audit.settings import Audit
 from hospital.config import Config
 from hospital.errors import HospitalError
 from hospital.export import KeyTable, Outcome, Request, export
@@ -82,6 +84,32 @@ def test_a_second_export_writes_what_is_new(received: Config, request_: Request,
     export(received, request_)
     site.take(limb(9, StudyInstanceUID="1.2.3"))
     assert export(received, request_) == Outcome(written=1, there=3)
+
+
+def audited(folder: Path) -> list[str]:
+    return [line for path in sorted(folder.glob("*.log")) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_study_that_leaves_is_audited_once(
+    received: Config, request_: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "jane")
+    config = received.model_copy(update={"audit": Audit(folder=tmp_path / "audit")})
+    for _ in range(2):
+        export(config, request_)
+    first, second = audited(tmp_path / "audit")
+    for told in ('csd-code="110106"', 'UserID="jane"', request_.folder.as_uri(), "MRN^4711", 'NumberOfInstances="2"'):
+        assert told in first
+    assert '"1.2.2"' in second
+
+
+def test_study_that_cannot_be_audited_stays(received: Config, request_: Request, tmp_path: Path) -> None:
+    config = received.model_copy(update={"audit": Audit(folder=tmp_path / "audit")})
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / f"audit-{datetime.now(UTC):%Y-%m-%d}.log").mkdir()
+    with pytest.raises(HospitalError, match="audit"):
+        export(config, request_)
+    assert written(request_) == []
 
 
 def test_an_interrupted_export_goes_on(received: Config, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:

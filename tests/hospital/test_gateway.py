@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.hospital.adt.messages import update
 from tests.hospital.objects import PATIENT, radiograph
-from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventually, send
+from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventually, send, send_hl7
 
 Site = tuple[RunningGateway, Pacs, Pacs]
 
@@ -44,6 +45,16 @@ def test_radiograph_comes_back_as_report_capture_and_presentation(site: Site) ->
     done = {"first": "done", "second": "done"}
     eventually(lambda: delivery(gateway, sent.StudyInstanceUID) == done)
     assert [stored(one, sent.StudyInstanceUID) for one in destinations] == [["OT", "PR", "SR"]] * 2
+
+
+def test_corrected_patient_comes_back_in_a_new_report(site: Site) -> None:
+    gateway, first, _ = site
+    sent = radiograph(PatientID="9001")
+    assert send(gateway.port, sent) == [0x0000]
+    gateway.study(sent.StudyInstanceUID)
+    assert "MSA|AA" in send_hl7(gateway.adt_port, update("9001", "Korrigiert^Name"))
+    assert gateway.study(sent.StudyInstanceUID, version=2)["patient"]["name"] == "Korrigiert^Name"
+    eventually(lambda: "Korrigiert^Name" in [str(one.PatientName) for one in first.of("SR")])
 
 
 def test_only_the_destination_that_failed_is_tried_again(site: Site) -> None:

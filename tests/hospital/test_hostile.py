@@ -23,6 +23,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy import select
 
+from hospital.associating import associate
 from hospital.database import Instance
 from hospital.parts import Parts
 from hospital.receiver import DicomReceiver
@@ -95,7 +96,7 @@ def associated(port: int, sop_class: str = ComputedRadiographyImageStorage) -> A
     entity = AE("MODALITY")
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
     entity.add_requested_context(sop_class, ExplicitVRLittleEndian)
-    found = entity.associate("127.0.0.1", port, ae_title="FRACTURE")
+    found = associate(entity, "127.0.0.1", port, ae_title="FRACTURE")
     assert found.is_established
     return found
 

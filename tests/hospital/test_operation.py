@@ -6,9 +6,12 @@ from typing import Any, cast
 import pytest
 from starlette.testclient import TestClient
 
+from hospital import operation
 from hospital.operation import create_app
+from hospital.parts import Parts
 from tests.hospital.conftest import Site
 from tests.hospital.objects import radiograph
+from tests.hospital.worklist.rows import add_study
 
 
 def client(site: Site, key: str = "") -> TestClient:
@@ -36,3 +39,16 @@ def test_worklist_is_not_cached_and_names_the_study(site: Site) -> None:
     assert answer.headers["cache-control"] == "no-store"
     (entry,) = answer.json()["studies"]
     assert (entry["study_uid"], entry["patient"]["accession_number"]) == (sent.StudyInstanceUID, "A1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "page", "shown"), [("", 1, 2), ("?page=2", 2, 1), ("?page=9", 2, 1), ("?page=x", 1, 2)]
+)
+def test_long_worklist_has_pages(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, asked: str, page: int, shown: int
+) -> None:
+    monkeypatch.setattr(operation, "PAGE_SIZE", 2)
+    for number in range(3):
+        add_study(parts, f"1.2.{number}", "high")
+    answer = client(cast(Any, SimpleNamespace(parts=parts))).get(f"/worklist.json{asked}").json()
+    assert (answer["page"], answer["pages"], answer["total"], len(answer["studies"])) == (page, 2, 3, shown)

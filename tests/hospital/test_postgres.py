@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, select
 
+from hospital.adt.corrections import keep
+from hospital.adt.messages import Told
 from hospital.audit.settings import Audit
 from hospital.audit.trail import AuditTrail
 from hospital.audit.watcher import AuditWatcher
@@ -86,3 +88,16 @@ def test_audit_trail_tells_of_the_own_rows(gateways: list[Parts], tmp_path: Path
     add_images(gateways[0], "9.4", "received")
     assert watcher.step()
     assert not watcher.step()
+
+
+def test_patient_corrected_at_one_gateway_is_corrected_at_all(gateways: list[Parts], scorer: Scorer) -> None:
+    east, west = gateways
+    sent = radiograph(PatientID="7001")
+    site = Site(west, scorer, Config(study=Study(stable_seconds=0)), "west")
+    site.take(sent)
+    site.work()
+    assert keep(east, [Told("7002", "Korrigiert^Name", prior_id="7001")]) == [sent.StudyInstanceUID]
+    site.work()
+    with west.database.session() as session:
+        chosen = select(Version.patient).where(Version.study_uid == sent.StudyInstanceUID).order_by(Version.number)
+        assert [patient["id"] for patient in session.scalars(chosen)] == ["7001", "7002"]

@@ -68,6 +68,30 @@ def test_start_frees_the_leases_of_the_same_gateway(parts: Parts) -> None:
     claim(parts.queue)
 
 
+def attempts(parts: Parts) -> int:
+    with parts.database.session() as session:
+        return session.get_one(Job, 1).attempts
+
+
+def test_processes_that_ended_are_no_failed_attempts(parts: Parts) -> None:
+    add(parts)
+    for _ in range(3):
+        claim(another(parts))
+        parts.queue.release_own()
+    claim(Queue(parts.database, "gateway", "gone", -1, Backoff()))
+    claim(parts.queue)
+    assert attempts(parts) == 1
+
+
+def test_each_failure_is_an_attempt(parts: Parts) -> None:
+    add(parts)
+    for _ in range(2):
+        lease = claim(parts.queue)
+        with parts.database.session() as session:
+            parts.queue.retry(session, lease, "disk", "", after=0)
+    assert attempts(parts) == 2
+
+
 def test_job_belongs_to_the_gateway_that_holds_its_bytes(parts: Parts) -> None:
     add(parts)
     assert another(parts, gateway="other").claim("score") is None

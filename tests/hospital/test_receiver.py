@@ -7,6 +7,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -15,6 +16,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy import func, select
 
+from hospital.associating import associate
 from hospital.database import Instance, Job
 from hospital.parts import Parts
 from hospital.receiver import STORED
@@ -61,7 +63,7 @@ def test_every_transfer_syntax_of_the_decoder_is_accepted(listen: Listen, sop_cl
     entity = AE("MODALITY")
     for syntax in DECODERS:
         entity.add_requested_context(sop_class, syntax)
-    association = entity.associate("127.0.0.1", listen().port, ae_title="FRACTURE")
+    association = associate(entity, "127.0.0.1", listen().port, ae_title="FRACTURE")
     accepted = {context.transfer_syntax[0] for context in association.accepted_contexts}
     association.release()
     assert accepted == set(DECODERS)
@@ -71,7 +73,7 @@ def test_other_classes_get_no_context(listen: Listen) -> None:
     entity = AE("MODALITY")
     entity.add_requested_context(CTImageStorage)
     entity.add_requested_context(Verification)
-    association = entity.associate("127.0.0.1", listen().port, ae_title="FRACTURE")
+    association = associate(entity, "127.0.0.1", listen().port, ae_title="FRACTURE")
     assert [context.abstract_syntax for context in association.accepted_contexts] == [Verification]
     association.release()
 
@@ -115,6 +117,19 @@ def test_disk_reserve_answers_out_of_resources_and_recovers(
     assert list(parts.spool.partial.iterdir()) == []
 
 
+def test_disk_that_takes_longer_than_a_peer_may_be_silent_ends_no_association(
+    listen: Listen, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver, adopt = listen(idle_seconds=0.5), parts.spool.adopt
+
+    def late(*given: Any) -> str:
+        time.sleep(0.8)
+        return adopt(*given)
+
+    monkeypatch.setattr(parts.spool, "adopt", late)
+    assert send(receiver.port, radiograph(), radiograph()) == [0x0000] * 2
+
+
 def test_object_beyond_the_limit_ends_its_association_alone(listen: Listen, parts: Parts) -> None:
     receiver = listen(max_object_mb=1)
     large = radiograph(PixelData=bytes(3 << 20))
@@ -128,7 +143,7 @@ def test_acknowledged_objects_of_an_aborted_association_stay(listen: Listen, par
     entity = AE("MODALITY")
     sent = radiograph()
     entity.add_requested_context(sent.SOPClassUID, sent.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", listen().port, ae_title="FRACTURE")
+    association = associate(entity, "127.0.0.1", listen().port, ae_title="FRACTURE")
     assert association.send_c_store(sent).Status == 0x0000
     association.abort()
     assert kept(parts) == 1
@@ -201,7 +216,7 @@ def _echoes(port: int, certificates: Path, with_certificate: bool) -> bool:
     entity = AE("MODALITY")
     entity.acse_timeout = entity.network_timeout = 10
     entity.add_requested_context(Verification)
-    association = entity.associate("127.0.0.1", port, ae_title="FRACTURE", tls_args=(context, "localhost"))
+    association = associate(entity, "127.0.0.1", port, ae_title="FRACTURE", tls_args=(context, "localhost"))
     if not association.is_established:
         return False
     answered = bool(association.send_c_echo().get("Status") == 0x0000)

@@ -12,6 +12,8 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from hospital import cli
+from hospital.adt.settings import Adt
+from hospital.associating import associate
 from hospital.config import Config, Model, Operation, Receiver
 from hospital.errors import HospitalError
 from hospital.reload import ProcessFile, check_change
@@ -27,6 +29,7 @@ from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventu
         ("name", {"name": "other"}),
         ("model", {"model": Model(processes=3)}),
         ("receiver.port", {"receiver": Receiver(port=5)}),
+        ("adt", {"adt": Adt()}),
         ("operation.host", {"operation": Operation(host="127.0.0.2")}),
     ],
 )
@@ -45,7 +48,7 @@ def open_association(port: int, called: str = "FRACTURE") -> Association:
     entity = AE("MODALITY")
     sent = radiograph()
     entity.add_requested_context(sent.SOPClassUID, sent.file_meta.TransferSyntaxUID)
-    return entity.associate("127.0.0.1", port, ae_title=called)
+    return associate(entity, "127.0.0.1", port, ae_title=called)
 
 
 def test_open_association_goes_on_and_the_next_one_meets_the_new_table(listen: Listen) -> None:

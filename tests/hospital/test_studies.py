@@ -8,11 +8,12 @@ from pydicom.uid import generate_uid
 from sqlalchemy import select
 
 from hospital import images, queue, spool, studies
-from hospital.config import Config, Study
+from hospital.config import Config, Results, Study
 from hospital.database import Instance, Job, Result, Version
 from hospital.operation import listed
+from hospital.parts import Parts
 from tests.hospital.conftest import Scorer, Site
-from tests.hospital.objects import LEAST_SUSPICIOUS, PATIENT, drawn, radiograph
+from tests.hospital.objects import LEAST_SUSPICIOUS, MOST_SUSPICIOUS, PATIENT, drawn, radiograph
 
 
 def versions(site: Site) -> list[Version]:
@@ -37,6 +38,23 @@ def test_study_is_as_suspicious_as_its_most_suspicious_view(site: Site) -> None:
     site.take(radiograph(StudyInstanceUID=first.StudyInstanceUID))
     site.work()
     assert [(one.number, one.suspicion) for one in versions(site)] == [(1, "high")]
+
+
+@pytest.mark.parametrize(("rank", "told"), [(MOST_SUSPICIOUS, ["files", "worklist"]), (LEAST_SUSPICIOUS, ["files"])])
+def test_server_of_work_items_is_told_of_high_suspicion_alone(
+    parts: Parts, scorer: Scorer, rank: int, told: list[str]
+) -> None:
+    destinations = [
+        {"kind": "ups", "name": "worklist", "url": "http://127.0.0.1:9/ups"},
+        {"kind": "fhir_file", "name": "files", "path": "-"},
+    ]
+    given = Config.model_validate({"study": {"stable_seconds": 0}, "destinations": destinations})
+    site = Site(parts, scorer, given)
+    site.take(radiograph(drawn(rank)))
+    site.work()
+    with parts.database.session() as session:
+        found = session.scalars(select(Job.destination).where(Job.kind == "deliver")).all()
+    assert sorted(found) == told
 
 
 def test_late_image_makes_a_version_that_names_its_predecessor(site: Site) -> None:
@@ -95,6 +113,18 @@ def test_out_of_scope_image_gets_a_row_that_says_why_and_no_objects(site: Site) 
     assert version.suspicion == ""
     assert version.summary["views"][0]["code"] == "out_of_scope"
     assert results(site, version) == []
+
+
+def test_answer_beyond_the_scope_says_so_in_its_report_and_in_the_worklist(parts: Parts) -> None:
+    given = Config(study=Study(stable_seconds=0), results=Results(capture=False, presentation=False))
+    site = Site(parts, Scorer(warn_of_scope=True), given)
+    site.take(radiograph(BodyPartExamined="CHEST"))
+    site.work()
+    (version,) = versions(site)
+    (report,) = results(site, version)
+    told = "Its answer is for research only."
+    assert version.summary["statement"].count(told) == 1
+    assert told in report.to_json()
 
 
 def test_undecodable_image_does_not_hold_up_its_study(site: Site) -> None:

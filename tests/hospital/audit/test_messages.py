@@ -22,6 +22,8 @@ EVENTS = {
     "shown": messages.procedure_shown("reader", "2001:db8::1", STUDY),
     "received": messages.received("MODALITY", "FRACTURE", STUDY, 1.5),
     "transferred": messages.transferred("FRACTURE", "PACS", "pacs.example", STUDY, 1.5),
+    "research": messages.exported_for_research("jane", "gateway", "file:///data/research", STUDY),
+    "patient": messages.patient_changed("HIS", "gateway", "4711", "Doe^Jane"),
     "exported": messages.exported("gateway", "ehr", "https://fhir.example/base", STUDY, 1.5),
 }
 CHILDREN = {
@@ -95,6 +97,7 @@ def test_codes_are_those_of_the_standard() -> None:
         ("start", "110100", "110120", "E"), ("stop", "110100", "110121", "E"), ("login", "110114", "110122", "E"),
         ("logout", "110114", "110123", "E"), ("query", "110112", None, "E"), ("shown", "110111", None, "R"),
         ("received", "110104", None, "C"), ("transferred", "110104", None, "R"), ("exported", "110106", None, "R"),
+        ("research", "110106", None, "R"), ("patient", "110110", None, "U"),
     ],
 )  # fmt: skip
 def test_event_has_its_code_and_action(name: str, event: str, kind: str | None, action: str) -> None:

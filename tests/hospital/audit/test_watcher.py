@@ -16,6 +16,8 @@ from tests.hospital.worklist.rows import add_images, add_job, add_study
 DESTINATIONS = [
     {"kind": "dicom", "name": "pacs", "ae_title": "PACS", "host": "pacs.example", "port": 104},
     {"kind": "fhir", "name": "ehr", "url": "https://fhir.example/base"},
+    {"kind": "fhir_file", "name": "files", "path": "/srv/fhir"},
+    {"kind": "ups", "name": "first", "url": "https://ups.example/rs"},
 ]
 
 
@@ -67,11 +69,15 @@ def test_delivery_to_a_pacs_is_a_transfer(watched: Watched, parts: Parts) -> Non
         assert told in line
 
 
-def test_delivery_in_another_form_is_an_export(watched: Watched, parts: Parts) -> None:
-    deliver(parts, "1.1", "ehr", now())
+@pytest.mark.parametrize(
+    ("destination", "address"),
+    [("ehr", "https://fhir.example/base"), ("files", "file:///srv/fhir"), ("first", "https://ups.example/rs")],
+)
+def test_delivery_in_another_form_is_an_export(watched: Watched, parts: Parts, destination: str, address: str) -> None:
+    deliver(parts, "1.1", destination, now())
     line = watched.told()[-1]
     assert 'csd-code="110106"' in line
-    assert "https://fhir.example/base" in line
+    assert address in line
 
 
 def test_destination_that_was_taken_out_since_is_told_by_its_name(watched: Watched, parts: Parts) -> None:

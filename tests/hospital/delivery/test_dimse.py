@@ -6,9 +6,9 @@ from pynetdicom import AE
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import ComputedRadiographyImageStorage  # type: ignore[attr-defined]
 
-from hospital.config import Dicom
 from hospital.delivery import Outgoing
 from hospital.delivery.dimse import DicomSender, _refusal
+from hospital.delivery.settings import Dicom
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.results import capture, report
 from tests.hospital.conftest import Scorer

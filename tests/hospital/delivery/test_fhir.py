@@ -7,9 +7,10 @@ import pytest
 from fhir.resources.bundle import Bundle as BundleR5
 from fhir.resources.R4B.bundle import Bundle as BundleR4B
 
-from hospital.config import Fhir
 from hospital.delivery.fhir import FhirSender, transaction
+from hospital.delivery.settings import Fhir
 from hospital.errors import DeadLetterError, TryAgainError
+from tests.hospital.delivery import r4
 from tests.hospital.delivery.packages import package
 from tests.hospital.delivery.test_stow import server
 from tests.hospital.objects import PATIENT
@@ -26,11 +27,39 @@ def resources(**facts: Any) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("suspicion", ["none", "possible", "high", ""])
-@pytest.mark.parametrize(("release", "model"), [("R5", BundleR5), ("R4B", BundleR4B), ("R4", BundleR4B)])
+@pytest.mark.parametrize(("release", "model"), [("R5", BundleR5), ("R4B", BundleR4B)])
 def test_transaction_is_valid(release: str, model: Any, suspicion: str) -> None:
     given = package(suspicion=suspicion, probability=0.5 if suspicion else None)
     bundle = transaction(given, destination(release=release))
     assert len(model.model_validate_json(json.dumps(bundle)).entry) == 4
+
+
+@pytest.mark.parametrize("suspicion", ["none", "possible", "high", ""])
+def test_transaction_keeps_to_the_definitions_of_r4(suspicion: str) -> None:
+    given = package(suspicion=suspicion, probability=0.5 if suspicion else None)
+    assert r4.problems(transaction(given, destination(release="R4"))) == []
+
+
+BROKEN: dict[str, tuple[str, Any, str]] = {
+    "an element of R5": ("study", [{"reference": "urn:uuid:1"}], "study: is no element of R4"),
+    "a code of no value set": ("status", "draft", "'draft' is none of the required codes"),
+    "a list that is none": ("result", {"reference": "urn:uuid:1"}, "result: is no list"),
+    "an instant without a zone": ("issued", "2026-11-27T08:00:00", "is no instant"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_definitions_of_r4_refuse(name: str) -> None:
+    key, value, reason = BROKEN[name]
+    report = resources()["DiagnosticReport"] | {key: value}
+    (found,) = r4.problems(report)
+    assert reason in found
+
+
+def test_definitions_of_r4_miss_what_is_required() -> None:
+    report = resources()["DiagnosticReport"]
+    del report["code"]
+    assert r4.problems(report) == ["DiagnosticReport.code: missing"]
 
 
 def test_nothing_is_final() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message
 
-from hospital.config import Hl7
 from hospital.delivery.hl7 import Hl7Sender, control_id, oru
+from hospital.delivery.settings import Hl7
 from hospital.errors import DeadLetterError, TryAgainError
 from tests.hospital.delivery.packages import package
 from tests.hospital.objects import PATIENT

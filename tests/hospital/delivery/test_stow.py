@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hospital.config import Stow
 from hospital.delivery import Outgoing
+from hospital.delivery.settings import Stow
 from hospital.delivery.stow import StowSender
 from hospital.errors import DeadLetterError, TryAgainError
 from tests.hospital.delivery.packages import package
@@ -38,7 +38,7 @@ def server(status: int, body: object = None, location: str = "") -> Iterator[tup
         def log_message(self, *_: object) -> None: ...
 
     found = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
+    threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{found.server_address[1]}/dicom-web", asked
     finally:

@@ -3,11 +3,14 @@
 import threading
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import select
 
-from hospital.config import Config, Dicom, Study
+from hospital.config import Config, Study
 from hospital.database import Commitment, Job, Result
+from hospital.delivery import dimse
 from hospital.delivery.dimse import DicomSender
+from hospital.delivery.settings import Dicom
 from hospital.delivery.worker import CommitmentLedger, Deliverer
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
@@ -21,7 +24,10 @@ def delivery(parts: Parts) -> Job:
         return session.scalars(select(Job).where(Job.kind == "deliver")).one()
 
 
-def test_destination_that_never_confirms_ends_as_a_dead_letter_until_it_does(parts: Parts, scorer: Scorer) -> None:
+def test_destination_that_never_confirms_ends_as_a_dead_letter_until_it_does(
+    parts: Parts, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dimse, "_SAME_ASSOCIATION_SECONDS", 0.1)
     jobs = Queue(parts.database, "gateway", "here", 300, Backoff(0.001, 0.001, dead_after=0))
     given = replace(parts, queue=jobs)
     ledger = CommitmentLedger(parts.database, parts.metrics, threading.Event())

@@ -13,9 +13,10 @@ import httpx
 from sqlalchemy import select
 
 from hospital import demo
-from hospital.config import MIB, Poll, Stow, WebReceiver
+from hospital.config import MIB, Poll, WebReceiver
 from hospital.database import Database, Instance
 from hospital.delivery import Outgoing
+from hospital.delivery.settings import Stow
 from hospital.delivery.stow import StowSender
 from hospital.dicomweb.app import StoreService, create_app
 from hospital.dicomweb.client import DicomwebClient

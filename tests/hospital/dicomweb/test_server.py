@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hospital.config import Tls, WebReceiver
+from hospital.config import WebReceiver
 from hospital.dicomweb.server import WebServer
 from hospital.errors import HospitalError
+from hospital.sections import Tls
 from tests.hospital.peers import eventually, free_port
 
 Open = Callable[..., WebServer]

@@ -79,6 +79,19 @@ def test_both_refuse_with_the_same_code(pool: PoolScorer) -> None:
     assert codes == ["out_of_scope"] * 2
 
 
+@pytest.mark.slow
+def test_both_warn_of_the_scope_where_they_are_told_to() -> None:
+    content = encoded(radiograph(BodyPartExamined="CHEST"))
+    pool = PoolScorer(BUNDLE, 1, warn_of_scope=True)
+    try:
+        with served(scope="warn") as url:
+            notes = [[note.code for note in one.score(content).answer.warnings] for one in (pool, ServiceScorer(url))]
+    finally:
+        pool.close()
+    assert notes[0] == notes[1]
+    assert "out_of_scope" in notes[0]
+
+
 def test_wrong_key_of_the_service_is_said_at_the_start() -> None:
     with served(api_keys=(KEY,)) as url, pytest.raises(HospitalError, match="FRACTURE_SERVICE_URL"):
         ServiceScorer(url, "another")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from hospital.adt.corrections import keep
+from hospital.adt.messages import Told
 from hospital.database import Instance
 from hospital.parts import Parts
 from hospital.worklist import entries
@@ -26,6 +28,13 @@ def test_most_suspicious_comes_first_and_unanswered_before_unsuspicious(parts: P
     for number, suspicion in enumerate(("none", "", "possible", "high"), start=1):
         add_study(parts, f"1.{number}", suspicion)
     assert [entry.suspicion for entry in page(parts).entries] == ["high", "possible", "", "none"]
+
+
+def test_study_whose_images_wait_is_shown_under_its_corrected_name(parts: Parts) -> None:
+    add_images(parts, "1.1", "received")
+    keep(parts, [Told("5000", "Korrigiert^Name", prior_id="4711")])
+    found = one(parts)
+    assert (found.patient["id"], found.patient["name"]) == ("5000", "Korrigiert^Name")
 
 
 def test_among_equals_the_longest_waiting_comes_first(parts: Parts) -> None:
