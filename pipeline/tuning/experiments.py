@@ -4,6 +4,7 @@ An experiment holds params.yaml with the trial's values, and its figures in tria
 declares. `dvc exp save` is not used: it commits every stage to dvc.lock as if today's outputs had been made with the
 trial's values, so that `dvc repro` after `dvc exp apply` would train nothing; and `dvc exp run` makes one model by one
 split, where a trial is several that may be stopped. So dvc.lock stays as it is, and `dvc repro` makes what it lacks.
+The test set's metrics of the commit are left out: they are those of another model.
 """
 
 import json
@@ -49,6 +50,8 @@ class Experiments:
         with tempfile.TemporaryDirectory(prefix="fracture-index-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
             self._git("read-tree", self._base, variables=index)
+            of_another_model = [path.as_posix() for path in (Artifacts().metrics, Artifacts().slices)]
+            self._git("update-index", "--force-remove", *of_another_model, variables=index)
             for path, text in files.items():
                 blob = self._git("hash-object", "-w", "--stdin", text=text)
                 self._git("update-index", "--add", "--cacheinfo", f"{_FILE},{blob},{path}", variables=index)

@@ -6,7 +6,7 @@ record holds, and goes on from its checkpoint; so the command can be repeated af
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -125,22 +125,15 @@ class _Keeper(tune.Callback):
     def __init__(self, ledger: Ledger, scheduler: _Halving) -> None:
         self._ledger, self._scheduler = ledger, scheduler
 
-    def on_trial_start(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+    def on_trial_start(self, *_: Any, trial: Any, **__: Any) -> None:
         self._ledger.begin(trial.config[_NUMBER])
 
-    def on_trial_result(
-        self,
-        iteration: int,
-        trials: Sequence[Any],
-        trial: Any,
-        result: Mapping[str, Any],
-        **info: Any,  # noqa: ARG002
-    ) -> None:
+    def on_trial_result(self, *_: Any, trial: Any, result: Mapping[str, Any], **__: Any) -> None:
         number = trial.config[_NUMBER]
         if _FAILED in result:
             self._ledger.failed(number, result[_FAILED])
         elif _REPORT in result:
             self._ledger.reported(number, TrialReport.model_validate_json(result[_REPORT]))
 
-    def on_trial_complete(self, iteration: int, trials: Sequence[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+    def on_trial_complete(self, *_: Any, trial: Any, **__: Any) -> None:
         self._ledger.ended(trial.config[_NUMBER], trial.trial_id in self._scheduler.stopped)

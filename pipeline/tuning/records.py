@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import InputError
-from pipeline.files import read_json, write_json
+from pipeline.files import write_json
 
 
 class _Record(BaseModel):
@@ -27,11 +27,10 @@ class _Record(BaseModel):
     def read(cls, path: Path) -> Self:
         """Read the file; InputError where it is damaged."""
         try:
-            return cls.model_validate(read_json(path))
+            return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise InputError(
-                f"{path}: is damaged ({error.errors()[0]['msg']}); remove it, and it is made again"
-            ) from None
+            what = error.errors()[0]["msg"]
+            raise InputError(f"{path}: is damaged ({what}); remove it, and that trial begins anew") from None
 
 
 class TrialReport(_Record):

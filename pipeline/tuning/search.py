@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline import params
 from pipeline.artifacts import Artifacts
@@ -13,19 +13,14 @@ from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.files import home_root, sha256_file
-from pipeline.late import late
 from pipeline.params import Params, TrainParams
+from pipeline.training import keys
 from pipeline.tuning import params_text
 from pipeline.tuning.experiments import Experiments
 from pipeline.tuning.records import SearchFolder, TrialRecord, TrialReport
 from pipeline.tuning.runs import SearchRuns
 from pipeline.tuning.space import Space, Values
 from pipeline.tuning.trial import Job, fold_of
-
-if TYPE_CHECKING:
-    from pipeline.training import checkpoints
-else:
-    checkpoints = late("pipeline.training.checkpoints")
 
 FOLDS = 5
 """Where params.yaml asks for none."""
@@ -105,7 +100,7 @@ def _key(root: Path, options: TrainParams, data: Prepared, facts: Mapping[str, A
     if (root / options.weights).is_file():
         found.append(sha256_file(root / options.weights))
     section = {"train": options.model_dump(mode="json"), "search": facts}
-    return checkpoints.key_of(section, found, checkpoints.modules_of_stage(root, "train"))
+    return keys.key_of(section, found, keys.modules_of_stage(root, "train"))
 
 
 class Ledger:

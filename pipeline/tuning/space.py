@@ -53,7 +53,7 @@ class Range(BaseModel):
         return self
 
     def draw(self, rng: np.random.Generator, whole: bool) -> float | int:
-        """One number, an int if `whole`; otherwise of four digits, so that params.yaml stays legible."""
+        """One number, an int if `whole`; otherwise of four digits at most, so that params.yaml stays legible."""
         if self.step:
             found = self.low + self.step * int(rng.integers(0, int((self.high - self.low) / self.step + 1e-9) + 1))
         elif self.log:
@@ -63,7 +63,7 @@ class Range(BaseModel):
         else:
             found = float(rng.uniform(self.low, self.high))
         found = min(max(float(f"{found:.{_DIGITS}g}"), self.low), self.high)
-        return round(found) if whole else found
+        return round(found) if whole or found == int(found) else found
 
 
 @dataclass(frozen=True)
@@ -191,5 +191,5 @@ def _field(key: str) -> Any:
 
 def _adapter(key: str) -> TypeAdapter[Any]:
     found = _info(key)
-    kind = Annotated[(found.annotation, *found.metadata)] if found.metadata else found.annotation
+    kind: Any = Annotated[(found.annotation, *found.metadata)] if found.metadata else found.annotation
     return TypeAdapter(kind, config=ConfigDict(strict=True))

@@ -132,7 +132,7 @@ class _Epochs:
         self._report, self._fold, self._epochs, self._before, self._best = report, fold, epochs, before, best
 
     def log_metrics(self, figures: Mapping[str, float], step: int) -> None:
-        """Report one epoch. Of several classes training knows no AUROC: then the first fold has no score until its end."""
+        """Report one epoch; with several classes there is no AUROC, so the first fold has no score until its end."""
         score = self._before
         if score is None:
             found = next((figures[name] for name in _EPOCH_AUROC if name in figures), None)
