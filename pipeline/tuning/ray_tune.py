@@ -106,7 +106,10 @@ def _trial(job: trials.Job, number: int) -> None:
 
 
 class _Halving(ASHAScheduler):
-    """ASHA that remembers which trials it stopped: a trial may also end because the cluster goes."""
+    """ASHA that lets trial 0 go on to its end, as all are compared with it, and remembers which trials it stopped.
+
+    A trial may also end because the cluster goes.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -115,6 +118,8 @@ class _Halving(ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         decision = str(super().on_trial_result(tune_controller, trial, result))
         if decision == TrialScheduler.STOP:
+            if trial.config[_NUMBER] == 0:
+                return str(TrialScheduler.CONTINUE)
             self.stopped.add(trial.trial_id)
         return decision
 

@@ -222,7 +222,7 @@ class Ledger:
     @staticmethod
     def _against(best: TrialRecord, present: TrialRecord) -> str:
         if present.state != "complete":
-            return "params.yaml as it is was stopped before its last fold"
+            return f"params.yaml as it is {present.state}: {present.message}"
         better = sum(one > other for one, other in zip(best.fold_aurocs, present.fold_aurocs, strict=True))
         folds = len(best.fold_aurocs)
         return f"params.yaml as it is: AUROC {present.score:.4f}; the best trial is better in {better} of {folds} folds"
