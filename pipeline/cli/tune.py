@@ -27,7 +27,7 @@ def tune(
         Path, typer.Option("--space", metavar="FILE", help="Keys of params.yaml and the values to try, as YAML.")
     ],
     trials: Annotated[
-        int, typer.Option("--trials", min=1, max=10_000, help="Combinations to try beside params.yaml as it is.")
+        int, typer.Option("--trials", min=1, max=1000, help="Combinations to try beside params.yaml as it is.")
     ],
     address: Annotated[
         str, typer.Option("--address", metavar="HOST:PORT", help="Of a Ray cluster; without it Ray starts here.")

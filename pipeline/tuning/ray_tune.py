@@ -48,6 +48,8 @@ def run(search: Search, ledger: Ledger, address: str, gpus: float) -> None:
         finally:
             ray.shutdown()
             shutil.rmtree(search.folder.folder / "ray", ignore_errors=True)
+            if not ledger.open:
+                shutil.rmtree(search.folder.prepared, ignore_errors=True)
 
 
 def _check_resources(cpus: int, gpus: float) -> None:

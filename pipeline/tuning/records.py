@@ -3,6 +3,7 @@
 tuning/<key>/search.json        the run of all trials in MLflow
 tuning/<key>/trials/0003.json   values of a trial, what it reported, and how it ended
 tuning/<key>/checkpoints/0003/  of the fold that it is training, as `dvc repro` keeps them
+tuning/<key>/prepared/<hash>/   images as trials want them that vary how they are prepared
 """
 
 from collections.abc import Mapping
@@ -107,6 +108,11 @@ class SearchFolder:
     def checkpoints(self, number: int) -> Path:
         """Folder of the checkpoints of a trial."""
         return self.folder / f"checkpoints/{number:04d}"
+
+    @property
+    def prepared(self) -> Path:
+        """Folder of images that were prepared otherwise than prepared/."""
+        return self.folder / "prepared"
 
     def begin(self, number: int, values: Mapping[str, Any]) -> TrialRecord:
         """The record of a trial, made where there is none."""

@@ -13,7 +13,7 @@ from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.files import home_root, sha256_file
-from pipeline.params import Params, TrainParams
+from pipeline.params import Params
 from pipeline.training import keys
 from pipeline.tuning import params_text
 from pipeline.tuning.experiments import Experiments
@@ -53,21 +53,20 @@ class Search:
         options = params.load(paths.params)
         data = prepared.load(paths.prepared)
         folds = asked.folds or options.preprocess.folds or FOLDS
-        preprocess = options.preprocess.model_copy(update={"folds": folds, "fold": 0})
         if options.train.distil:
             raise InputError("params.yaml: train.distil: teachers belong to the folds of one split; empty it to search")
         for fold in range(folds):
-            fold_of(data, preprocess, fold)
+            fold_of(data, options.preprocess, folds, fold)
         self.grace = asked.grace or _default_grace(options)
         if self.grace > options.train.epochs:
             raise InputError(f"--grace {self.grace}: params.yaml gives a trial {options.train.epochs} epochs a fold")
         varied = {f"space.{key}": str(what) for key, what in sorted(asked.space.varied.items())}
         self.facts = {**varied, "folds": folds, "grace": self.grace, "seed": asked.seed}
-        self.key = _key(root, options.train, data, self.facts)
+        self.key = _key(root, options, data, self.facts)
         folder = SearchFolder(home_root(root) / "tuning" / self.key)
-        self.job = Job(root, folder, options.train, preprocess, asked.cpus)
+        self.job = Job(root, folder, options, folds, asked.cpus)
         self.values: list[Values] = [{}]
-        for values in asked.space.trials(options.train, asked.seed):
+        for values in asked.space.trials(options, asked.seed):
             if len(self.values) > asked.trials:
                 break
             self.values.append(values)
@@ -94,12 +93,12 @@ def _default_grace(options: Params) -> int:
     return min(max(-(-options.train.epochs // _SHARE_OF_GRACE), frozen + 1), options.train.epochs)
 
 
-def _key(root: Path, options: TrainParams, data: Prepared, facts: Mapping[str, Any]) -> str:
+def _key(root: Path, options: Params, data: Prepared, facts: Mapping[str, Any]) -> str:
     """Name of the search: another one for other parameters, data, values to try or code, but not for more trials."""
     found = [data.data_hash, data.split_hash, repr(data.preprocessing.to_dict())]
-    if (root / options.weights).is_file():
-        found.append(sha256_file(root / options.weights))
-    section = {"train": options.model_dump(mode="json"), "search": facts}
+    if (root / options.train.weights).is_file():
+        found.append(sha256_file(root / options.train.weights))
+    section = {"train": options.train.model_dump(mode="json"), "search": facts}
     return keys.key_of(section, found, keys.modules_of_stage(root, "train"))
 
 

@@ -17,10 +17,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import InputError
-from pipeline.params import TrainParams
+from pipeline.params import Params
 from serving.errors import one_line
 
-SECTION = "train"
+_PIXELS = frozenset({
+    "preprocess.image_size", "preprocess.denoise", "preprocess.clahe", "preprocess.canonical.field",
+    "preprocess.canonical.range", "preprocess.canonical.polarity", "preprocess.canonical.orientation",
+})  # fmt: skip
+"""What changes the images that a trial sees, but not which of them it is judged by."""
 _DIGITS = 4
 _TRIES = 1000
 _REFUSED = {
@@ -84,7 +88,7 @@ class Space:
     file: str
     varied: Mapping[str, Range | Choices]
 
-    def trials(self, options: TrainParams, seed: int) -> Iterator[Values]:
+    def trials(self, options: Params, seed: int) -> Iterator[Values]:
         """Values of trial 1, 2, ..., no two the same; the first ones do not depend on how many follow.
 
         Combinations that params.yaml refuses are passed over. Ends when no further one is found; InputError where
@@ -93,7 +97,7 @@ class Space:
         rng = np.random.default_rng(seed)
         seen: list[Values] = []
         fault = ""
-        for _ in iter(int, 1):
+        while True:
             for _ in range(_TRIES):
                 values = {key: what.draw(rng, _field(key) is int) for key, what in self.varied.items()}
                 if values in seen:
@@ -127,8 +131,11 @@ def read(path: Path) -> Space:
 
 def _checked(file: str, key: str, what: Any) -> Range | Choices:
     fail = f"{file}: {key}: "
-    if not key.startswith(f"{SECTION}."):
-        raise InputError(f"{fail}only keys of {SECTION} are varied; the others decide what a trial is judged by")
+    if not key.startswith("train.") and key not in _PIXELS:
+        raise InputError(
+            f"{fail}cannot be varied; keys of train can, and of preprocess image_size, denoise, clahe and canonical.*: "
+            "the others decide what a trial is judged by"
+        )
     if key in _REFUSED:
         raise InputError(f"{fail}cannot be varied: {_REFUSED[key]}")
     if _field(key) is None:
@@ -156,26 +163,26 @@ def _shown(value: Any) -> str:
     return one_line(ValueError(repr(value)), 60)
 
 
-def applied(options: TrainParams, values: Values) -> TrainParams:
+def applied(options: Params, values: Values) -> Params:
     """`options` with a trial's values; InputError where they do not go together."""
-    content = options.model_dump(mode="python")
+    content = options.model_dump(mode="python", by_alias=True)
     for key, value in values.items():
-        *groups, last = key.split(".")[1:]
+        *groups, last = key.split(".")
         target = content
         for group in groups:
             target = target[group]
         target[last] = value
     try:
-        return TrainParams.model_validate(content)
+        return Params.model_validate(content)
     except ValidationError as error:
         raise InputError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _info(key: str) -> Any:
     """What pydantic knows of a key; None for an unknown one, or a group of keys."""
-    model: Any = TrainParams
+    model: Any = Params
     found = None
-    for name in key.split(".")[1:]:
+    for name in key.split("."):
         if not (isinstance(model, type) and issubclass(model, BaseModel)) or name not in model.model_fields:
             return None
         found = model.model_fields[name]

@@ -1,38 +1,41 @@
 """One trial: a network a validation fold, trained as stage train does it, and never the test set."""
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, chdir, contextmanager
+from contextlib import AbstractContextManager, ExitStack, chdir, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data import prepared, split
+from pipeline.artifacts import Artifacts
+from pipeline.data import layout, prepared, split
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.evaluation import metrics
-from pipeline.files import project_root
+from pipeline.files import atomic_folder, locked, project_root
 from pipeline.late import late
-from pipeline.params import PreprocessParams, TrainParams
+from pipeline.params import Params, PreprocessParams
 from pipeline.tuning.records import SearchFolder, TrialRecord, TrialReport
 from pipeline.tuning.space import applied
 
 if TYPE_CHECKING:
-    from pipeline import train
+    from pipeline import preprocess, train
     from pipeline.training import architectures, checkpoints, leakage
 else:
     architectures = late("pipeline.training.architectures")
     checkpoints = late("pipeline.training.checkpoints")
     leakage = late("pipeline.training.leakage")
+    preprocess = late("pipeline.preprocess")
     train = late("pipeline.train")
 tensorflow = late("tensorflow")
 
 _BATCH = 32
-_LOCK_SECONDS = 120.0
-"""Time that a process of a search which was killed may still train."""
+_LOCK_SECONDS = 7200.0
+"""Time that another process may take to prepare images, or one of a search which was killed to end."""
 _EPOCH_AUROC = ("val_auroc", "val_probability_auroc")
 
 
@@ -42,30 +45,28 @@ class Job:
 
     root: Path
     folder: SearchFolder
-    options: TrainParams
-    preprocess: PreprocessParams
-    """With `folds`, in how many the images that are not test are cut."""
+    options: Params
+    folds: int
+    """In how many the images that are not test are cut."""
     cpus: int = 1
 
     @property
     def whole(self) -> int:
         """Epochs of a trial that is never stopped."""
-        return self.options.epochs * self.preprocess.folds
+        return self.options.train.epochs * self.folds
 
 
-def fold_of(data: Prepared, preprocess: PreprocessParams, fold: int) -> Prepared:
+def fold_of(data: Prepared, options: PreprocessParams, folds: int, fold: int) -> Prepared:
     """The data with one fold as the validation set and the others to train on; images of the test set are in no part.
 
     Folds are those that `preprocess.folds` and `preprocess.fold` give. InputError where a part lacks a class.
     """
-    dealt = split.folds(data.table, data.table["part"], preprocess)
+    dealt = split.folds(data.table, data.table["part"], options.model_copy(update={"folds": folds, "fold": fold}))
     parts = np.where(dealt == "", "", np.where(dealt == str(fold), "validation", "train"))
     found = replace(data, table=data.table.assign(part=parts))
     for part in ("train", "validation"):
         if len(set(found.labels(found.rows(part)))) < len(data.classes):
-            raise InputError(
-                f"fold {fold} of {preprocess.folds}: its {part} set lacks a class; ask for fewer folds with --folds"
-            )
+            raise InputError(f"fold {fold} of {folds}: its {part} set lacks a class; ask for fewer folds with --folds")
     return found
 
 
@@ -80,12 +81,13 @@ def run(job: Job, number: int, report: Callable[[TrialReport], None]) -> None:
     if record.ended:
         return
     _limit_tensorflow(job.cpus)
-    options = applied(job.options, record.values)
+    wanted = applied(job.options, record.values)
+    options = wanted.train
     with chdir(job.root):  # train.weights may name a file there
-        data = prepared.load(job.root / "prepared")
+        data = prepared_for(job, wanted.preprocess)
         aurocs = record.fold_aurocs
-        for fold in range(len(aurocs), job.preprocess.folds):
-            part = fold_of(data, job.preprocess, fold)
+        for fold in range(len(aurocs), job.folds):
+            part = fold_of(data, wanted.preprocess, job.folds, fold)
             if options.weights == architectures.RELEASE:
                 leakage.require(part, architectures.newest_release(project_root()).parent)
             best = max((known.score or 0.0 for known in record.reports), default=0.0)
@@ -93,7 +95,7 @@ def run(job: Job, number: int, report: Callable[[TrialReport], None]) -> None:
             store = checkpoints.CheckpointStore(
                 job.folder.checkpoints(number) / f"fold-{fold}", kept=options.average_epochs
             )
-            with _locked(store):
+            with _patiently(store.locked):
                 model, state = train.fit(part, options, store, lambda _run_id, epochs=epochs: epochs)
                 aurocs.append(validation_auroc(model, part))
                 report(
@@ -106,6 +108,30 @@ def run(job: Job, number: int, report: Callable[[TrialReport], None]) -> None:
                     )
                 )
                 store.finish()
+
+
+def prepared_for(job: Job, options: PreprocessParams) -> Prepared:
+    """The images of prepared/, prepared anew where a trial varies how; its parts are the same.
+
+    Raises InputError where data/ is no longer what prepared/ was made of.
+    """
+    present = prepared.load(Artifacts(job.root).prepared)
+    if options == job.options.preprocess:
+        return present
+    digest = hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:16]
+    folder = job.folder.prepared / digest
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _patiently(lambda: locked(folder.with_suffix(".lock"), "is being prepared")):
+        if not folder.exists():
+            paths = Artifacts(job.root)
+            data, table = layout.read(paths.data), preprocess.read_image_table(paths.images)
+            preprocess.check_image_table(paths.images, table, data)
+            with atomic_folder(folder) as partial:
+                preprocess.preprocess(data, table, options, partial)
+    found = prepared.load(folder)
+    if (found.data_hash, found.test_hash) != (present.data_hash, present.test_hash):
+        raise InputError("data/ is not what prepared/ was made of; run `dvc repro preprocess` and begin again")
+    return found
 
 
 def validation_auroc(model: Any, data: Prepared) -> float:
@@ -150,13 +176,13 @@ class _Epochs:
 
 
 @contextmanager
-def _locked(store: "checkpoints.CheckpointStore") -> Iterator[None]:
-    """Hold the lock of a training, waiting for the process of a search that was killed a moment ago."""
+def _patiently(lock: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Hold a lock that another process may have for a while."""
     until = time.monotonic() + _LOCK_SECONDS
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(store.locked())
+                stack.enter_context(lock())
                 break
             except InputError as error:
                 if time.monotonic() > until:

@@ -10,13 +10,16 @@ from ruamel.yaml import YAML
 
 from pipeline.artifacts import PreparedRecord
 from pipeline.data.prepared import Prepared
-from pipeline.params import Augmentation, PreprocessParams, TrainParams
+from pipeline.params import Augmentation, Params, PreprocessParams, TrainParams
 from pipeline.tuning.records import SearchFolder
 from pipeline.tuning.trial import Job
 
 ROOT = Path(__file__).parents[3]
-OPTIONS = TrainParams(
-    epochs=2, batch_size=16, dropout=0, early_stopping_patience=0, augmentation=Augmentation(flip=False)
+OPTIONS = Params(
+    preprocess=PreprocessParams(image_size=32),
+    train=TrainParams(
+        epochs=2, batch_size=16, dropout=0, early_stopping_patience=0, augmentation=Augmentation(flip=False)
+    ),
 )
 
 
@@ -58,4 +61,4 @@ def squares_project(tmp_path: Path, squares: Callable[..., Prepared]) -> Path:
 def job(squares_project: Path, tmp_path: Path) -> Job:
     """Describe trials of two folds and two epochs."""
     folder = SearchFolder(tmp_path / "tuning")
-    return Job(squares_project, folder, OPTIONS, PreprocessParams(image_size=32, folds=2))
+    return Job(squares_project, folder, OPTIONS, folds=2)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.params import TrainParams
+from pipeline.params import Params
 from pipeline.tuning import space
 
 SPACE = """
@@ -23,7 +23,7 @@ def _space(folder: Path, text: str) -> space.Space:
 
 
 def test_every_value_lies_within_what_the_file_allows(tmp_path: Path) -> None:
-    found = list(islice(_space(tmp_path, SPACE).trials(TrainParams(), 1), 100))
+    found = list(islice(_space(tmp_path, SPACE).trials(Params(), 1), 100))
     assert all(1e-5 <= values["train.learning_rate"] <= 0.01 for values in found)
     assert {values["train.batch_size"] for values in found} == {8, 16}
     assert {values["train.warmup_steps"] for values in found} == set(range(10))
@@ -31,37 +31,37 @@ def test_every_value_lies_within_what_the_file_allows(tmp_path: Path) -> None:
 
 
 def test_a_logarithmic_range_gives_each_power_of_ten_its_share(tmp_path: Path) -> None:
-    found = islice(_space(tmp_path, SPACE).trials(TrainParams(), 1), 300)
+    found = islice(_space(tmp_path, SPACE).trials(Params(), 1), 300)
     small = sum(values["train.learning_rate"] < 1e-4 for values in found)
     assert 70 < small < 130
 
 
 def test_more_trials_begin_like_fewer(tmp_path: Path) -> None:
     wanted = _space(tmp_path, SPACE)
-    more = list(islice(wanted.trials(TrainParams(), 1), 20))
-    assert list(islice(wanted.trials(TrainParams(), 1), 5)) == more[:5]
+    more = list(islice(wanted.trials(Params(), 1), 20))
+    assert list(islice(wanted.trials(Params(), 1), 5)) == more[:5]
 
 
 def test_no_two_trials_are_the_same_and_a_small_space_ends(tmp_path: Path) -> None:
-    found = list(_space(tmp_path, "train.dropout: [0.1, 0.2]\ntrain.batch_size: [8, 16]\n").trials(TrainParams(), 1))
+    found = list(_space(tmp_path, "train.dropout: [0.1, 0.2]\ntrain.batch_size: [8, 16]\n").trials(Params(), 1))
     assert len(found) == 4
     assert all(found.count(values) == 1 for values in found)
 
 
 def test_combinations_that_do_not_go_together_are_passed_over(tmp_path: Path) -> None:
     wanted = _space(tmp_path, "train.architecture: [cnn, MobileNet]\ntrain.head: [pooled, location]\n")
-    found = list(wanted.trials(TrainParams(), 1))
+    found = list(wanted.trials(Params(), 1))
     assert {"train.architecture": "cnn", "train.head": "location"} not in found
     assert len(found) == 3
 
 
 def test_a_space_without_any_combination_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"space.yaml: no combination .* head and trainable_from belong to a backbone"):
-        next(_space(tmp_path, "train.head: [location]\n").trials(TrainParams(), 1))
+        next(_space(tmp_path, "train.head: [location]\n").trials(Params(), 1))
 
 
 def test_a_trials_values_reach_their_keys() -> None:
-    found = space.applied(TrainParams(), {"train.dropout": 0.25, "train.augmentation.zoom": 0.1})
+    found = space.applied(Params(), {"train.dropout": 0.25, "train.augmentation.zoom": 0.1}).train
     assert (found.dropout, found.augmentation.zoom, found.augmentation.flip) == (0.25, 0.1, True)
 
 
@@ -70,7 +70,9 @@ def test_a_trials_values_reach_their_keys() -> None:
     [
         ("train.dropuot: [0.1]", "train.dropuot: unknown key"),
         ("train.augmentation: [0.1]", "train.augmentation: unknown key"),
-        ("preprocess.seed: [1, 2]", "preprocess.seed: only keys of train are varied"),
+        ("preprocess.seed: [1, 2]", "preprocess.seed: cannot be varied; keys of train can"),
+        ("evaluate.threshold: [0.4, 0.5]", "evaluate.threshold: cannot be varied"),
+        ("preprocess.image_size: [16, 64]", "preprocess.image_size: Input should be greater than or equal to 32"),
         ("train.epochs: [5, 10]", "train.epochs: cannot be varied"),
         ("train.seed: [1, 2]", "train.seed: cannot be varied: choosing a seed is choosing luck"),
         ("train.dropout: [0.1, 1.5]", r"train.dropout: Input should be less than 1 \(found 1.5\)"),

@@ -7,15 +7,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import preprocess
 from pipeline.data import split
 from pipeline.data.prepared import Prepared
+from pipeline.data.validation.tables import image_table
 from pipeline.errors import InputError
 from pipeline.params import PreprocessParams
 from pipeline.tuning import trial
-from pipeline.tuning.records import TrialRecord, TrialReport
+from pipeline.tuning.records import SearchFolder, TrialRecord, TrialReport
 from pipeline.tuning.trial import Job
+from tests.conftest import MakeData
+from tests.pipeline.tuning.conftest import OPTIONS
 
-FOLDS = PreprocessParams(folds=3)
+SPLIT = PreprocessParams()
+FOLDS = 3
 
 
 def _told(job: Job, number: int = 1, until: int = 100) -> list[TrialReport]:
@@ -37,9 +42,9 @@ def _told(job: Job, number: int = 1, until: int = 100) -> list[TrialReport]:
 def test_a_fold_is_the_one_that_preprocess_deals(squares: Callable[..., Prepared]) -> None:
     data = squares(240)
     table = data.table.drop(columns="part")
-    for fold in range(FOLDS.folds):
-        parts = split.split(table, FOLDS.model_copy(update={"fold": fold}))
-        found = trial.fold_of(replaced(data, parts), FOLDS, fold).table["part"]
+    for fold in range(FOLDS):
+        parts = split.split(table, SPLIT.model_copy(update={"folds": FOLDS, "fold": fold}))
+        found = trial.fold_of(replaced(data, parts), SPLIT, FOLDS, fold).table["part"]
         assert found.where(found != "", "test").tolist() == parts.tolist()
 
 
@@ -51,8 +56,8 @@ def test_no_image_of_the_test_set_is_in_any_part(squares: Callable[..., Prepared
     data = squares(120)
     test = data.rows("test")
     assert len(test)
-    for fold in range(3):
-        found = trial.fold_of(data, FOLDS, fold)
+    for fold in range(FOLDS):
+        found = trial.fold_of(data, SPLIT, FOLDS, fold)
         assert set(found.table["part"].iloc[test]) == {""}
 
 
@@ -61,7 +66,7 @@ def test_folds_that_lack_a_class_are_refused(squares: Callable[..., Prepared]) -
     one = np.flatnonzero(data.table["part"] != "test")[0]
     few = Prepared(**{**vars(data), "table": data.table.assign(**{"class": (np.arange(24) == one).astype(int)})})
     with pytest.raises(InputError, match="set lacks a class; ask for fewer folds with --folds"):
-        trial.fold_of(few, FOLDS, 0)
+        trial.fold_of(few, SPLIT, FOLDS, 0)
 
 
 @pytest.mark.slow
@@ -98,3 +103,23 @@ def test_a_trial_that_has_ended_only_tells_again(job: Job, tmp_path: Path) -> No
     TrialRecord(number=1, values={}, state="stopped", reports=[told]).write(job.folder.trial(1))
     assert _told(job) == [told]
     assert not job.folder.checkpoints(1).exists()
+
+
+def test_a_trial_may_want_other_pixels_of_the_same_images(tmp_path: Path, make_data: MakeData) -> None:
+    data = make_data(tmp_path / "data", {f"i{number:02d}": {"region": "hand"} for number in range(40)})
+    table = image_table(data, 0.995)
+    (tmp_path / "reports").mkdir()
+    table.assign(excluded="").to_csv(tmp_path / "reports/images.csv", index=False)
+    usable = preprocess.read_image_table(tmp_path / "reports/images.csv")
+    (tmp_path / "prepared").mkdir()
+    preprocess.preprocess(data, usable, OPTIONS.preprocess, tmp_path / "prepared")
+    job = Job(tmp_path, SearchFolder(tmp_path / "tuning"), OPTIONS, folds=2)
+
+    found = trial.prepared_for(job, OPTIONS.preprocess.model_copy(update={"image_size": 64}))
+    present = trial.prepared_for(job, OPTIONS.preprocess)
+    assert (found.images.shape, present.images.shape) == ((40, 64, 64), (40, 32, 32))
+    assert found.table["part"].equals(present.table["part"])
+
+    (tmp_path / "data/labels.csv").write_text((tmp_path / "data/labels.csv").read_text().replace("i39", "i99"))
+    with pytest.raises(InputError, match="does not belong to the images and labels"):
+        trial.prepared_for(job, OPTIONS.preprocess.model_copy(update={"image_size": 96}))
