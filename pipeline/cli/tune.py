@@ -57,9 +57,10 @@ def tune(
         )
     root = project_root()
     wanted = search.Search(root, asked)
-    ledger = search.Ledger(wanted, search.experiments_of(root))
-    if ledger.open:
-        if not address:
-            cluster_safety.make_token()
-        ray_tune.run(wanted, ledger, address, gpus)
-    print(ledger.finish())
+    with wanted.alone():
+        ledger = search.Ledger(wanted, search.experiments_of(root))
+        if ledger.open:
+            if not address:
+                cluster_safety.make_token()
+            ray_tune.run(wanted, ledger, address, gpus)
+        print(ledger.finish())

@@ -15,7 +15,6 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from pipeline.archive import cluster
 from pipeline.errors import InputError
-from pipeline.files import locked
 from pipeline.tuning import trial as trials
 from pipeline.tuning.records import TrialReport
 from pipeline.tuning.search import Ledger, Search
@@ -26,6 +25,8 @@ _REDUCTION = 3
 _DEATHS = 3
 """Processes that a trial may lose before it is left for the next run of the command."""
 _NUMBER, _PROGRESS, _SCORE, _REPORT, _FAILED = "number", "progress", "auroc", "report", "failed"
+_STATE = "ray"
+"""Folder of a search for what Tune writes."""
 _SWITCHES = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # its own files of results
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -37,19 +38,19 @@ _SWITCHES = {
 def run(search: Search, ledger: Ledger, address: str, gpus: float) -> None:
     """Run all trials that have not ended, on the cluster at `address` or one that is started here.
 
-    InputError where the cluster cannot be joined, or another process runs this search.
+    InputError where the cluster cannot be joined, or trials did not end.
     """
-    with locked(search.folder.folder.with_suffix(".lock"), "another process runs this search; wait for it, or stop it"):
-        os.environ |= _SWITCHES
-        cluster.connect(address, 0)
-        try:
-            _check_resources(search.asked.cpus, gpus)
-            _fit(search, ledger, gpus)
-        finally:
-            ray.shutdown()
-            shutil.rmtree(search.folder.folder / "ray", ignore_errors=True)
-            if not ledger.open:
-                shutil.rmtree(search.folder.prepared, ignore_errors=True)
+    os.environ |= _SWITCHES
+    state = search.folder.folder / _STATE
+    shutil.rmtree(state, ignore_errors=True)  # of a run that was killed
+    cluster.connect(address, 0)
+    try:
+        _check_resources(search.asked.cpus, gpus)
+        _fit(search, ledger, gpus)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(search.folder.prepared, ignore_errors=True)
 
 
 def _check_resources(cpus: int, gpus: float) -> None:
@@ -77,7 +78,7 @@ def _fit(search: Search, ledger: Ledger, gpus: float) -> None:
         param_space={_NUMBER: tune.grid_search(numbers)},
         tune_config=tune.TuneConfig(scheduler=scheduler, reuse_actors=True),
         run_config=tune.RunConfig(
-            name="ray",
+            name=_STATE,
             storage_path=str(search.folder.folder),
             callbacks=[_Keeper(ledger, scheduler)],
             failure_config=tune.FailureConfig(max_failures=_DEATHS),

@@ -2,7 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pipeline.artifacts import Artifacts
 from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.files import home_root, sha256_file
+from pipeline.files import home_root, locked, sha256_file
 from pipeline.params import Params
 from pipeline.training import keys
 from pipeline.tuning import params_text
@@ -77,6 +78,14 @@ class Search:
     def folder(self) -> SearchFolder:
         """Where its files are."""
         return self.job.folder
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from running this search meanwhile; InputError where another process does."""
+        with locked(
+            self.folder.folder.with_suffix(".lock"), "another process runs this search; wait for it or stop it"
+        ):
+            yield
 
     def params_of(self, record: TrialRecord) -> str:
         """The text of params.yaml with a trial's values."""

@@ -114,6 +114,15 @@ def test_a_damaged_record_is_named(squares_project: Path) -> None:
         Ledger(wanted, None)
 
 
+def test_nobody_else_runs_the_same_search_meanwhile(squares_project: Path) -> None:
+    with (
+        _search(squares_project).alone(),
+        pytest.raises(InputError, match="another process runs this search"),
+        _search(squares_project).alone(),
+    ):
+        pass
+
+
 def test_a_search_with_teachers_is_refused(squares_project: Path) -> None:
     file = squares_project / "params.yaml"
     change_params(squares_project, file, distil="teachers", head="location", architecture="MobileNet")
