@@ -98,6 +98,10 @@ def test_a_search_whose_driver_was_killed_goes_on_to_the_same_end(begun: Searche
         query = "select step from metrics where run_uuid = ? and key = 'tune_auroc' order by step"
         assert _column(project, query, record.run_id) == [report.progress for report in record.reports]
 
+    again = project.run(*begun.command())
+    assert again.splitlines()[-1] == said.splitlines()[-1]
+    assert begun.records() == records
+
     listed = project.run("dvc", "exp", "list", "--name-only")
     assert all(record.experiment in listed for record in records)
     chosen = records[1]
@@ -107,13 +111,6 @@ def test_a_search_whose_driver_was_killed_goes_on_to_the_same_end(begun: Searche
     text = (project.root / "params.yaml").read_text()
     assert f"learning_rate: {chosen.values['train.learning_rate']}" in text
     assert str(round(chosen.score or 0, 4)) in (project.root / "trial/metrics.json").read_text()
-    project.run("git", "checkout", "-q", "-f", ".")
-
-    began = time.monotonic()
-    again = project.run(*begun.command())
-    assert again.splitlines()[-1] == said.splitlines()[-1]
-    assert begun.records() == records
-    assert time.monotonic() - began < 120
 
 
 @pytest.fixture
