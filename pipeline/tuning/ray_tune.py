@@ -103,6 +103,7 @@ def _trial(job: trials.Job, number: int) -> None:
         tune.report(told)
 
     try:
+        trials.limit_tensorflow(job.cpus)
         trials.run(job, number, report)
     except InputError as error:
         tune.report({_FAILED: str(error)})

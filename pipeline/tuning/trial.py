@@ -80,7 +80,6 @@ def run(job: Job, number: int, report: Callable[[TrialReport], None]) -> None:
         report(known)
     if record.ended:
         return
-    _limit_tensorflow(job.cpus)
     wanted = applied(job.options, record.values)
     options = wanted.train
     with chdir(job.root):  # train.weights may name a file there
@@ -191,7 +190,7 @@ def _patiently(lock: Callable[[], AbstractContextManager[None]]) -> Iterator[Non
         yield
 
 
-def _limit_tensorflow(cpus: int) -> None:
+def limit_tensorflow(cpus: int) -> None:
     """Let this process take no more threads than it was given CPUs, and no more of a GPU than it needs."""
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     tensorflow.config.threading.set_intra_op_parallelism_threads(cpus)

@@ -88,7 +88,7 @@ def test_a_search_whose_driver_was_killed_goes_on_to_the_same_end(begun: Searche
     assert all(records[number].reports[: len(known)] == known for number, known in before.items())
     assert not list(project.root.glob("tuning/*/checkpoints/*"))
     assert not list(project.root.glob("tuning/*/ray"))
-    assert "AUROC" in said.splitlines()[-1] or "+  " in said
+    assert "no trial is better than params.yaml" in said or "+++ b/params.yaml" in said
 
     (parent,) = _column(project, "select run_uuid from runs where name not like '%-____'")
     children = _column(project, "select run_uuid from tags where key = 'mlflow.parentRunId' and value = ?", parent)
@@ -99,7 +99,7 @@ def test_a_search_whose_driver_was_killed_goes_on_to_the_same_end(begun: Searche
         assert _column(project, query, record.run_id) == [report.progress for report in record.reports]
 
     again = project.run(*begun.command())
-    assert again.splitlines()[-1] == said.splitlines()[-1]
+    assert again.splitlines()[-1] in said
     assert begun.records() == records
 
     listed = project.run("dvc", "exp", "list", "--name-only")
