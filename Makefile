@@ -58,7 +58,7 @@ $(CROISSANT)/.installed: locks/croissant.txt | $(VENV)/.installed
 	$(BIN)/uv pip sync --quiet --python $(CROISSANT)/bin/python --require-hashes locks/croissant.txt
 	@touch $@
 
-ray-setup: $(RAY)/.installed ## make .venv-ray, the pipeline with Ray, which scores an archive on a cluster (docs/archive.md)
+ray-setup: $(RAY)/.installed ## make .venv-ray, the pipeline with Ray, for archives and searches on a cluster (docs/archive.md)
 
 $(RAY)/.installed: locks/ray.txt pyproject.toml | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(RAY)
@@ -138,5 +138,5 @@ state: setup ## the committed state of a run anew: sample data, dvc repro; then 
 	git status --short dvc.lock data.dvc reports
 
 clean: ## remove what the pipeline made; data/, mlflow.db, the DVC cache and committed reports stay
-	rm -rf prepared build checkpoints .cache/prepared
+	rm -rf prepared build checkpoints tuning .cache/prepared
 	git clean -dfqX reports

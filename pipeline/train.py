@@ -24,7 +24,7 @@ from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
 from pipeline.params import Augmentation, TrainParams
 from pipeline.registry.mlflow import Mirror
-from pipeline.training import architectures, checkpoints, distillation, disturbances, leakage
+from pipeline.training import architectures, distillation, disturbances, keys, leakage
 from pipeline.training.batches import Batches, FollowEpoch
 from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, TrainingState
 from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
@@ -343,7 +343,7 @@ def main() -> None:
     data = prepared.load(paths.prepared)
     if len(set(data.labels(data.rows("train")))) < len(data.classes):
         raise InputError("prepared/split.csv: the training set lacks a class; add images or change preprocess")
-    key = checkpoints.key_of(
+    key = keys.key_of(
         options.model_dump(mode="json"),
         [
             data.data_hash,
@@ -352,7 +352,7 @@ def main() -> None:
             _begun_from(data, options),
             distillation.fingerprint(data, options),
         ],
-        checkpoints.modules_of_stage(project_root(), "train"),
+        keys.modules_of_stage(project_root(), "train"),
     )
     store = CheckpointStore(home_root() / "checkpoints" / key, kept=options.average_epochs)
     with store.locked():

@@ -31,6 +31,7 @@ from pipeline.registry.tracking import (
 )
 
 EXPERIMENT = "bone-fracture"
+_PARENT = "mlflow.parentRunId"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
@@ -100,9 +101,15 @@ class Registry:
         self._client.set_registered_model_alias(name, alias, number)
 
     @answering()
-    def start(self, name: str) -> Run:
-        """Make a run in the project's experiment."""
-        return _run(self._client.create_run(self._experiment(), run_name=name or None))
+    def start(self, name: str, parent: str = "") -> Run:
+        """Make a run in the project's experiment, below the run `parent` if one is named."""
+        tags = {_PARENT: parent} if parent else None
+        return _run(self._client.create_run(self._experiment(), run_name=name or None, tags=tags))
+
+    @answering()
+    def end(self, run_id: str, failed: bool = False) -> None:
+        """Mark a run as ended."""
+        self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
     @answering()
     def run(self, run_id: str) -> Run:
@@ -272,17 +279,17 @@ def _run(entity: Any) -> Run:
 class Mirror:
     """Keeps a run up to date while the server answers; after the first failure it warns once and stops."""
 
-    def __init__(self, run_id: str = "", name: str = "") -> None:
+    def __init__(self, run_id: str = "", name: str = "", parent: str = "") -> None:
         self.run_id = run_id
         self._registry: Registry | None = None
         self._broken = False
-        self._try(lambda registry: self._start(registry, name))
+        self._try(lambda registry: self._start(registry, name, parent))
 
-    def _start(self, registry: Registry, name: str) -> None:
+    def _start(self, registry: Registry, name: str, parent: str) -> None:
         if self.run_id:
             registry.run(self.run_id)
         else:
-            self.run_id = registry.start(name).id
+            self.run_id = registry.start(name, parent).id
 
     def log_params(self, values: Mapping[str, Any]) -> None:
         """Parameters, once a run."""
@@ -291,6 +298,10 @@ class Mirror:
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
         """Metrics of one epoch."""
         self._try(lambda registry: registry.log_metrics(self.run_id, values, step))
+
+    def end(self, failed: bool = False) -> None:
+        """Mark the run as ended."""
+        self._try(lambda registry: registry.end(self.run_id, failed))
 
     def _try(self, action: Callable[[Registry], None]) -> None:
         if self._broken:

@@ -5,12 +5,10 @@ checkpoints/<key>/best-0003.npz  weights of the best epoch so far
 checkpoints/<key>.lock           held by the one trainer of this key
 """
 
-import hashlib
-import json
 import math
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from ruamel.yaml import YAML
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, atomic_folder, locked, os_errors_name, read_json, sha256_file, write_json
@@ -26,22 +23,6 @@ from pipeline.files import atomic_file, atomic_folder, locked, os_errors_name, r
 KEPT_CHECKPOINTS = 2
 KEPT_KEYS = 3
 _COUNTERS = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
-
-
-def key_of(section: Mapping[str, Any], data: Sequence[str], code: Sequence[Path]) -> str:
-    """Name of the training that these parameters, data hashes and modules define; 16 hex digits."""
-    digest = hashlib.sha256(json.dumps(section, sort_keys=True).encode())
-    for part in data:
-        digest.update(part.encode())
-    for path in sorted(code):
-        digest.update(path.as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def modules_of_stage(root: Path, stage: str) -> list[Path]:
-    """The Python modules that dvc.yaml names as dependencies of a stage."""
-    deps = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
-    return [root / dep for dep in deps if str(dep).endswith(".py")]
 
 
 @dataclass

@@ -157,17 +157,6 @@ def test_finishing_removes_the_checkpoints_of_this_training_and_old_ones(squares
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old2", "old3", "old4"]
 
 
-def test_key_changes_with_parameters_data_and_code_only(tmp_path: Path) -> None:
-    code = tmp_path / "a.py"
-    code.write_text("x = 1")
-    key = checkpoints.key_of({"a": 1, "b": 2}, ["d"], [code])
-    assert checkpoints.key_of({"b": 2, "a": 1}, ["d"], [code]) == key
-    assert checkpoints.key_of({"a": 1, "b": 3}, ["d"], [code]) != key
-    assert checkpoints.key_of({"a": 1, "b": 2}, ["e"], [code]) != key
-    code.write_text("x = 2")
-    assert checkpoints.key_of({"a": 1, "b": 2}, ["d"], [code]) != key
-
-
 def test_a_diverging_training_says_so(tmp_path: Path) -> None:
     keep = checkpoints.KeepCheckpoints(CheckpointStore(tmp_path / "a"), TrainingState(), [])
     with pytest.raises(InputError, match=r"epoch 3 is not a number; lower train\.learning_rate"):

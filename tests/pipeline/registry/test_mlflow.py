@@ -118,3 +118,13 @@ def test_a_database_that_could_not_be_made_whole_is_not_left_behind(
     with pytest.raises(OSError, match="No space left"):
         connect()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_below_another_one_names_it_and_ends(model: Model) -> None:
+    parent = model.registry.start("search").id
+    trials = [Mirror("", f"trial {number}", parent) for number in range(2)]
+    trials[0].end()
+    trials[1].end(failed=True)
+    found = [model.client.get_run(trial.run_id) for trial in trials]
+    assert [run.data.tags["mlflow.parentRunId"] for run in found] == [parent, parent]
+    assert [run.info.status for run in found] == ["FINISHED", "FAILED"]

@@ -1,0 +1,25 @@
+"""Names of trainings: the same for the same parameters, data and code, so that one that was stopped is found again."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+
+def key_of(section: Mapping[str, Any], data: Sequence[str], code: Sequence[Path]) -> str:
+    """Name of the training that these parameters, data hashes and modules define; 16 hex digits."""
+    digest = hashlib.sha256(json.dumps(section, sort_keys=True).encode())
+    for part in data:
+        digest.update(part.encode())
+    for path in sorted(code):
+        digest.update(path.as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def modules_of_stage(root: Path, stage: str) -> list[Path]:
+    """The Python modules that dvc.yaml names as dependencies of a stage."""
+    deps = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
+    return [root / dep for dep in deps if str(dep).endswith(".py")]
