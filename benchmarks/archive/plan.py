@@ -50,7 +50,7 @@ def rows(images: int, cores: int, given: Measured) -> list[tuple[str, str]]:
     lists = images / _LIST_KEYS
     return [
         ("core hours; cost", f"{core_hours:,.1f}; {core_hours * given.core_hour:,.2f} USD"),
-        (f"elapsed on {cores} cores", str(timedelta(seconds=round(elapsed)))),
+        ("time", f"{timedelta(seconds=round(elapsed))} on {cores:,} cores"),
         ("read in all; a second",
          f"{images * given.image_bytes / 1e12:,.2f} TB; {rate * given.image_bytes / 1e6:,.0f} MB"),
         ("GET a second; prefixes for them", f"{rate:,.0f}; {max(1, -(-round(rate) // _GETS_PER_PREFIX))}"),
@@ -78,8 +78,7 @@ def table(cores: Sequence[int], given: Measured) -> list[str]:
     columns = [rows(images, count, given) for images, count in zip(IMAGES, cores, strict=True)]
     lines = [f"| images | {' | '.join(f'{images:,}' for images in IMAGES)} |", f"| --- |{' --- |' * len(IMAGES)}"]
     for number, (name, _) in enumerate(columns[0]):
-        label = "elapsed on " + ", ".join(map(str, cores)) + " cores" if name.startswith("elapsed") else name
-        lines.append(f"| {label} | {' | '.join(column[number][1] for column in columns)} |")
+        lines.append(f"| {name} | {' | '.join(column[number][1] for column in columns)} |")
     return lines
 
 

@@ -23,7 +23,7 @@ GIVEN = Measured(
 def test_a_million_images_of_36_milliseconds_are_ten_core_hours() -> None:
     rows = dict(plan.rows(1_000_000, 10, GIVEN))
     assert rows["core hours; cost"] == "10.0; 0.50 USD"
-    assert rows["elapsed on 10 cores"] == "1:01:00"
+    assert rows["time"] == "1:01:00 on 10 cores"
     assert rows["read in all; a second"] == "0.10 TB; 28 MB"
     assert rows["GET; cost"] == "1,000,000; 0.40 USD"
     assert rows["answers; files of shards; blocks"] == "0.25 GB; 1; 1,000"
