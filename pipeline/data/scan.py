@@ -104,6 +104,16 @@ def scan_file(path: Path, writer: PixelWriter | None = None, with_features: bool
     )
 
 
+def features_of(path: Path) -> Features | None:
+    """The features of one file, as of `scan_file`; None where it cannot be read."""
+    try:
+        content = path.read_bytes()
+        pixels = decode.look(content, decode.inspect(content), 2 * SIDE)[0]
+    except (OSError, ImageError):
+        return None
+    return describe(_grey(pixels))
+
+
 def _grey(pixels: Pixels) -> Pixels:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), np.uint8) if pixels.ndim == 3 else pixels
 

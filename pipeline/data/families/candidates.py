@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -146,10 +147,14 @@ def _strongest(bins: Integers, both: npt.NDArray[np.int32], count: int) -> Integ
     pairs, starts = np.unique(bins // (_TURNS + 1), return_index=True)
     score = np.maximum.reduceat(both, starts)
     first, second, form = pairs // count % count, pairs % count, pairs // count // count
+    return np.column_stack([first, second, form])[among_strongest(first, second, score, _KEPT)]
+
+
+def among_strongest(first: Integers, second: Integers, score: npt.NDArray[Any], kept: int) -> Integers:
+    """Positions, ascending, of the pairs that are among the `kept` with the highest score of one of their images."""
     images = np.concatenate([first, second])
-    position = np.tile(np.arange(len(pairs)), 2)
+    position = np.tile(np.arange(len(first)), 2)
     order = np.lexsort((position, -score[position], images))
     _, starts = np.unique(images[order], return_index=True)
     rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    kept = np.unique(position[order][rank < _KEPT])
-    return np.column_stack([first, second, form])[kept]
+    return np.unique(position[order][rank < kept])

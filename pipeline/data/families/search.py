@@ -1,6 +1,7 @@
 """Which images of a folder show the same exposure."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.data.families.alignment import align
 from pipeline.data.families.candidates import candidates
-from pipeline.data.families.features import FeatureTable
+from pipeline.data.families.features import Features, FeatureTable
+from pipeline.data.scan import connected
 from pipeline.progress import progress_bar
 
 _ROUND = 128
@@ -31,27 +33,39 @@ def related(table: FeatureTable, known: npt.NDArray[np.int64] = _NONE) -> npt.ND
     Images that `known` pairs (k, 2) or pairs found before join already are not compared again, as a family is what
     its pairs connect: a folder of many copies takes a third of the time.
     """
-    families = DisjointSet(range(len(table)))
-    for first, second in known.tolist():
-        families.merge(first, second)
+    with threadpool_limits(1):  # a product of small matrices is no work for several threads
+        return aligned(candidates(table), table.of, connected(len(table), known))
+
+
+def aligned(
+    asked: npt.NDArray[np.int64], features_of: Callable[[int], Features | None], groups: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Those of the pairs `asked`, int64 (m, 3) as of `candidates`, that alignment finds to be one picture, (k, 2).
+
+    `groups` names, by image, what is joined already; pairs within one are not compared. `features_of` is called from
+    several threads; an image that it has no features of is related to none.
+    """
+    families = DisjointSet(np.unique(groups[asked[:, :2]]).tolist())
     found: list[tuple[int, int]] = []
 
-    def check(pair: tuple[int, int, int]) -> bool:
-        first, second, mirrored = pair
-        return align(table.of(first), table.of(second), bool(mirrored)).related
+    def names_of(pair: list[int]) -> tuple[int, int]:
+        return int(groups[pair[0]]), int(groups[pair[1]])
 
-    with threadpool_limits(1):  # a product of small matrices is no work for several threads
-        asked = candidates(table).tolist()
-        with (
-            ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
-            progress_bar("validate: looking for copies", len(asked)) as advance,
-        ):
-            for start in range(0, len(asked), _ROUND):
-                of_round = asked[start : start + _ROUND]
-                apart = [pair for pair in of_round if not families.connected(pair[0], pair[1])]
-                for (first, second, _), one in zip(apart, pool.map(check, apart), strict=True):
-                    if one:
-                        families.merge(first, second)
-                        found.append((first, second))
-                advance(len(of_round))
+    def check(pair: list[int]) -> bool:
+        first, second = features_of(pair[0]), features_of(pair[1])
+        return first is not None and second is not None and align(first, second, bool(pair[2])).related
+
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        progress_bar("validate: looking for copies", len(asked)) as advance,
+    ):
+        for start in range(0, len(asked), _ROUND):
+            of_round = asked[start : start + _ROUND]
+            apart = [pair for pair in of_round.tolist() if not families.connected(*names_of(pair))]
+            for pair, one in zip(apart, pool.map(check, apart), strict=True):
+                if one:
+                    families.merge(*names_of(pair))
+                    found.append((pair[0], pair[1]))
+            advance(len(of_round))
     return np.unique(np.array(found, np.int64).reshape(-1, 2), axis=0)

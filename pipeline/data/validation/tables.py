@@ -1,6 +1,7 @@
 """The three tables that are judged: one row per image, per class, per feature that might give the label away."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from pipeline.data import scan
+from pipeline.data.families import large
 from pipeline.data.families.features import FeatureTable
 from pipeline.data.families.search import related, with_few_keypoints
 from pipeline.data.layout import Dataset
@@ -29,10 +31,23 @@ def image_table(data: Dataset, correlation: float, writer: PixelWriter | None = 
     extra = pd.DataFrame({"image_id": strays, "file": strays})  # a path is never the image_id of a listed image
     table = pd.concat([labels, extra.assign(listed="no", label=UNLABELLED)]).fillna("")
     table = table.sort_values("file", kind="stable").reset_index(drop=True)
-    features = FeatureTable(len(table))
-    scans, thumbnails = scan.scan_files(
-        [data.folder / file for file in table["file"]], writer=writer, features=features
-    )
+    scans, alike = _scanned([data.folder / file for file in table["file"]], correlation, writer)
+    table = pd.concat([table, scans], axis=1)
+    # A missing or unknown label contradicts no other.
+    labels_known = table["label"].where(table["label"].isin(data.info.classes))
+    return _with_conflicts(_with_groups(table, labels_known, alike), data)
+
+
+def _scanned(
+    paths: list[Path], correlation: float, writer: PixelWriter | None
+) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+    """The scan of each file, and pairs, int64 (m, 2), that connect the members of each family."""
+    if len(paths) > large.LARGE:
+        scans, thumbnails = scan.scan_files(paths, writer=writer)
+        equal = scan.pairs_of_equal(scans["sha256"])
+        return scans, large.related(thumbnails, correlation, lambda row: scan.features_of(paths[row]), equal)
+    features = FeatureTable(len(paths))
+    scans, thumbnails = scan.scan_files(paths, writer=writer, features=features)
     near = np.concatenate(
         [
             scan.near_duplicates(thumbnails, correlation),
@@ -40,11 +55,7 @@ def image_table(data: Dataset, correlation: float, writer: PixelWriter | None = 
             scan.pairs_of_equal(scans["sha256"]),
         ]
     )
-    alike = np.concatenate([near, related(features, near)])
-    table = pd.concat([table, scans], axis=1)
-    # A missing or unknown label contradicts no other.
-    labels_known = table["label"].where(table["label"].isin(data.info.classes))
-    return _with_conflicts(_with_groups(table, labels_known, alike), data)
+    return scans, np.concatenate([near, related(features, near)])
 
 
 def _with_groups(table: pd.DataFrame, labels: pd.Series, near: npt.NDArray[np.int64]) -> pd.DataFrame:
