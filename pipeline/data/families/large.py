@@ -32,18 +32,18 @@ def related(
     thumbnails: npt.NDArray[np.float32],
     correlation: float,
     describe: Callable[[int], Features | None],
-    known: Integers,
+    equal: Integers,
 ) -> Integers:
-    """Pairs of images, int64 (m, 2), whose connections are the families of a large set, with those of `known` pairs.
+    """Pairs of images, int64 (m, 2), whose connections are the families of a large set.
 
     thumbnails   float32 (n, s, s), NaN where an image has none
     correlation  of thumbnails, in any of their eight forms, above which two images are one
     describe     features of an image by its number, called from several threads; None where it cannot be read
-    known        pairs that are joined already, int64 (k, 2)
+    equal        pairs of files with the same bytes, int64 (k, 2): of these the first stands for all
     """
     count = len(thumbnails)
-    found = _Found(count, known)
-    firsts = np.unique(connected(count, known), return_index=True)[1]
+    found = _Found(count, equal)
+    firsts = np.unique(connected(count, equal), return_index=True)[1]
     for pairs in index.alike(thumbnails, min(correlation, WORTH_ALIGNING), among=np.sort(firsts)):
         found.add(pairs, correlation)
     joined, doubtful = found.end()
@@ -56,9 +56,9 @@ def related(
 class _Found:
     """Pairs by the block; those that say nothing new are dropped before they fill the memory."""
 
-    def __init__(self, count: int, known: Integers) -> None:
+    def __init__(self, count: int, equal: Integers) -> None:
         self._count = count
-        self._sure, self._doubtful = [known], [Pairs.joined([])]
+        self._sure, self._doubtful = [equal], [Pairs.joined([])]
         self._more = 0
 
     def add(self, pairs: Pairs, correlation: float) -> None:

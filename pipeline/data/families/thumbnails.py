@@ -154,7 +154,7 @@ def _usable(thumbnails: Floats) -> Integers:
 
 def _unit(thumbnails: Floats) -> Floats:
     """Thumbnails (k, s, s) without their mean, of length 1, float32 (k, s * s)."""
-    flat = thumbnails.reshape(len(thumbnails), -1)
+    flat = thumbnails.reshape(-1, thumbnails.shape[1] * thumbnails.shape[2])
     centred = flat - flat.mean(axis=1, keepdims=True)
     return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True), np.float32)
 

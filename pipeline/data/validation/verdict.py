@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts import ValidationReport
+from pipeline.data.families import large
 from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import PixelWriter
 from pipeline.data.validation.checks import UNUSABLE, Check, checks
@@ -18,6 +19,11 @@ from pipeline.params import ValidateParams
 _NAMED = 5
 _FAMILIES = 12
 """Groups of near duplicates that the report shows."""
+
+_FEWER_COPIES = (
+    f"families: above {large.LARGE:,} images copies are looked for among thumbnails that are alike; those that were "
+    "cropped, sheared, or turned by other angles than quarters may be missed"
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ def judge_data(data: Dataset, limits: ValidateParams, judge: Judge, writer: Pixe
         return Verdict(table.assign(excluded=""), [line], [], report)
     table["excluded"] = ""
     failures: list[str] = []
-    warnings: list[str] = []
+    warnings = [_FEWER_COPIES] if len(table) > large.LARGE else []
     counted: dict[str, Any] = {}
     for check in checks(classes):
         rows = findings[check.name]

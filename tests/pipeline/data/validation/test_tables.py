@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pipeline.data import layout
+from pipeline.data.families import large
 from pipeline.data.layout import Dataset
 from pipeline.data.sources.synthetic.radiograph import render
 from pipeline.data.validation import tables
@@ -53,6 +54,16 @@ def test_a_turned_copy_without_keypoints_shares_a_group(
     images = {"b": encode(draw(1)), "a": encode(np.rot90(draw(1))), "c": encode(draw(2))}
     table = table_of({name: {"content": content} for name, content in images.items()})
     assert table["near_group"].to_dict() == {"a.png": "a", "b.png": "a", "c.png": "c"}
+
+
+def test_a_large_set_has_the_families_of_alike_thumbnails(
+    table_of: Callable[..., pd.DataFrame], encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands = [render(seed, "hand", "frontal").pixels for seed in range(2)]
+    images = {"b": hands[0], "a": np.rot90(hands[0][:, ::-1]), "c": hands[1], "d": hands[1]}
+    monkeypatch.setattr(large, "LARGE", 3)
+    table = table_of({name: {"content": encode(pixels)} for name, pixels in images.items()})
+    assert table["near_group"].to_dict() == {"a.png": "a", "b.png": "a", "c.png": "c", "d.png": "c"}
 
 
 @pytest.mark.parametrize("column", ["patient_id", "study_id"])

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
+from pipeline.data.families import large
 from pipeline.data.layout import Dataset
 from pipeline.data.validation.expectations import Judge
 from pipeline.data.validation.verdict import Verdict, judge_data, summary_html
@@ -50,6 +52,14 @@ def test_conflicts_are_told_in_words(judged: Callable[[str], Verdict]) -> None:
 def test_an_empty_table_fails(tmp_path: Path, make_data: MakeData, judge: Judge) -> None:
     verdict = judge_data(make_data(tmp_path / "data", {}), ValidateParams(), judge)
     assert verdict.failures == [f"{tmp_path / 'data'}: holds no image; fill it with `fracture data ...`"]
+
+
+def test_a_set_too_large_for_keypoints_is_told(
+    tmp_path: Path, make_data: MakeData, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data(tmp_path / "data", {"a": {}, "b": {}})
+    monkeypatch.setattr(large, "LARGE", 1)
+    assert judge_data(data, ValidateParams(), judge).warnings[0].startswith("families: above 100,000 images")
 
 
 def test_a_class_with_too_few_images_fails(tmp_path: Path, make_data: MakeData, judge: Judge) -> None:
