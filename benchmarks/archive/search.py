@@ -27,7 +27,6 @@ from pipeline import params
 from pipeline.data import layout, scan
 from pipeline.data.families import thumbnails as index
 from pipeline.errors import exit_with_line
-from pipeline.progress import track
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -37,39 +36,46 @@ _COPIES = 50
 """One thumbnail in so many is a copy."""
 _NOISE = 8.0
 """Grey levels, of the noisiest copies: some correlate with their originals above 0.995, and some do not."""
+_VARIED = 8
+"""Slightly changed thumbnails that are blended, of each real one."""
 _MARGIN = 1e-6
 """Correlations this close to the limit are counted neither as found nor as missed."""
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 
 
 def filled(real: Floats, count: int, seed: int) -> tuple[Floats, Integers]:
     """Thumbnails (count, 16, 16), the real ones first, and the positions of the copies, which come last."""
     rng = np.random.default_rng(seed)
-    side = 2 * scan.THUMBNAIL
-    large = [cv2.resize(each, (side, side), interpolation=cv2.INTER_CUBIC) for each in real]
     result = np.empty((count, scan.THUMBNAIL, scan.THUMBNAIL), np.float32)
     start = min(count, len(real))
+    copies = max(start, count - count // _COPIES)
     result[:start] = real[:start]
-    copies = count - count // _COPIES
-    for number in track(range(start, copies), "blending thumbnails"):
-        share = rng.uniform(0.55, 0.95)
-        result[number] = share * _varied(large, rng) + (1 - share) * _varied(large, rng)
-    for number in range(max(start, copies), count):
-        turned = np.rot90(result[rng.integers(copies)], rng.integers(4))
-        noise = rng.normal(0, rng.uniform(0, _NOISE), turned.shape)
-        result[number] = (turned[:, ::-1] if rng.random() < 0.5 else turned) * rng.uniform(0.6, 1) + noise
-    return result.clip(0, 255), np.arange(max(start, copies), count)
+    varied = np.stack([_varied(each, rng) for each in real for _ in range(_VARIED)])
+    for first in range(start, copies, _BLOCK):
+        rows = result[first : min(first + _BLOCK, copies)]
+        share = np.asarray(rng.uniform(0.55, 0.95, (len(rows), 1, 1)), np.float32)
+        one, other = (varied[rng.integers(len(varied), size=len(rows))] for _ in range(2))
+        rows[:] = share * one + (1 - share) * other
+    form = rng.integers(8, size=count - copies)
+    originals = rng.integers(copies, size=count - copies)
+    for number in range(8):
+        chosen = result[originals[form == number]]
+        turned = np.rot90(chosen[:, :, ::-1] if number >= 4 else chosen, number, (1, 2))
+        light = rng.uniform(0.6, 1, (len(turned), 1, 1))
+        noise = rng.normal(0, rng.uniform(0, _NOISE, (len(turned), 1, 1)), turned.shape)
+        result[copies + np.flatnonzero(form == number)] = turned * light + noise
+    return np.clip(result, 0, 255, out=result), np.arange(copies, count)
 
 
-def _varied(large: list[Floats], rng: np.random.Generator) -> Floats:
-    """One of the pictures as another patient might have been laid."""
-    picture = large[rng.integers(len(large))]
-    side = picture.shape[0]
+def _varied(real: Floats, rng: np.random.Generator) -> Floats:
+    """A thumbnail as another patient might have been laid."""
+    side = 2 * scan.THUMBNAIL
+    large = cv2.resize(real, (side, side), interpolation=cv2.INTER_CUBIC)
     matrix = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), rng.normal(0, 5), np.exp(rng.normal(0.05, 0.08)))
-    matrix[:, 2] += rng.normal(0, 0.7, 2)
-    flipped = np.ascontiguousarray(picture[:, ::-1]) if rng.random() < 0.5 else picture
+    matrix[:, 2] = matrix[:, 2] + rng.normal(0, 0.7, 2)
+    flipped = np.ascontiguousarray(large[:, ::-1]) if rng.random() < 0.5 else large
     moved = cv2.warpAffine(flipped, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(moved.reshape(side // 2, 2, side // 2, 2).mean(axis=(1, 3)), np.float32)
+    return np.asarray(moved.reshape(scan.THUMBNAIL, 2, scan.THUMBNAIL, 2).mean(axis=(1, 3)), np.float32)
 
 
 def recall(thumbnails: Floats, found: Integers, asked: Integers, correlation: float, turned: bool) -> tuple[int, int]:
@@ -79,7 +85,9 @@ def recall(thumbnails: Floats, found: Integers, asked: Integers, correlation: fl
     queries = _forms(_unit(thumbnails[asked]), turned)
     for start in range(0, len(thumbnails), _BLOCK):
         block = _unit(thumbnails[start : start + _BLOCK])
-        best = np.max([form @ block.T for form in queries], axis=0)
+        best = np.full((len(asked), len(block)), -1, np.float32)
+        for form in queries:
+            np.maximum(best, form @ block.T, out=best)
         for row, column in np.argwhere(best > correlation + _MARGIN).tolist():
             first, second = sorted((int(asked[row]), start + column))
             if first != second:
@@ -121,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a data set, such as data/")
     parser.add_argument("--images", type=int, default=1_000_000)
-    parser.add_argument("--asked", type=int, default=2000, help="thumbnails that are compared with all others")
+    parser.add_argument("--asked", type=int, default=1000, help="thumbnails that are compared with all others")
     parser.add_argument("--correlation", type=float, default=params.ValidateParams().near_duplicate_correlation)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--search", choices=["plain", "turned"], help=argparse.SUPPRESS)

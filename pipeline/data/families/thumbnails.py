@@ -3,8 +3,9 @@
 Thumbnails are compared as vectors of length 1 without their mean, where a correlation of r is a distance of
 sqrt(2 - 2r). In the frequencies of the cosine transform, mirroring changes signs by row or column, and turning swaps
 rows and columns as well. Absolute values, the two of each swapped place sorted, are therefore the same for all eight
-forms, and no two thumbnails are further apart by them than in their nearest forms: a search tree over such a
-fingerprint preselects without missing a pair. The same holds for any rotation and for any part of its values.
+forms, and no two thumbnails are further apart by them than in their nearest forms. The same holds for any rotation and
+any part of these values, the fingerprint. Fingerprints are sorted into cells of neighbours, and only cells that lie
+near enough to each other are compared: that preselects without missing a pair.
 """
 
 import os
@@ -16,7 +17,6 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 from scipy.fft import dct
-from scipy.spatial import cKDTree
 from threadpoolctl import threadpool_limits
 
 Floats = npt.NDArray[np.float32]
@@ -25,13 +25,15 @@ Integers = npt.NDArray[np.int64]
 _SIDE = 6
 """Lowest frequencies in each direction that a fingerprint holds: more take memory, fewer let more strangers pass."""
 _AXES = 24
-"""Principal axes of the fingerprints that the tree is built over."""
+"""Principal axes of the fingerprints that preselect."""
 _NO_CONTRAST = 1e-3
 """Norm of a thumbnail without its mean, up to which it is blank."""
-_BLOCK = 2048
-"""Neighbours in the tree that are asked for together."""
-_PAIRS = 1 << 15
-"""Pairs that are compared together."""
+_CELL = 256
+"""Fingerprints of a cell, at most."""
+_COLUMNS = 1 << 12
+"""Fingerprints that a cell is compared with together."""
+_PAIRS = 1 << 13
+"""Pairs of thumbnails that are compared together."""
 _ROWS = 1 << 16
 _ROUNDING = 1e-5
 """Of float32, on the distances and correlations that preselect."""
@@ -62,8 +64,11 @@ class Pairs:
         """All pairs of several lists, in their order."""
         if not parts:
             return cls(np.empty((0, 2), np.int64), np.empty(0, np.float32), np.empty(0, np.bool_))
-        columns = ([part.images for part in parts], [p.correlation for p in parts], [p.mirrored for p in parts])
-        return cls(*(np.concatenate(column) for column in columns))
+        return cls(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.correlation for part in parts]),
+            np.concatenate([part.mirrored for part in parts]),
+        )
 
 
 def alike(
@@ -73,7 +78,7 @@ def alike(
 
     `turned` compares them in their eight forms, otherwise as they are; `among` names those to compare, ascending, all
     by default. Blank thumbnails and those with NaN are in no pair. What is held besides the thumbnails are some 400
-    bytes for each and the pairs of a few blocks.
+    bytes for each and the pairs of a few cells.
     """
     usable = _usable(thumbnails)
     if among is not None:
@@ -82,24 +87,34 @@ def alike(
         return
     index = _Index.over(thumbnails, usable, turned)
     cores = len(os.sched_getaffinity(0))
-    blocks = (index.order[start : start + _BLOCK] for start in range(0, len(usable), _BLOCK))
+    cells = iter(range(len(index.cells)))
     with threadpool_limits(1), ThreadPoolExecutor(cores) as pool:
-        while some := list(islice(blocks, 4 * cores)):
-            for pairs in pool.map(lambda rows: index.pairs(rows, correlation), some):
+        while some := list(islice(cells, 4 * cores)):
+            for pairs in pool.map(lambda cell: index.pairs(cell, correlation), some):
                 if len(pairs):
                     yield pairs
 
 
 @dataclass(frozen=True)
 class _Index:
-    """Low frequencies of the `usable` thumbnails, float32 (n, 36), and a tree over what all forms share of them."""
+    """The `usable` thumbnails in the order of their cells.
+
+    usable    int64 (n,): their numbers
+    waves     float32 (n, _SIDE**2): their low frequencies
+    energy    float32 (n,): square of the norm of these, of 1 for the whole thumbnail
+    points    float32 (n, _AXES): their fingerprints
+    cells     int64 (c, 2): the first position of each cell, and the one after its last
+    boxes     float32 (c, 2, _AXES): the least and the largest values in each cell
+    """
 
     thumbnails: Floats
-    usable: Integers
     turned: bool
+    usable: Integers
     waves: Floats
     energy: Floats
-    tree: cKDTree
+    points: Floats
+    cells: Integers
+    boxes: Floats
 
     @classmethod
     def over(cls, thumbnails: Floats, usable: Integers, turned: bool) -> "_Index":
@@ -109,37 +124,48 @@ class _Index:
         for start in range(0, len(usable), _ROWS):
             rows = slice(start, start + _ROWS)
             waves[rows] = _unit(thumbnails[usable[rows]]) @ basis
+        points = _fingerprints(waves, turned)
+        order, cells = _in_cells(points)
+        waves, points = waves[order], points[order]
+        boxes = np.stack([[points[a:b].min(axis=0), points[a:b].max(axis=0)] for a, b in cells])
         energy = np.einsum("ij,ij->i", waves, waves)
-        return cls(thumbnails, usable, turned, waves, energy, cKDTree(_points(waves, turned), copy_data=False))
+        return cls(thumbnails, turned, usable[order], waves, energy, points, cells, boxes)
 
-    @property
-    def order(self) -> Integers:
-        """Positions among `usable` such that neighbours follow each other."""
-        return np.asarray(self.tree.indices, np.int64)
-
-    def pairs(self, rows: Integers, correlation: float) -> Pairs:
-        """All pairs of a thumbnail at one of the positions `rows` with one at a higher position."""
-        radius = float(np.sqrt(max(2 - 2 * correlation, 0))) + _ROUNDING
-        near = cKDTree(self.tree.data[rows]).sparse_distance_matrix(self.tree, radius, output_type="ndarray")
-        first, second = rows[near["i"]], np.asarray(near["j"], np.int64)
-        later = first < second
-        first, second = first[later], second[later]
-        parts = [
-            self._compared(first[start : start + _PAIRS], second[start : start + _PAIRS], correlation)
-            for start in range(0, len(first), _PAIRS)
-        ]
+    def pairs(self, cell: int, correlation: float) -> Pairs:
+        """All pairs of a thumbnail of a cell with a later one of it, or with one of a later cell."""
+        squared = max(2 - 2 * correlation, 0) + _ROUNDING
+        start, end = self.cells[cell]
+        here = self.points[start:end]
+        gaps = np.maximum(self.boxes[cell:, 0] - self.boxes[cell, 1], self.boxes[cell, 0] - self.boxes[cell:, 1])
+        near = (np.maximum(gaps, 0) ** 2).sum(axis=1) <= squared
+        others = np.concatenate([np.arange(a, b) for a, b in self.cells[cell:][near]])
+        half = np.einsum("ij,ij->i", here, here)[:, None] / 2 - squared / 2
+        parts = []
+        for first in range(0, len(others), _COLUMNS):
+            columns = others[first : first + _COLUMNS]
+            there = self.points[columns]
+            # |a - b|^2 <= r^2, or a b - b b / 2 >= (a a - r^2) / 2
+            close = here @ there.T - np.einsum("ij,ij->i", there, there) / 2 >= half
+            row, column = np.divmod(np.flatnonzero(close), len(columns))
+            left, right = start + row, columns[column]
+            later = left < right
+            parts += self._compared(left[later], right[later], correlation)
         return Pairs.joined(parts)
 
-    def _compared(self, first: Integers, second: Integers, correlation: float) -> Pairs:
-        # What the frequencies that are left out may add to a correlation is at most their energy.
-        low = _correlations(self.waves[first], self.waves[second], self.turned).max(axis=1)
-        left_out = 1 - (self.energy[first] + self.energy[second]) / 2
-        worth = low + left_out > correlation - _ROUNDING
-        images = np.column_stack([self.usable[first[worth]], self.usable[second[worth]]])
-        found = _in_pixels(*(_unit(self.thumbnails[column]) for column in images.T), self.turned)
-        form = found.argmax(axis=1)
-        best = found[np.arange(len(found)), form]
-        return Pairs(images, best, form >= 4).of(best > correlation)
+    def _compared(self, left: Integers, right: Integers, correlation: float) -> list[Pairs]:
+        """Those of the pairs of positions that correlate as whole thumbnails."""
+        result = []
+        for start in range(0, len(left), _PAIRS):
+            one, other = left[start : start + _PAIRS], right[start : start + _PAIRS]
+            # What the frequencies that are left out may add to a correlation is at most their energy.
+            low = _correlations(self.waves[one], self.waves[other], self.turned).max(axis=1)
+            worth = low + 1 - (self.energy[one] + self.energy[other]) / 2 > correlation - _ROUNDING
+            images = np.sort(np.column_stack([self.usable[one[worth]], self.usable[other[worth]]]), axis=1)
+            found = _in_pixels(_unit(self.thumbnails[images[:, 0]]), _unit(self.thumbnails[images[:, 1]]), self.turned)
+            form = found.argmax(axis=1)
+            best = found[np.arange(len(found)), form]
+            result.append(Pairs(images, best, form >= 4).of(best > correlation))
+        return result
 
 
 def _usable(thumbnails: Floats) -> Integers:
@@ -159,17 +185,35 @@ def _unit(thumbnails: Floats) -> Floats:
     return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True), np.float32)
 
 
-def _points(waves: Floats, turned: bool) -> npt.NDArray[np.float64]:
-    """What the tree is built over, float64 (n, _AXES): no two are further apart than the thumbnails."""
+def _fingerprints(waves: Floats, turned: bool) -> Floats:
+    """Values of each thumbnail, float32 (n, _AXES), by which no two are further apart than the thumbnails."""
     points = waves
     if turned:
-        points = np.abs(waves).reshape(-1, _SIDE, _SIDE)
-        swapped = points.transpose(0, 2, 1)
+        values = np.abs(waves).reshape(-1, _SIDE, _SIDE)
+        swapped = values.transpose(0, 2, 1)
         upper = np.triu(np.ones((_SIDE, _SIDE), np.bool_))
-        points = np.where(upper, np.maximum(points, swapped), np.minimum(points, swapped)).reshape(waves.shape)
+        points = np.where(upper, np.maximum(values, swapped), np.minimum(values, swapped)).reshape(waves.shape)
     sample = points[:: max(1, len(points) // _ROWS)]
+    middle = sample.mean(axis=0)  # small values round less
     _, axes = np.linalg.eigh(np.cov(sample.T))
-    return np.ascontiguousarray(points @ axes[:, ::-1][:, :_AXES], np.float64)
+    return np.ascontiguousarray((points - middle) @ np.asarray(axes[:, ::-1][:, :_AXES], np.float32))
+
+
+def _in_cells(points: Floats) -> tuple[Integers, Integers]:
+    """An order of the points in which cells follow each other, int64 (n,), and where each begins and ends, (c, 2)."""
+    order = np.arange(len(points))
+    cells, parts = [], [(0, len(points))]
+    while parts:
+        start, end = parts.pop()
+        if end - start <= _CELL:
+            cells.append((start, end))
+            continue
+        here = points[order[start:end]]
+        values = here[:, np.ptp(here, axis=0).argmax()]
+        middle = (end - start) // 2
+        order[start:end] = order[start:end][np.argpartition(values, middle)]
+        parts += [(start + middle, end), (start, start + middle)]
+    return order, np.array(cells, np.int64)
 
 
 def _correlations(first: Floats, second: Floats, turned: bool) -> Floats:

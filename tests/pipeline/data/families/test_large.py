@@ -43,7 +43,7 @@ def test_copies_with_alike_thumbnails_are_one_family_without_keypoints(hands: li
 
 def test_a_copy_with_a_nearly_alike_thumbnail_is_aligned(hands: list[Grey], tilted: Grey) -> None:
     thumbnails = thumbnails_of([hands[0], tilted]).reshape(2, -1)
-    assert large.WORTH_ALIGNING < np.corrcoef(thumbnails)[0, 1] < 0.995
+    assert large.WORTH_ALIGNING < np.asarray(np.corrcoef(thumbnails))[0, 1] < 0.995
     assert families([*hands, tilted]) == [0, 1, 2, 3, 0]
     mirrored = np.ascontiguousarray(tilted[:, ::-1])
     assert families([*hands, mirrored]) == [0, 1, 2, 3, 0]
@@ -66,7 +66,7 @@ def test_of_files_with_the_same_bytes_one_is_compared(hands: list[Grey]) -> None
 def test_pairs_dropped_on_the_way_change_no_family(hands: list[Grey], monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = [*hands, *hands, *hands]
     monkeypatch.setattr(large, "_HELD", 0)
-    monkeypatch.setattr("pipeline.data.families.thumbnails._BLOCK", 1)
+    monkeypatch.setattr("pipeline.data.families.thumbnails._CELL", 1)
     assert families(pictures, describes=False) == [0, 1, 2, 3] * 3
 
 

@@ -85,6 +85,6 @@ def test_only_chosen_thumbnails_are_compared() -> None:
 def test_blocks_of_any_size_give_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     thumbnails = waves(3, 60, 3)
     expected = found(thumbnails, 0.99)
-    for name, size in (("_BLOCK", 7), ("_PAIRS", 3), ("_ROWS", 11)):
+    for name, size in (("_CELL", 7), ("_COLUMNS", 5), ("_PAIRS", 3), ("_ROWS", 11)):
         monkeypatch.setattr(module, name, size)
     assert found(thumbnails, 0.99) == expected != set()
