@@ -26,11 +26,13 @@ _SIDE = 6
 """Lowest frequencies in each direction that a fingerprint holds: more take memory, fewer let more strangers pass."""
 _AXES = 24
 """Principal axes of the fingerprints that preselect."""
+_FIRST = 12
+"""Axes by which single fingerprints are told that lie too far from a cell."""
 _NO_CONTRAST = 1e-3
 """Norm of a thumbnail without its mean, up to which it is blank."""
-_CELL = 256
+_CELL = 512
 """Fingerprints of a cell, at most."""
-_COLUMNS = 1 << 12
+_COLUMNS = 1 << 14
 """Fingerprints that a cell is compared with together."""
 _PAIRS = 1 << 13
 """Pairs of thumbnails that are compared together."""
@@ -77,7 +79,7 @@ def alike(
     """Every pair of thumbnails (n, s, s) that correlates above `correlation`, some pairs at a time.
 
     `turned` compares them in their eight forms, otherwise as they are; `among` names those to compare, ascending, all
-    by default. Blank thumbnails and those with NaN are in no pair. What is held besides the thumbnails are some 400
+    by default. Blank thumbnails and those with NaN are in no pair. What is held besides the thumbnails are some 600
     bytes for each and the pairs of a few cells.
     """
     usable = _usable(thumbnails)
@@ -136,14 +138,16 @@ class _Index:
         squared = max(2 - 2 * correlation, 0) + _ROUNDING
         start, end = self.cells[cell]
         here = self.points[start:end]
-        gaps = np.maximum(self.boxes[cell:, 0] - self.boxes[cell, 1], self.boxes[cell, 0] - self.boxes[cell:, 1])
-        near = (np.maximum(gaps, 0) ** 2).sum(axis=1) <= squared
+        box = self.boxes[cell]
+        near = _apart(box, self.boxes[cell:, 0], self.boxes[cell:, 1]) <= squared
         others = np.concatenate([np.arange(a, b) for a, b in self.cells[cell:][near]])
         half = np.einsum("ij,ij->i", here, here)[:, None] / 2 - squared / 2
         parts = []
         for first in range(0, len(others), _COLUMNS):
             columns = others[first : first + _COLUMNS]
             there = self.points[columns]
+            beside = _apart(box[:, :_FIRST], there[:, :_FIRST], there[:, :_FIRST]) <= squared
+            columns, there = columns[beside], there[beside]
             # |a - b|^2 <= r^2, or a b - b b / 2 >= (a a - r^2) / 2
             close = here @ there.T - np.einsum("ij,ij->i", there, there) / 2 >= half
             row, column = np.divmod(np.flatnonzero(close), len(columns))
@@ -197,6 +201,12 @@ def _fingerprints(waves: Floats, turned: bool) -> Floats:
     middle = sample.mean(axis=0)  # small values round less
     _, axes = np.linalg.eigh(np.cov(sample.T))
     return np.ascontiguousarray((points - middle) @ np.asarray(axes[:, ::-1][:, :_AXES], np.float32))
+
+
+def _apart(box: Floats, low: Floats, high: Floats) -> Floats:
+    """Squares of the distances from a box (2, d), its two corners, to boxes between corners (k, d), float32 (k,)."""
+    gaps = np.maximum(np.maximum(low - box[1], box[0] - high), 0)
+    return np.asarray(np.einsum("ij,ij->i", gaps, gaps), np.float32)
 
 
 def _in_cells(points: Floats) -> tuple[Integers, Integers]:
