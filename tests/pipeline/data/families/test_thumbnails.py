@@ -51,7 +51,8 @@ def test_the_index_misses_no_pair_and_adds_none(turned: bool, seed: int, noise: 
 
 
 @pytest.mark.parametrize("noise", [1, 2.5])
-def test_the_index_finds_what_the_search_of_small_sets_finds(noise: float) -> None:
+def test_the_index_finds_what_the_search_of_small_sets_finds(noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CELL", 4)  # or all were in one cell, and none could be passed over
     thumbnails = np.concatenate([waves(1, 40, noise), forms(waves(2, 40, noise))[5]])
     plain = scan.near_duplicates(thumbnails, 0.99)
     turned = scan.turned_duplicates(thumbnails, np.arange(80), 0.99)
