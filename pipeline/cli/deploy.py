@@ -1,29 +1,24 @@
 """`fracture deploy`: a registered model, served in a cloud."""
 
-import hashlib
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.package import champion_of, make, require_model
-from pipeline.cloud import deployment, image, push
+from pipeline.cli import deploy_canary
+from pipeline.cli.package import champion_of, require_model
+from pipeline.cli.releasing import hands
+from pipeline.cloud import deployment, image
 from pipeline.cloud.aws.client import make_aws_client
 from pipeline.cloud.aws.preflight import AwsRequest
 from pipeline.cloud.aws.service import Aws
 from pipeline.cloud.azure import KEYS, Azure, AzureRequest, make_azure_client
-from pipeline.cloud.deployment import Cloud, Hands, Release
+from pipeline.cloud.deployment import Cloud
 from pipeline.errors import InputError
-from pipeline.files import project_root, sha256_files
-from pipeline.late import late
-
-if TYPE_CHECKING:
-    from serving import bundle
-else:
-    bundle = late("serving.bundle")
+from pipeline.files import project_root
 
 app = typer.Typer(
     help="Serve a registered model in a cloud; the cloud's own command line client does the work.",
@@ -31,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(deploy_canary.app, name="canary")
 
 _INTERRUPTED = 130
 
@@ -132,7 +128,7 @@ def _run(cloud: Cloud[Any], root: Path, model: str, base: str, *, delete: bool, 
             _ask(f"--model {model} is not the champion. Deploy it?", agreed)
         if client.dry:
             typer.echo(f"$ fracture package --model {model}    # not run")
-        deployment.deploy(cloud, _hands(root, model, base, client.dry))
+        deployment.deploy(cloud, hands(root, model, base, dry=client.dry))
     except KeyboardInterrupt:
         print(f"interrupted; {cloud.left_running()}", file=sys.stderr)
         raise typer.Exit(_INTERRUPTED) from None
@@ -156,38 +152,3 @@ def _parameters(settings: list[str], template: str) -> dict[str, str]:
             raise InputError(f"--set {setting}: write KEY=VALUE, with a parameter of {template}")
         found[key] = value
     return found
-
-
-def _hands(root: Path, model: str, base: str, dry: bool) -> Hands:
-    tool = push.find_tool()
-    return Hands(
-        tool=tool,
-        prepare=lambda: release(root, model, base),
-        build=_unbuilt if dry else lambda bento, address: image.build(bento, address, base, tool),
-        push=lambda address, login: push.push(tool, address, login),
-        check=lambda endpoint, served, key: deployment.check(endpoint, served, key, typer.echo),
-    )
-
-
-def _unbuilt(bento: Path, address: str) -> str:
-    raise AssertionError(f"a dry run builds nothing: {bento}, {address}")
-
-
-def release(root: Path, model: str, base: str = image.BASE) -> Release:
-    """Package a model. Its image gets a tag that is unique to its content and base. InputError, BundleError."""
-    made = make(root, model, None)
-    opened = bundle.read(made.folder, unsigned=True)
-    if not opened.manifest.samples:
-        raise InputError(f"{made.folder}: holds no sample radiograph to try the service with; package the model again")
-    source = made.bento / "src"
-    files = [path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    content = sha256_files(source, files)
-    if base != image.BASE:
-        content = hashlib.sha256(f"{content} on {base}".encode()).hexdigest()
-    version = re.sub(r"[^A-Za-z0-9._-]", ".", made.manifest.version)
-    return Release(
-        bento=made.bento,
-        tag=f"{version}-{content[:16]}",
-        model=opened.sha256,
-        picture=made.folder / opened.manifest.samples[0],
-    )

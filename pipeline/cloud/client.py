@@ -43,6 +43,7 @@ class Client:
     program: str
     install: str  # what to do when there is no such program
     options: tuple[str, ...] = ()  # behind every command
+    before: tuple[str, ...] = ()  # in front of every command
     reasons: tuple[Reason, ...] = ()  # the first one that fits is shown
     dry: bool = False
     show: Callable[[str], None] = print
@@ -50,34 +51,48 @@ class Client:
     def read(self, *arguments: str) -> Any:
         """The parsed JSON answer of a command that changes nothing; RefusedError."""
         if self.dry:
-            self.show(f"$ {shlex.join([self.program, *arguments, *self.options])}")
+            self.show(f"$ {self._line(arguments)}")
         return self._run(arguments)
 
     def change(self, *arguments: str) -> Any:
         """The parsed JSON answer of a command that changes something, None in a dry run; RefusedError."""
         if self.dry:
-            self.show(f"$ {shlex.join([self.program, *arguments, *self.options])}    # not run")
+            self.show(f"$ {self._line(arguments)}    # not run")
             return None
         return self._run(arguments)
+
+    def tell(self, *arguments: str) -> None:
+        """Run a command that changes something and answers in words, not in a dry run; RefusedError."""
+        if self.dry:
+            self.show(f"$ {self._line(arguments)}    # not run")
+            return
+        self._output(arguments)
 
     def require(self) -> None:
         """Raise InputError when the program is not there."""
         if shutil.which(self.program) is None:
             raise InputError(f"{self.program}: not found; {self.install}")
 
+    def _line(self, arguments: Sequence[str]) -> str:
+        return shlex.join([self.program, *self.before, *arguments, *self.options])
+
     def _run(self, arguments: Sequence[str]) -> Any:
-        self.require()
-        done = run([self.program, *arguments, *self.options], environment=_QUIET)
-        if done.returncode:
-            raise RefusedError(self._explain(arguments, done.stderr or done.stdout), done.stderr or done.stdout)
-        if not done.stdout.strip():
+        printed = self._output(arguments)
+        if not printed.strip():
             return None
         try:
-            return json.loads(done.stdout)
+            return json.loads(printed)
         except json.JSONDecodeError:
             raise InputError(
-                f"{self.program} {' '.join(arguments[:2])}: did not answer with JSON: {last_line(done.stdout)}"
+                f"{self.program} {' '.join(arguments[:2])}: did not answer with JSON: {last_line(printed)}"
             ) from None
+
+    def _output(self, arguments: Sequence[str]) -> str:
+        self.require()
+        done = run([self.program, *self.before, *arguments, *self.options], environment=_QUIET)
+        if done.returncode:
+            raise RefusedError(self._explain(arguments, done.stderr or done.stdout), done.stderr or done.stdout)
+        return done.stdout
 
     def _explain(self, arguments: Sequence[str], printed: str) -> str:
         said = last_line(printed)

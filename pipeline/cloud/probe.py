@@ -5,7 +5,8 @@ import json
 import socket
 import ssl
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import InputError
@@ -25,6 +26,8 @@ class Endpoint:
     port: int
     name: str
     tls: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent with every request; they may choose a version of the service."""
 
     @property
     def url(self) -> str:
@@ -42,7 +45,7 @@ class Endpoint:
         else:
             connection = http.client.HTTPConnection(self.host, self.port, timeout=_SECONDS)
         try:
-            connection.request(method, path, body, {"host": self.name, **(headers or {})})
+            connection.request(method, path, body, {"host": self.name, **self.headers, **(headers or {})})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

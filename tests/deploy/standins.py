@@ -21,7 +21,7 @@ if words[0] == "push":
     layer = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 2,
              "digest": "sha256:" + hashlib.sha256(tag.encode()).hexdigest()}
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-                "config": layer, "layers": []}
+                "config": layer, "layers": [layer]}
     sys.exit(subprocess.call(
         ["aws", "ecr", "put-image", "--region", host.split(".")[3], "--repository-name", name, "--image-tag", tag,
          "--image-manifest", json.dumps(manifest)], stdout=subprocess.DEVNULL))

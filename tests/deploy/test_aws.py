@@ -20,6 +20,7 @@ import pytest
 import typer
 
 from pipeline.cli import deploy as command
+from pipeline.cli import releasing
 from pipeline.cloud import deployment, push
 from pipeline.cloud.aws import cloudformation, preflight, service
 from pipeline.cloud.aws.client import make_aws_client
@@ -771,14 +772,14 @@ def test_the_tag_of_an_image_follows_its_content_and_base(tmp_path: Path, monkey
     (tmp_path / "src").mkdir()
     manifest = mock.Mock(version="2+site", samples=("samples/a.png",))
     made = mock.Mock(folder=tmp_path, bento=tmp_path, manifest=manifest)
-    monkeypatch.setattr(command, "make", lambda *_: made)
+    monkeypatch.setattr(releasing, "make", lambda *_: made)
     monkeypatch.setattr(bundle, "read", lambda *_, **__: mock.Mock(manifest=manifest, sha256=MODEL))
     tags = []
     for content in ("one", "two", "one"):
         (tmp_path / "src/service.py").write_text(content)
-        tags.append(command.release(tmp_path, "models:/x@champion").tag)
+        tags.append(releasing.release(tmp_path, "models:/x@champion").tag)
     assert tags[0] == tags[2] != tags[1]
-    assert command.release(tmp_path, "models:/x@champion", "python:3.11.99-slim-bookworm").tag not in tags
+    assert releasing.release(tmp_path, "models:/x@champion", "python:3.11.99-slim-bookworm").tag not in tags
     assert tags[0].startswith("2.site-")
 
 

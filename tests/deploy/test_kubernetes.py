@@ -146,11 +146,13 @@ def test_everything_selects_the_pods(manifests: Manifests) -> None:
         manifests["Deployment"]["spec"]["selector"]["matchLabels"],
         manifests["Service"]["spec"]["selector"],
         manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
-        manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
     ]
     for selector in selectors:
         assert selector
         assert selector.items() <= labels
+    (expression,) = manifests["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"]
+    assert expression["operator"] == "In"
+    assert dict(labels)[expression["key"]] in expression["values"]
 
 
 @pytest.mark.parametrize(

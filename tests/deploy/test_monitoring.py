@@ -230,8 +230,9 @@ def test_every_query_of_the_dashboard_is_answered(prometheus: httpx.Client) -> N
 @pytest.mark.prometheus
 def test_every_recording_rule_finds_the_metrics_that_it_names(prometheus: httpx.Client) -> None:
     records = {rule["record"] for group in _yaml(RULES / "recording.yml")["groups"] for rule in group["rules"]}
-    # The service made no error, and has no week behind it.
-    expected = {name for name in records if NEEDS_A_WEEK not in name} - {"fracture:errors:ratio_rate5m"}
+    # The service made no error, has no week behind it and no canary beside it.
+    expected = {name for name in records if NEEDS_A_WEEK not in name}
+    expected -= {"fracture:errors:ratio_rate5m", "fracture:canary:apart6h"}
     assert [name for name in sorted(expected) if not _ask(prometheus, name)] == []
 
 
@@ -322,8 +323,11 @@ def test_the_service_monitor_finds_the_service_and_gives_it_the_name_that_the_ru
     monitor = _yaml(FOLDER / "kubernetes/service-monitor.yaml")["spec"]
     service = _yaml(ROOT / "deploy/kubernetes/base/service.yaml")
     assert monitor["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
-    assert monitor["selector"]["matchLabels"] == service["spec"]["selector"]
-    assert monitor["endpoints"][0]["relabelings"] == [{"targetLabel": "job", "replacement": "fracture"}]
+    (labels,) = _yaml(ROOT / "deploy/kubernetes/base/kustomization.yaml")["labels"]
+    assert monitor["selector"]["matchLabels"].items() <= labels["pairs"].items()
+    champion, canary = monitor["endpoints"][0]["relabelings"]
+    assert champion == {"targetLabel": "job", "replacement": "fracture"}
+    assert (canary["regex"], canary["replacement"]) == ("bone-fracture-canary", "fracture-canary")
     assert _yaml(FOLDER / "prometheus.yml")["scrape_configs"][0]["job_name"] == "fracture"
 
 

@@ -39,7 +39,8 @@ class Wish:
 
     name: str
     template: Path
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str | None]
+    """None keeps a value as it is."""
 
 
 def find(client: Client, name: str) -> Stack | None:
@@ -69,7 +70,7 @@ def apply(client: Client, stack: Stack | None, wish: Wish, pause: float) -> Stac
         if not client.dry:
             settle(client, stack.id, pause)
         stack = None
-    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in sorted(wish.parameters.items())]
+    given = [_given(key, value) for key, value in sorted(wish.parameters.items())]
     words = [
         "--stack-name",
         name,
@@ -103,6 +104,10 @@ def apply(client: Client, stack: Stack | None, wish: Wish, pause: float) -> Stac
     return find(client, stack.id)
 
 
+def _given(key: str, value: str | None) -> dict[str, str | bool]:
+    return {"ParameterKey": key, **({"UsePreviousValue": True} if value is None else {"ParameterValue": value})}
+
+
 def _created(client: Client, name: str, stack_id: str, pause: float) -> Stack | None:
     client.show(f"making {name}")
     status = settle(client, stack_id, pause)
@@ -130,6 +135,20 @@ def settle(client: Client, stack_id: str, pause: float) -> str:
         if time.monotonic() > end:
             raise InputError(f"{stack_id}: still {status} after {_LONGEST_WAIT / 60:g} min; look at its events")
         time.sleep(pause)
+
+
+def remove(client: Client, stack: Stack, pause: float) -> None:
+    """Delete a stack and wait, in a dry run only show how; InputError with what AWS would not delete, and its cost."""
+    client.change("cloudformation", "delete-stack", "--stack-name", stack.name)
+    if client.dry:
+        return
+    client.show(f"deleting {stack.name}")
+    status = settle(client, stack.id, pause)
+    if status != "DELETE_COMPLETE":
+        raise InputError(
+            f"{stack.name}: cannot be deleted whole ({first_failure(client, stack.id)}); {left_of(client, stack)}; "
+            "try again, or delete it in the CloudFormation console"
+        )
 
 
 def first_failure(client: Client, stack_id: str) -> str:

@@ -39,6 +39,11 @@ class AwsRequest:
         """The name of the registry's stack."""
         return f"{self.name}-registry"
 
+    @property
+    def canary(self) -> str:
+        """The name of the stack of a second version."""
+        return f"{self.name}-canary"
+
 
 @dataclass(frozen=True)
 class Account:
@@ -66,7 +71,7 @@ def preflight(request: AwsRequest, client: Client) -> Account:
     remedy = f"fracture deploy aws --region {request.region} --name {request.name} --delete"
     for stack in (service, registry):
         cloudformation.require_settled(client, stack, request.region, remedy)
-    parameters = _wanted(request, client, service)
+    parameters = wanted(request, client, service)
     domain = find_domain(request, client, parameters)
     check_network(parameters)
     if service is None or service.status == "ROLLBACK_COMPLETE":
@@ -96,7 +101,7 @@ def _check_words(request: AwsRequest) -> None:
         raise InputError(f"--certificate {request.certificate}: lies in {parts[3]}; one of {request.region} is needed")
 
 
-def _wanted(request: AwsRequest, client: Client, service: Stack | None) -> dict[str, str]:
+def wanted(request: AwsRequest, client: Client, service: Stack | None) -> dict[str, str]:
     """What the service's stack has and is to have, where it differs from the template; all but the image.
 
     InputError for a parameter that the template does not know.

@@ -1,7 +1,7 @@
 """The service on AWS: two stacks of deploy/aws, one for the images and one for all that answers."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.cloud import push
@@ -52,23 +52,15 @@ class Aws(Cloud[Account]):
         return describe(self.client, stack, plan)
 
     def delete(self, ask: Callable[[str], None]) -> bool:
-        """Delete both stacks; InputError with what could not be deleted and costs."""
+        """Delete the stacks; InputError with what could not be deleted and costs."""
         request, client = self.request, self.client
         preflight.check_name(request)
         ask(f"delete {request.name} in {request.region}, with its images, keys and logs?")
         client.require()
-        found = [cloudformation.find(client, name) for name in (request.name, request.registry)]
+        names = (request.canary, request.name, request.registry)  # the canary's tasks run in the service's cluster
+        found = [cloudformation.find(client, name) for name in names]
         for stack in filter(None, found):
-            client.change("cloudformation", "delete-stack", "--stack-name", stack.name)
-            if client.dry:
-                continue
-            client.show(f"deleting {stack.name}")
-            status = cloudformation.settle(client, stack.id, self._pause)
-            if status != "DELETE_COMPLETE":
-                raise InputError(
-                    f"{stack.name}: cannot be deleted whole ({cloudformation.first_failure(client, stack.id)}); "
-                    f"{cloudformation.left_of(client, stack)}; try again, or delete it in the CloudFormation console"
-                )
+            cloudformation.remove(client, stack, self._pause)
         return any(found)
 
     def left_running(self) -> str:
@@ -93,8 +85,8 @@ class Aws(Cloud[Account]):
         self.client.show(f"$ {shlex.join(words)}    # not run")
 
 
-def describe(client: Client, stack: Stack, account: Account) -> Service:
-    """The service that a stack holds."""
+def describe(client: Client, stack: Stack, account: Account, headers: Mapping[str, str] | None = None) -> Service:
+    """The service that a stack holds; `headers` choose one of its versions."""
     tls = stack.outputs.get("Protocol") == "https"
     balancer = stack.outputs["BalancerAddress"]
     secret = stack.outputs.get("ApiKeys", "")
@@ -106,7 +98,7 @@ def describe(client: Client, stack: Stack, account: Account) -> Service:
     )
     return Service(
         name=stack.name,
-        endpoint=Endpoint(balancer, 443 if tls else 80, account.domain if tls else balancer, tls),
+        endpoint=Endpoint(balancer, 443 if tls else 80, account.domain if tls else balancer, tls, headers or {}),
         key=lambda: first_key(client, secret),
         log=f"`aws logs tail {stack.outputs.get('LogGroup', '')}`",
         internal=account.parameters.get("Scheme") == "internal",

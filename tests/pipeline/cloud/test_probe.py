@@ -53,7 +53,7 @@ def _serving(service: type[_Service], certificate: Certificate | None = None) ->
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate.chain, certificate.key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
         yield Endpoint("127.0.0.1", server.server_address[1], NAME, certificate is not None)
     finally:
