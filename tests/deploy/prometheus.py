@@ -32,14 +32,14 @@ class Prometheus:
     log: Path
 
     def ask(self, query: str) -> list[Any]:
-        """The series that answer a query."""
-        found = self.client.get("query", params={"query": query}).json()
-        assert found["status"] == "success", (query, found)
-        series: list[Any] = found["data"]["result"]
+        """The series that answer a query; httpx.HTTPError for a wrong one, and while it starts."""
+        answer = self.client.get("query", params={"query": query})
+        answer.raise_for_status()
+        series: list[Any] = answer.json()["data"]["result"]
         return series
 
     def value(self, query: str) -> float | None:
-        """The value of the first series; None without one, and where nobody answers yet."""
+        """The value of the first series; None without one, and while nobody answers."""
         try:
             series = self.ask(query)
         except httpx.HTTPError:
