@@ -303,9 +303,12 @@ def _from_folder(config: Config, folder: Path) -> Config:
     )
 
 
-def _check_files(config: Config, path: Path) -> None:
-    """Certificates that load, and a database address that is one."""
-    sides: list[tuple[str, Tls | WorklistTls | AuditTls, Callable[[], ssl.SSLContext]]] = []
+_Side = tuple[str, Tls | WorklistTls | AuditTls, Callable[[], ssl.SSLContext]]
+
+
+def _sides(config: Config) -> list[_Side]:
+    """Every table with certificates: its key, what it names, and what loads it."""
+    sides: list[_Side] = []
     if (receiver := config.receiver.tls) is not None:
         sides.append(("receiver.tls", receiver, receiver.server))
     if config.worklist is not None and (page := config.worklist.tls) is not None:
@@ -324,7 +327,12 @@ def _check_files(config: Config, path: Path) -> None:
         sides.append(("web_receiver.tls", web, web.server))
     if config.adt is not None and (feed := config.adt.tls) is not None:
         sides.append(("adt.tls", feed, feed.server))
-    for key, tls, load in sides:
+    return sides
+
+
+def _check_files(config: Config, path: Path) -> None:
+    """Certificates that load, and a database address that is one."""
+    for key, tls, load in _sides(config):
         try:
             load()
         except OSError as error:  # ssl.SSLError is one, too

@@ -13,9 +13,8 @@ from hospital.errors import HospitalError
 from hospital.labels.hl7 import Hl7Error, Message, acknowledgement, final_reports
 from hospital.labels.reports import FinalReport
 from hospital.labels.settings import ReportReceiver
+from hospital.mllp import END, START
 
-_START, _END = b"\x0b", b"\x1c\r"
-"""MLLP's block (HL7 v2, transport specification MLLP, release 1)."""
 _MOST = 1 << 20
 """Bytes of a message; a report has some thousand."""
 _BLOCK = 1 << 16
@@ -78,7 +77,7 @@ class ReportListener:
                 self._open.add(connection)
                 try:
                     for content in _messages(connection):
-                        connection.sendall(_START + self.answer(content) + _END)
+                        connection.sendall(START + self.answer(content) + END)
                         if self._ending.is_set():
                             break
                 finally:
@@ -111,10 +110,10 @@ def _messages(connection: socket.socket) -> Iterator[bytes]:
     waiting = b""
     while block := connection.recv(_BLOCK):
         waiting += block
-        while (end := waiting.find(_END)) >= 0:
-            framed, waiting = waiting[:end], waiting[end + len(_END) :]
-            if not framed.startswith(_START):
+        while (end := waiting.find(END)) >= 0:
+            framed, waiting = waiting[:end], waiting[end + len(END) :]
+            if not framed.startswith(START):
                 raise ValueError("no frame")
-            yield framed[len(_START) :]
-        if len(waiting) > _MOST or (waiting and not waiting.startswith(_START)):
+            yield framed[len(START) :]
+        if len(waiting) > _MOST or (waiting and not waiting.startswith(START)):
             raise ValueError("no frame")

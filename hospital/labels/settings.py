@@ -1,6 +1,5 @@
 """The table [store] of hospital.toml: what reaches the store of answers (FRACTURE_STORE_URL)."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from hospital.sections import is_loopback
 from hospital.worklist.settings import WorklistTls
 
 _SITE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -33,7 +33,7 @@ class ReportReceiver(BaseModel):
     @model_validator(mode="after")
     def _open_needs_certificates(self) -> "ReportReceiver":
         certified = self.tls is not None and self.tls.authorities is not None
-        if not certified and not _is_loopback(self.host):
+        if not certified and not is_loopback(self.host):
             raise ValueError(f"{self.host} is open to other machines: give `tls` with `authorities`")
         return self
 
@@ -61,10 +61,3 @@ class Store(BaseModel):
             return self
         tls = reports.tls.in_folder(folder)
         return self.model_copy(update={"reports": reports.model_copy(update={"tls": tls})})
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
