@@ -52,6 +52,7 @@ class Case:
 def other_detector(case: Case) -> Case:
     """The same radiograph from a detector with another gamma and more noise."""
     pixels = cv2.imdecode(np.frombuffer(case.content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None
     noise = np.random.default_rng(len(case.content)).normal(0, 4, pixels.shape)
     changed = np.clip(255 * (pixels / 255) ** 0.5 + noise, 0, 255).astype(np.uint8)
     return Case(cv2.imencode(".png", changed)[1].tobytes(), case.label)
@@ -172,7 +173,7 @@ def _moved(project: Project, bundle: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.prometheus
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_changed_detector_is_noticed_named_and_trained_on_and_the_next_model_served_signed(
     circle: Project, cases: dict[str, list[Case]], tmp_path: Path
 ) -> None:
