@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 CLOUD := .venv-cloud
 TRACKING := .venv-tracking
 CROISSANT := .venv-croissant
+NANNYML := .venv-nannyml
 RAY := .venv-ray
 SIGN := .venv-sign
 EXTRA ?=
@@ -18,7 +19,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup tracking-setup croissant-setup ray-setup sign-setup demo demo-hospital serve test test-slow lint format mlflow lock benchmark state clean
+.PHONY: help setup cloud-setup tracking-setup croissant-setup nannyml-setup ray-setup sign-setup demo demo-hospital serve test test-slow lint format mlflow lock benchmark state clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +59,13 @@ $(CROISSANT)/.installed: locks/croissant.txt | $(VENV)/.installed
 	$(BIN)/uv pip sync --quiet --python $(CROISSANT)/bin/python --require-hashes locks/croissant.txt
 	@touch $@
 
+nannyml-setup: $(NANNYML)/.installed ## make .venv-nannyml, which checks the estimate of performance without truth (docs/monitoring.md)
+
+$(NANNYML)/.installed: locks/nannyml.txt | $(VENV)/.installed
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(NANNYML)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(NANNYML)/bin/python --require-hashes locks/nannyml.txt
+	@touch $@
+
 ray-setup: $(RAY)/.installed ## make .venv-ray, the pipeline with Ray, for archives and searches on a cluster (docs/archive.md)
 
 $(RAY)/.installed: locks/ray.txt pyproject.toml | $(VENV)/.installed
@@ -95,7 +103,7 @@ serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 test: setup cloud-setup tracking-setup croissant-setup ray-setup sign-setup ## the quick tests, as CI runs them
 	@tests/run
 
-test-slow: setup cloud-setup tracking-setup ray-setup ## the tests that take long and change rarely (CONTRIBUTING.md)
+test-slow: setup cloud-setup tracking-setup nannyml-setup ray-setup sign-setup ## the tests that take long and change rarely (CONTRIBUTING.md)
 	@TEST_PART=slow tests/run
 
 lint: setup ## ruff (lint and format) and mypy
@@ -123,6 +131,7 @@ lock: ## write the lock files anew from pyproject.toml
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
 	uv pip compile locks/tracking.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/tracking.txt
 	uv pip compile locks/croissant.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/croissant.txt
+	uv pip compile locks/nannyml.in --excludes locks/nannyml-excludes.txt --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/nannyml.txt
 	awk '/^[a-z]/ {keep = /^uv==/} keep' locks/full.txt | sed '/^ *# via/d' | sed '$$ s/ *\\$$//' > locks/uv.txt
 	awk '/^[a-z]/ {keep = /^(cffi|cryptography|pycparser)==/} keep && !/^ *#/' locks/full.txt > locks/verify.txt
 

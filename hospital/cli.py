@@ -1,4 +1,4 @@
-"""The command line: run (the default), check, reload, queue, export."""
+"""The command line: run (the default), check, reload, queue, labels, export."""
 
 import argparse
 import getpass
@@ -41,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="")
     commands.add_parser("run", help="receive, score and deliver until SIGTERM (the default)").set_defaults(run=_run)
     commands.add_parser("check", help="check hospital.toml, model, database and destinations").set_defaults(run=_check)
+    labelling = commands.add_parser("labels", help="take final reports from files: FHIR DiagnosticReport, HL7 v2 ORU")
+    labelling.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    labelling.set_defaults(run=_labels)
     exporting = commands.add_parser("export", help="write de-identified DICOM of received studies")
     exporting.add_argument("folder", type=Path, metavar="DIR")
     exporting.add_argument("--study", dest="studies", action="append", default=[], metavar="UID", help="by default all")
@@ -95,6 +98,12 @@ def _export(config: Config, given: argparse.Namespace) -> int:
     request = exporting.Request(given.folder, table, given.reviewed, tuple(given.studies))
     outcome = exporting.export(config, request)
     print(f"{given.folder}: {outcome}; {table} leads back to the patients, do not share it")
+    return 0
+
+
+def _labels(config: Config, given: argparse.Namespace) -> int:
+    labelling = importlib.import_module("hospital.labels.files")
+    print(labelling.take(config, given.files))
     return 0
 
 

@@ -17,12 +17,14 @@ from hospital.adt.settings import Adt
 from hospital.audit.settings import Audit, AuditTls
 from hospital.delivery.settings import Destination, Dicom, FhirFile, Hl7
 from hospital.errors import HospitalError
+from hospital.labels.settings import Store
 from hospital.sections import Address, Name, Port, Section, Service, Title, Tls, is_loopback
 from hospital.worklist.settings import Worklist, WorklistTls
 from serving.errors import one_line
 
 DEFAULT_NAME = "hospital.toml"
 MIB = 2**20
+_SHORTEST_KEY = 32
 
 
 class Peer(Section):
@@ -153,6 +155,7 @@ class Config(Section):
     adt: Adt | None = None  # without the table no ADT messages are taken
     audit: Audit | None = None  # without the table no trail is kept
     worklist: Worklist | None = None  # without the table it is not served
+    store: Store | None = None  # without the table nothing reaches the store of answers
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":
@@ -187,6 +190,8 @@ class Secrets(Section):
     worklist_users: str = ""  # HOSPITAL_WORKLIST_USERS: `name:hash`, separated by white space
     worklist_key: str = ""  # HOSPITAL_WORKLIST_KEY: of programs that read the worklist as JSON
     web_key: str = ""  # HOSPITAL_WEB_KEY: asked of whoever sends by STOW-RS
+    store_url: str = ""  # FRACTURE_STORE_URL: database of the answers
+    pseudonym_key: str = ""  # FRACTURE_PSEUDONYM_KEY: of patients and studies in it; empty keeps none
     authorizations: Mapping[str, str] = {}  # of a destination or poll, HOSPITAL_AUTHORIZATION_<NAME>: a header's value
 
     @classmethod
@@ -200,6 +205,8 @@ class Secrets(Section):
             worklist_users=os.environ.get("HOSPITAL_WORKLIST_USERS", ""),
             worklist_key=os.environ.get("HOSPITAL_WORKLIST_KEY", "").strip(),
             web_key=_secret("HOSPITAL_WEB_KEY"),
+            store_url=_secret("FRACTURE_STORE_URL"),
+            pseudonym_key=_secret("FRACTURE_PSEUDONYM_KEY"),
             authorizations={one.name: value for one in named if (value := _secret(authorization_variable(one.name)))},
         )
         if config.model.service and not re.match(r"https?://\S+$", found.service_url):
@@ -209,6 +216,12 @@ class Secrets(Section):
         if not is_loopback(config.operation.host) and not found.operation_key:
             raise HospitalError(
                 f"HOSPITAL_KEY: operation.host {config.operation.host} is open to other machines and needs a key"
+            )
+        if config.store is not None and not found.store_url:
+            raise HospitalError("FRACTURE_STORE_URL: the table `store` needs the address of the store of answers")
+        if found.pseudonym_key and len(found.pseudonym_key) < _SHORTEST_KEY:
+            raise HospitalError(
+                f"FRACTURE_PSEUDONYM_KEY: is shorter than {_SHORTEST_KEY} characters; make one (openssl rand -hex 32)"
             )
         web = config.web_receiver
         if web is not None and not is_loopback(web.host) and web.tls is None and not found.web_key:
@@ -283,21 +296,27 @@ def _from_folder(config: Config, folder: Path) -> Config:
             "audit": config.audit and config.audit.in_folder(folder),
             "worklist": config.worklist and config.worklist.in_folder(folder),
             "adt": config.adt and config.adt.model_copy(update={"tls": tls(config.adt.tls)}),
+            "store": config.store and config.store.in_folder(folder),
             "web_receiver": web and web.model_copy(update={"tls": tls(web.tls)}),
             "polls": tuple(one.model_copy(update={"tls": tls(one.tls)}) for one in config.polls),
         }
     )
 
 
-def _check_files(config: Config, path: Path) -> None:
-    """Certificates that load, and a database address that is one."""
-    sides: list[tuple[str, Tls | WorklistTls | AuditTls, Callable[[], ssl.SSLContext]]] = []
+_Side = tuple[str, Tls | WorklistTls | AuditTls, Callable[[], ssl.SSLContext]]
+
+
+def _sides(config: Config) -> list[_Side]:
+    """Every table with certificates: its key, what it names, and what loads it."""
+    sides: list[_Side] = []
     if (receiver := config.receiver.tls) is not None:
         sides.append(("receiver.tls", receiver, receiver.server))
     if config.worklist is not None and (page := config.worklist.tls) is not None:
         sides.append(("worklist.tls", page, page.server))
     if config.audit is not None and (collector := config.audit.tls) is not None:
         sides.append(("audit.tls", collector, collector.client))
+    if config.store is not None and config.store.reports is not None and (port := config.store.reports.tls) is not None:
+        sides.append(("store.reports.tls", port, port.server))
     sides += [
         (f"destinations.{one.name}.tls", one.tls, one.tls.client)
         for one in config.destinations
@@ -308,7 +327,12 @@ def _check_files(config: Config, path: Path) -> None:
         sides.append(("web_receiver.tls", web, web.server))
     if config.adt is not None and (feed := config.adt.tls) is not None:
         sides.append(("adt.tls", feed, feed.server))
-    for key, tls, load in sides:
+    return sides
+
+
+def _check_files(config: Config, path: Path) -> None:
+    """Certificates that load, and a database address that is one."""
+    for key, tls, load in _sides(config):
         try:
             load()
         except OSError as error:  # ssl.SSLError is one, too

@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from hospital.errors import HospitalError
 from serving.errors import one_line
+from serving.store.records import Opinion
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30
@@ -146,6 +147,20 @@ class Commitment(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), index=True)
     asked_at: Mapped[float]
     state: Mapped[str] = mapped_column(String(16), default="asked")  # asked, committed or refused
+
+
+class Label(Base):
+    """What the last final report says of an answer; an empty `label` takes an earlier one back.
+
+    `opinion` compares it with the answer (`serving.store.records.Opinion`).
+    """
+
+    __tablename__ = "labels"
+    answer_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    opinion: Mapped[Opinion] = mapped_column(String(16))
+    label: Mapped[str] = mapped_column(String(64))
+    taken_at: Mapped[float]
+    stored_at: Mapped[float | None] = mapped_column(index=True)  # in the store of answers
 
 
 class Polled(Base):

@@ -30,6 +30,9 @@ from hospital.dicomweb.server import WebServer
 from hospital.errors import HospitalError
 from hospital.images import ImageWorker
 from hospital.intake import Intake
+from hospital.labels.keeper import StoreKeeper
+from hospital.labels.listener import ReportListener
+from hospital.labels.origin import Origin
 from hospital.metrics import Metrics
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
@@ -60,6 +63,8 @@ class Gateway:
         self._watcher = AuditWatcher(config, self.parts, self.trail) if self.trail is not None else None
         if self._watcher is not None:
             self._watcher.prepare()
+        self.keeper = open_keeper(config, secrets, self.parts.database, self.parts.metrics)
+        self.reports = open_reports(config, self.keeper)
         self.scorer = open_scorer(config, secrets)
         self._ledger = CommitmentLedger(self.parts.database, self.parts.metrics, self._bell)
         self._intake = Intake(self.parts, config.name, config.receiver.disk_reserve_mb * MIB)
@@ -84,6 +89,8 @@ class Gateway:
         retention.sweep(self.parts)
         self._crew.exchange(self._workers(self.config, self._secrets))
         self.receiver.start()
+        if self.reports is not None:
+            self.reports.start()
         self._serve_web(self.config, self._secrets)
         if self.adt is not None:
             self.adt.start()
@@ -100,9 +107,13 @@ class Gateway:
             self.web.close()
         if self.adt is not None:
             self.adt.close()
+        if self.reports is not None:
+            self.reports.close()
         self._crew.close(30)
         self._note(starts=False)
         self.scorer.close()
+        if self.keeper is not None:
+            self.keeper.close()
         self.parts.database.close()
         self.process.close()
         logs.event("ended")
@@ -169,7 +180,9 @@ class Gateway:
 
     def _workers(self, config: Config, secrets: Secrets) -> list[Worker]:
         def image(_: threading.Event) -> Step:
-            return ImageWorker(self.scorer, self.parts, config.study.stable_seconds).step
+            # The service keeps its answers itself.
+            keeper = None if config.model.service else self.keeper
+            return ImageWorker(self.scorer, self.parts, config.study.stable_seconds, keeper).step
 
         def assembler(_: threading.Event) -> Step:
             return Assembler(config, self.scorer.model, self.parts).step
@@ -184,6 +197,8 @@ class Gateway:
         workers.append(Worker("retention", None, purge))
         workers += [self._deliverer(one, config.receiver.ae_title, secrets) for one in config.destinations]
         workers += [self._poller(one, secrets.authorizations.get(one.name, "")) for one in config.polls]
+        if (labels := self.keeper) is not None:
+            workers.append(Worker("labels", None, lambda _: labels.step))
         return workers + self._auditors()
 
     def _deliverer(self, destination: Destination, ae_title: str, secrets: Secrets) -> Worker:
@@ -245,8 +260,28 @@ def open_scorer(config: Config, secrets: Secrets) -> Scorer:
     """The back end that the configuration names; BundleError or HospitalError where it cannot be used."""
     if config.model.service:
         return ServiceScorer(secrets.service_url, secrets.service_key, config.model.processes or 4)
-    bundle = config.model.bundle or bundles.find_default(_ROOT)
-    return PoolScorer(bundle, config.model.processes, warn_of_scope=config.model.scope == "warn")
+    bundle, wanted = config.model.bundle or bundles.find_default(_ROOT), config.model
+    return PoolScorer(bundle, wanted.processes, wanted.scope == "warn", _origin(config, secrets))
+
+
+def open_keeper(config: Config, secrets: Secrets, database: Database, metrics: Metrics) -> StoreKeeper | None:
+    """What writes to the store of answers; None where nothing is kept, HospitalError for an address that is none."""
+    origin = _origin(config, secrets)
+    if config.store is None or origin is None:
+        return None
+    return StoreKeeper(config.store, secrets.store_url, origin, database, metrics)
+
+
+def open_reports(config: Config, keeper: StoreKeeper | None) -> ReportListener | None:
+    """The port for final reports; None where the configuration asks for none, HospitalError where it cannot be had."""
+    if config.store is None or config.store.reports is None or keeper is None:
+        return None
+    return ReportListener(config.store.reports, keeper.take)
+
+
+def _origin(config: Config, secrets: Secrets) -> Origin | None:
+    """Where the gateway's own answers come from; None where they are not kept."""
+    return Origin(config.store.site, config.name, secrets.pseudonym_key) if config.store else None
 
 
 def open_sender(destination: Destination, ae_title: str, secrets: Secrets, committed: CommitmentReport) -> Sender:

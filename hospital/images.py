@@ -1,5 +1,7 @@
 """A received image to its answer, or to why it has none; each then moves its study on."""
 
+from typing import Protocol
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -9,12 +11,21 @@ from hospital.errors import DeadLetterError, TryAgainError
 from hospital.parts import Parts
 from hospital.queue import Lease
 from hospital.results.source import read_header
-from hospital.scoring import Scored, Scorer, answer_key
+from hospital.scoring import ModelFacts, Scored, Scorer, answer_key
 from hospital.spool import MOST_READ
 from serving.errors import ImageError
+from serving.store.records import AnswerRecord
 
 _MOST_ATTEMPTS = 5
 """Of an image that ends its process: then it is put aside, and its study goes on without it."""
+
+
+class AnswerKeeper(Protocol):
+    """Where answers are kept for monitoring. Its methods return at once and never raise."""
+
+    def answered(self, row: AnswerRecord) -> None: ...
+
+    def refused(self, model: ModelFacts, code: str) -> None: ...
 
 
 class ImageWorker:
@@ -25,8 +36,11 @@ class ImageWorker:
         scorer: Scorer,
         parts: Parts,
         stable_seconds: float,
+        keeper: AnswerKeeper | None = None,
     ) -> None:
+        """`keeper` takes what becomes of each image; None where nobody keeps it, or the back end does."""
         self._scorer = scorer
+        self._keeper = keeper
         self._database, self._queue = parts.database, parts.queue
         self._spool, self._metrics = parts.spool, parts.metrics
         self._stable_seconds = stable_seconds
@@ -101,6 +115,7 @@ class ImageWorker:
         raise DeadLetterError("uid_conflict", conflict)
 
     def _settle(self, lease: Lease, state: str, code: str = "", reason: str = "", scored: Scored | None = None) -> None:
+        row = None
         with self._database.session() as session:
             buried = state == "dead"
             done = self._queue.bury(session, lease, code, reason) if buried else self._queue.finish(session, lease)
@@ -109,21 +124,28 @@ class ImageWorker:
             instance = session.get_one(Instance, lease.subject)
             instance.state, instance.code, instance.reason = state, code, reason[:300]
             if scored is not None:
-                self._keep(session, instance, scored)
+                row = scored.row if self._keep(session, instance, scored) else None
             if instance.study_uid and not instance.superseded:
                 due = max(now(), instance.received_at + self._stable_seconds)
                 self._queue.add(session, "assemble", instance.study_uid, instance.id, due_at=due)
+        if self._keeper is not None and row is not None:
+            self._keeper.answered(row)
+        if self._keeper is not None and state == "refused":
+            self._keeper.refused(self._scorer.model, code)
         if scored is not None:
             self._metrics.scored.labels(scored.answer.suspicion).inc()
         else:
             self._metrics.refused.labels(code).inc()
             logs.event("image_without_answer", job=lease.id, state=state, code=code)
 
-    def _keep(self, session: Session, instance: Instance, scored: Scored) -> None:
+    def _keep(self, session: Session, instance: Instance, scored: Scored) -> bool:
+        """Put an answer in; whether it is a new one."""
         key = answer_key(instance.sop_instance_uid, scored.pixel_digest, self._scorer.model.digest)
         instance.pixel_digest, instance.answer_key = scored.pixel_digest, key
-        if session.get(Answer, key) is None:
-            session.add(Answer(key=key, content=scored.answer.model_dump(mode="json"), made_at=now()))
+        if session.get(Answer, key) is not None:
+            return False
+        session.add(Answer(key=key, content=scored.answer.model_dump(mode="json"), made_at=now()))
+        return True
 
     def _again(self, lease: Lease, code: str, reason: str, limited: bool = False) -> None:
         if limited and lease.attempts >= _MOST_ATTEMPTS:

@@ -33,6 +33,26 @@ class Metrics:
         )
         self.oldest = Gauge("hospital_oldest_job_seconds", "Age of the oldest job not done.", registry=self.registry)
         self.free = Gauge("hospital_spool_free_bytes", "Space left for the spool.", registry=self.registry)
+        self.answers_stored = Counter(
+            "hospital_store_written_total", "Answers written to the store.", registry=self.registry
+        )
+        self.answers_dropped = Counter(
+            "hospital_store_dropped_total", "Answers that the store never got, by reason.", ["reason"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.answers_waiting = Gauge("hospital_store_queue", "Answers that wait to be written.", registry=self.registry)
+        self.answers_oldest = Gauge(
+            "hospital_store_queue_age_seconds", "Age of the oldest answer that waits to be written.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.reports = Counter(
+            "hospital_reports_total", "Final reports by what became of them.", ["outcome"], registry=self.registry
+        )
+        self.labels_stored = Counter(
+            "hospital_labels_stored_total", "Labels of final reports written to the store.", registry=self.registry
+        )
+        for reason in ("full", "unfit", "closing"):
+            self.answers_dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
 
         self.polls = Counter(
             "hospital_polls_total", "Looks at DICOMweb servers: done, or why not.", ["source", "outcome"],

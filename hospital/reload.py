@@ -20,7 +20,7 @@ _ANSWER_SECONDS = 30.0
 _READS = 20
 _FIXED = (
     "spool", "name", "model", "receiver.host", "receiver.port", "operation.host", "operation.port", "audit", "worklist",
-    "adt",
+    "adt", "store",
 )  # fmt: skip
 """What only a restart changes."""
 

@@ -11,7 +11,8 @@ from hospital.config import Config, Secrets
 from hospital.database import Database
 from hospital.dicomweb.client import DicomwebClient
 from hospital.errors import DeadLetterError, HospitalError, TryAgainError
-from hospital.gateway import Gateway, open_scorer, open_sender, open_trail
+from hospital.gateway import Gateway, open_keeper, open_scorer, open_sender, open_trail
+from hospital.metrics import Metrics
 from hospital.operation import OperationServer
 from hospital.reload import reload
 from hospital.spool import Spool
@@ -77,6 +78,7 @@ def check(config: Config, path: Path) -> int:
     scorer = open_scorer(config, secrets)
     print(f"model: {scorer.model.name} version {scorer.model.version}")
     scorer.close()
+    keeper = open_keeper(config, secrets, database, Metrics())
     trail = open_trail(config)
     if config.worklist is not None:
         Accounts(config.worklist.users, secrets.worklist_users)
@@ -85,6 +87,13 @@ def check(config: Config, path: Path) -> int:
         if trail is not None and config.audit is not None:
             trail.connect()
             print(f"audit: {trail.folder}" + (f" and {config.audit.syslog}" if config.audit.syslog else ""))
+    except HospitalError as error:
+        failed += 1
+        print(f"error: {error}", file=sys.stderr)
+    try:
+        if keeper is not None and config.store is not None:
+            keeper.check()
+            print(f"store: answers, as site {config.store.site}")
     except HospitalError as error:
         failed += 1
         print(f"error: {error}", file=sys.stderr)

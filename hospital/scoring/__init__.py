@@ -5,24 +5,33 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serving.http.schemas import Prediction
+from serving.store.records import AnswerRecord
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Who answers: name and version for a reader, and a digest of everything that an answer depends on."""
+    """Who answers: name and version for a reader, and a digest of everything that an answer depends on.
+
+    `sha256` is the network's, by which the store of answers knows it; empty where the answers are not ours to keep.
+    """
 
     name: str
     version: str
     digest: str
     regions: tuple[str, ...]
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """An answer, with its explanation, and the digest of the pixels that it is about (`results.source.digest_of`)."""
+    """An answer, with its explanation, and the digest of the pixels that it is about (`results.source.digest_of`).
+
+    `row` is for the store of answers; None where whoever answered writes it himself, or nobody keeps any.
+    """
 
     answer: Prediction
     pixel_digest: str
+    row: AnswerRecord | None = None
 
 
 class Scorer(Protocol):

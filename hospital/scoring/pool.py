@@ -12,6 +12,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 from hospital.errors import TryAgainError
+from hospital.labels.origin import Origin
 from hospital.results.source import digest_of
 from hospital.scoring import ModelFacts, Scored
 from serving import bundle as bundles
@@ -23,19 +24,25 @@ from serving.predictor import Limits, Predictor
 _SECONDS = 120.0
 """For one image; a radiograph takes a few tenths."""
 _predictor: Predictor | None = None
+_origin: Origin | None = None
 
 
 class PoolScorer:
     """Scores with a verified bundle; BundleError where it is none.
 
-    With `warn_of_scope` an image that the model is not for gets an answer with a warning, for research.
+    With `warn_of_scope` an image that the model is not for gets an answer with a warning, for research. With `origin`,
+    answers come with their rows.
     """
 
-    def __init__(self, folder: Path, processes: int = 0, warn_of_scope: bool = False) -> None:
+    def __init__(
+        self, folder: Path, processes: int = 0, warn_of_scope: bool = False, origin: Origin | None = None
+    ) -> None:
         manifest = bundles.read(folder).manifest
-        self.model = ModelFacts(manifest.name, manifest.version, manifest.digest, manifest.intended.regions)
+        self.model = ModelFacts(
+            manifest.name, manifest.version, manifest.digest, manifest.intended.regions, manifest.files[bundles.MODEL]
+        )
         self.at_once = processes or len(os.sched_getaffinity(0))
-        self._folder, self._digest, self._warn_of_scope = folder, manifest.digest, warn_of_scope
+        self._folder, self._digest, self._warn_of_scope, self._origin = folder, manifest.digest, warn_of_scope, origin
         self._lock = threading.Lock()
         _start_tracker()
         self._pool = self._start()
@@ -63,7 +70,8 @@ class PoolScorer:
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")  # threads and sockets of the gateway are not inherited
-        return ProcessPoolExecutor(self.at_once, context, _open, (self._folder, self._digest, self._warn_of_scope))
+        facts = (self._folder, self._digest, self._warn_of_scope, self._origin)
+        return ProcessPoolExecutor(self.at_once, context, _open, facts)
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         with self._lock:
@@ -94,13 +102,13 @@ def _end(pool: ProcessPoolExecutor) -> None:
         process.kill()
 
 
-def _open(folder: Path, digest: str, warn_of_scope: bool) -> None:
+def _open(folder: Path, digest: str, warn_of_scope: bool, origin: Origin | None) -> None:
     """In a new process: open the bundle once. Signals are the gateway's to answer.
 
     Nothing goes to standard error, which is the gateway's log, nor to standard output, where results may go: decoders
     in C write there what they like.
     """
-    global _predictor  # noqa: PLW0603  one predictor a process
+    global _predictor, _origin  # one of each a process
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(silent, stream.fileno())
@@ -111,7 +119,7 @@ def _open(folder: Path, digest: str, warn_of_scope: bool) -> None:
     opened = bundles.read(folder)
     if opened.manifest.digest != digest:
         raise BundleError(f"{folder}: was replaced by another bundle; start the gateway again")
-    _predictor = Predictor(opened, Limits(warn_of_scope=warn_of_scope))
+    _predictor, _origin = Predictor(opened, Limits(warn_of_scope=warn_of_scope)), origin
     _predictor.warm_up()
 
 
@@ -123,21 +131,23 @@ def _end_with_gateway() -> None:
         os._exit(1)
 
 
-def answer(predictor: Predictor, content: bytes) -> Scored:
-    """What `POST /predict?explain=true` answers, without its ids: no request was made, and nobody gives feedback on it.
+def answer(predictor: Predictor, content: bytes, origin: Origin | None = None) -> Scored:
+    """What `POST /predict?explain=true` answers, without the id of a request: none was made.
 
-    Raises ImageError as `Predictor.predict` does.
+    With `origin` it has an answer_id and the row of the store that bears it. Raises ImageError as `Predictor.predict`
+    does.
     """
     prepared = predictor.prepare(content)
     found = predictor.infer(prepared)
+    row = origin.answered(predictor.bundle, found, content) if origin else None
     told = Prediction(
         **found.answer(),
         model=Facts(**predictor.facts()),
         request_id="",
-        answer_id="",
+        answer_id=row.answer_id if row else "",
         explanation=explanation(found),
     )
-    return Scored(told, digest_of(prepared.decoded.pixels))
+    return Scored(told, digest_of(prepared.decoded.pixels), row)
 
 
 def _score(content: bytes) -> "Scored | _Refused":
@@ -145,7 +155,7 @@ def _score(content: bytes) -> "Scored | _Refused":
     if _predictor is None:
         raise RuntimeError("the process has no bundle")
     try:
-        return answer(_predictor, content)
+        return answer(_predictor, content, _origin)
     except ImageError as error:
         return _Refused(error.code, error.message)
 

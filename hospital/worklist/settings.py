@@ -36,6 +36,11 @@ class WorklistTls(BaseModel):
     key: Path
     authorities: Path | None = None
 
+    def in_folder(self, folder: Path) -> "WorklistTls":
+        """The same with its paths made absolute."""
+        authorities = self.authorities and folder / self.authorities
+        return WorklistTls(certificate=folder / self.certificate, key=folder / self.key, authorities=authorities)
+
     def server(self) -> ssl.SSLContext:
         """TLS 1.2 or newer; OSError or ssl.SSLError where a file cannot be read."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -66,13 +71,7 @@ class Worklist(BaseModel):
 
     def in_folder(self, folder: Path) -> "Worklist":
         """The same with its paths made absolute."""
-        tls = self.tls and self.tls.model_copy(
-            update={
-                name: folder / path
-                for name in ("certificate", "key", "authorities")
-                if (path := getattr(self.tls, name)) is not None
-            }
-        )
+        tls = self.tls and self.tls.in_folder(folder)
         return self.model_copy(update={"tls": tls, "users": self.users and folder / self.users})
 
     def viewer_link(self, study_uid: str, accession_number: str, patient_id: str) -> str:

@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from pipeline.monitoring.drift import DISTANCE, FEWEST, PROBABILITY, REFUSED_BY_GUARD
+from pipeline.monitoring.drift import DISTANCE, FEWEST, PROBABILITY
 from pipeline.monitoring.window import Window
 from serving.bundle import Bundle
+from serving.http.problems import REFUSED_BY_GUARD
 from serving.statistics import INPUTS, shift
 
 Array = npt.NDArray[np.float64]

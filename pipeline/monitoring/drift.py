@@ -20,6 +20,7 @@ from pipeline.quiet import quiet_import
 from serving import scoring
 from serving.bundle import Bundle
 from serving.errors import ImageError
+from serving.http.problems import REFUSED_BY_GUARD
 from serving.imaging import decode
 from serving.predictor import Prediction, Predictor
 from serving.scoring import File
@@ -37,8 +38,6 @@ MEANINGS: Mapping[str, str] = {
 }
 FEWEST = 50
 """Answers below which nothing is said."""
-REFUSED_BY_GUARD = frozenset({"not_a_radiograph", "colour_photograph", "blank", "too_small"})
-"""Codes that say that the guard takes an image for no radiograph."""
 PLOTS = (".png", ".svg")
 """What the name of a plot ends with."""
 _HEADER = 1 << 20

@@ -134,7 +134,8 @@ def answers(found: Registered, files: Sequence[Path]) -> Answers:
             waiting.append(prepared.pixels)
             if len(waiting) == _BATCH or number == len(files):
                 batch = np.stack(waiting)[..., np.newaxis]
-                scores.append(np.asarray(model.predict_on_batch(batch)[saliency.SCORES], np.float64))
+                # `predict` would compile the network anew for every site, and TensorFlow warn of it.
+                scores.append(np.asarray(model(batch, training=False)[saliency.SCORES], np.float64))
                 advance(len(waiting))
                 waiting = []
     probabilities = found.decision.fracture_probability(np.concatenate(scores))

@@ -36,6 +36,8 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "timeout": (503, "The answer took too long"),
     "store_unavailable": (503, "The store of answers cannot be reached"),
 }
+REFUSED_BY_GUARD = frozenset({"not_a_radiograph", "colour_photograph", "blank", "too_small"})
+"""Codes that say that the guard takes an image for no radiograph."""
 RETRY_AFTER_SECONDS = 1
 
 

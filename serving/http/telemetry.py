@@ -9,11 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from serving.http.problems import REFUSED_BY_GUARD
 from serving.predictor import Prediction
 from serving.statistics import INPUTS, QUANTILES, Reference, stated
 
 _LATENCIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PROBABILITIES = tuple(n / 20 for n in range(1, 20))
+IMAGE_ROUTES = ("predict", "predict_batch", "explain")
+_STATUSES = ("200", "500", "503")
+"""Answered, failed and overloaded: what the recording rules set against each other."""
 
 
 class AnswerMetrics:
@@ -25,6 +29,8 @@ class AnswerMetrics:
         self.rejected = prometheus.Counter(
             "fracture_rejected", "Inputs without an answer, by reason", ["code"], registry=registry
         )
+        for code in REFUSED_BY_GUARD:
+            self.rejected.labels(code)  # shown as 0, so that an increase from nothing is one; likewise below
         self.predictions = prometheus.Counter(
             "fracture_predictions", "Answers by label and suspicion", ["label", "suspicion"], registry=registry
         )
@@ -68,6 +74,10 @@ class Telemetry:
             buckets=_LATENCIES,
             registry=registry,
         )
+        for route in IMAGE_ROUTES:
+            self._seconds.labels(route)
+            for status in _STATUSES:
+                self._requests.labels(route, status)
         self._answers = AnswerMetrics(reference, facts, registry)
         self._stored = prometheus.Counter("fracture_store_written", "Answers written to the store", registry=registry)
         self._dropped = prometheus.Counter(
@@ -101,7 +111,7 @@ class Telemetry:
             self.trouble,
         )  # fmt: skip
         for reason in ("full", "unfit", "closing"):
-            self._dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
+            self._dropped.labels(reason)
         for opinion in ("agree", "disagree", "unsure"):
             self._feedback.labels(opinion)
 
@@ -198,7 +208,7 @@ class SpareCounter:
         self._done, self._dropped = done, dropped
         self.trouble = trouble
         for reason in reasons:
-            dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
+            dropped.labels(reason)
 
     def done(self) -> None:
         """Count one that went well."""

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -22,14 +21,13 @@ from ruamel.yaml import YAML
 from serving import bundle
 from serving.http.admission import Engine
 from serving.http.app import create_app
+from serving.http.problems import REFUSED_BY_GUARD
 from serving.http.settings import Settings
 from serving.store.database import Database
 from tests.deploy import checkers
 from tests.deploy.checkers import ROOT
-from tests.deploy.test_replacement import free_port
+from tests.deploy.prometheus import FOLDER, RULES, Prometheus, watching
 
-FOLDER = ROOT / "deploy/monitoring"
-RULES = FOLDER / "rules"
 OPERATOR = ROOT / "tests/deploy/operator"
 NEEDS_A_WEEK = "moved1d"
 """What compares with a week ago has no value in a test of some seconds; tests-days.yml has its cases."""
@@ -78,6 +76,11 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
                 (fires if asked.get("exp_alerts") else quiet).add(asked["alertname"])
     assert fires == _alerts()
     assert quiet == _alerts()
+
+
+def test_the_refusals_that_are_watched_are_those_of_the_guard() -> None:
+    (listed,) = re.findall(r'fracture_rejected_total\{code=~"(.*?)"', (RULES / "recording.yml").read_text())
+    assert set(listed.split("|")) == REFUSED_BY_GUARD
 
 
 def test_every_alert_says_what_to_do() -> None:
@@ -151,32 +154,13 @@ def service(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def prometheus(service: str, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def prometheus(service: str, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Run a Prometheus with the project's files, faster, while the service answers, refuses and hears readers."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    shutil.copytree(RULES, folder / "rules")
-    for path in (folder / "rules").glob("*.yml"):
-        path.write_text(path.read_text().replace("interval: 5m", "interval: 1s"))
-    text = (FOLDER / "prometheus.yml").read_text().replace("fracture:3000", service)
-    text = re.sub(r"(scrape|evaluation)_interval: \d+s", r"\1_interval: 1s", text)
-    (folder / "prometheus.yml").write_text(re.sub(r"(?s)alerting:.*?\n\n", "", text))
-    port = free_port()
-    words = [
-        "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]  # fmt: skip
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1/", timeout=30) as client:
-            _wait(lambda: _value(client, 'up{job="fracture"}') == 1, process, folder)
-            _use(f"http://{service}", sorted((bundle_folder / "samples").iterdir())[0].read_bytes())
-            _wait(lambda: (_value(client, "sum(fracture:agreement:ratio7d)") or 0) > 0, process, folder)
-            _wait(lambda: _value(client, "sum(fracture:refusals:ratio6h)") is not None, process, folder)
-            yield client
-    finally:
-        process.terminate()
-        process.wait(30)
+    with watching(service, tmp_path_factory.mktemp("prometheus")) as found:
+        _use(f"http://{service}", sorted((bundle_folder / "samples").iterdir())[0].read_bytes())
+        found.wait(lambda: (found.value("sum(fracture:agreement:ratio7d)") or 0) > 0)
+        found.wait(lambda: found.value("sum(fracture:refusals:ratio6h)") is not None)
+        yield found
 
 
 def _use(address: str, radiograph: bytes) -> None:
@@ -194,52 +178,27 @@ def _blank() -> bytes:
     return bytes(cv2.imencode(".png", np.full((200, 200), 90, np.uint8))[1])
 
 
-def _ask(client: httpx.Client, query: str) -> list[Any]:
-    found = client.get("query", params={"query": query}).json()
-    assert found["status"] == "success", (query, found)
-    series: list[Any] = found["data"]["result"]
-    return series
-
-
-def _value(client: httpx.Client, query: str) -> float | None:
-    try:
-        series = _ask(client, query)
-    except httpx.HTTPError:
-        return None
-    return float(series[0]["value"][1]) if series else None
-
-
-def _wait(condition: Any, process: subprocess.Popen[bytes], folder: Path) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, (folder / "log.txt").read_text()
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.3)
-
-
 @pytest.mark.prometheus
-def test_every_query_of_the_dashboard_is_answered(prometheus: httpx.Client) -> None:
+def test_every_query_of_the_dashboard_is_answered(prometheus: Prometheus) -> None:
     empty = []
     for query in _queries():
         written = query.replace("$job", "fracture").replace("$__rate_interval", "1m")
-        if not _ask(prometheus, written) and NEEDS_A_WEEK not in query:
+        if not prometheus.ask(written) and NEEDS_A_WEEK not in query:
             empty.append(query)
     assert empty == []
 
 
 @pytest.mark.prometheus
-def test_every_recording_rule_finds_the_metrics_that_it_names(prometheus: httpx.Client) -> None:
+def test_every_recording_rule_finds_the_metrics_that_it_names(prometheus: Prometheus) -> None:
     records = {rule["record"] for group in _yaml(RULES / "recording.yml")["groups"] for rule in group["rules"]}
-    # The service made no error, has no week behind it and no canary beside it.
-    expected = {name for name in records if NEEDS_A_WEEK not in name}
-    expected -= {"fracture:errors:ratio_rate5m", "fracture:canary:apart6h"}
-    assert [name for name in sorted(expected) if not _ask(prometheus, name)] == []
+    # The service has no week behind it and no canary beside it.
+    expected = {name for name in records if NEEDS_A_WEEK not in name} - {"fracture:canary:apart6h"}
+    assert [name for name in sorted(expected) if not prometheus.ask(name)] == []
 
 
 @pytest.mark.prometheus
-def test_no_alert_fires_on_a_service_that_works(prometheus: httpx.Client) -> None:
-    found = prometheus.get("alerts").json()["data"]["alerts"]
-    assert [alert["labels"]["alertname"] for alert in found if alert["state"] == "firing"] == []
+def test_no_alert_fires_on_a_service_that_works(prometheus: Prometheus) -> None:
+    assert prometheus.firing() == set()
 
 
 def test_the_dashboard_is_one_that_grafana_provisions() -> None:

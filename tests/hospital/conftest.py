@@ -9,7 +9,7 @@ from pynetdicom import _config, dimse_messages
 
 from hospital.config import Config, Receiver, Results, Study
 from hospital.database import Database
-from hospital.images import ImageWorker
+from hospital.images import AnswerKeeper, ImageWorker
 from hospital.intake import Arrival, Intake
 from hospital.metrics import Metrics
 from hospital.parts import Parts
@@ -65,10 +65,17 @@ def scorer() -> Scorer:
 class Site:
     """A gateway without its network: objects are taken in, scored and assembled when a test says so."""
 
-    def __init__(self, parts: Parts, scorer: Scorer, config: Config, name: str = "gateway") -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        scorer: Scorer,
+        config: Config,
+        name: str = "gateway",
+        keeper: AnswerKeeper | None = None,
+    ) -> None:
         self.parts, self.config = parts, config
         self._intake = Intake(parts, name, 0)
-        self._images = ImageWorker(scorer, parts, config.study.stable_seconds)
+        self._images = ImageWorker(scorer, parts, config.study.stable_seconds, keeper)
         self._studies = Assembler(config, scorer.model, parts)
 
     def take(self, dataset: object, calling: str = "MODALITY") -> str:

@@ -4,6 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from prometheus_client import CollectorRegistry
+
+from serving import bundle
+from serving.http.telemetry import Telemetry
+
 _GAUGE = """
 import sys
 from pathlib import Path
@@ -21,6 +27,27 @@ registry = CollectorRegistry()
 multiprocess.MultiProcessCollector(registry)
 print(generate_latest(registry).decode())
 """
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        'fracture_requests_total{route="predict",status="200"}',
+        'fracture_requests_total{route="predict_batch",status="500"}',
+        'fracture_requests_total{route="explain",status="503"}',
+        'fracture_request_seconds_count{route="predict"}',
+        'fracture_rejected_total{code="not_a_radiograph"}',
+        'fracture_feedback_total{opinion="disagree"}',
+        'fracture_store_dropped_total{reason="full"}',
+        "fracture_probability_count",
+    ],
+)
+def test_what_the_rules_count_is_0_before_the_first_image_so_that_they_see_the_first_ones(
+    bundle_folder: Path, shown: str
+) -> None:
+    facts = {"name": "n", "version": "1", "run_id": "r", "sha256": "s"}
+    telemetry = Telemetry(bundle.read(bundle_folder).reference, facts, CollectorRegistry())
+    assert f"{shown} 0.0\n" in telemetry.exposition()[0].decode()
 
 
 def _run(folder: Path, code: str, *arguments: str) -> str:

@@ -1,0 +1,69 @@
+"""Final reports from FHIR DiagnosticReports (R4, R4B, R5)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from hospital.labels.reports import FinalReport, texts
+
+_FINAL = frozenset({"final", "amended", "corrected", "appended"})
+_WITHDRAWN = frozenset({"cancelled", "entered-in-error"})
+_ACCESSION = "ACSN"
+"""Of an identifier's type (HL7 v2 table 0203)."""
+_OID = "urn:oid:"
+
+Resource = dict[str, Any]
+
+
+def final_reports(document: object) -> list[FinalReport]:
+    """The final, amended or withdrawn reports of a resource or of a Bundle's entries; other resources say nothing."""
+    return [report for resource in _resources(document) for report in _reports(resource)]
+
+
+def _resources(document: object) -> Iterator[Resource]:
+    if not isinstance(document, dict):
+        return
+    if document.get("resourceType") == "Bundle":
+        for entry in _list(document.get("entry")):
+            yield from _resources(entry.get("resource"))
+    elif document.get("resourceType") == "DiagnosticReport":
+        yield document
+
+
+def _reports(report: Resource) -> Iterator[FinalReport]:
+    status = report.get("status")
+    if status not in _FINAL | _WITHDRAWN:
+        return
+    contained = {f"#{one.get('id')}": one for one in _list(report.get("contained"))}
+    studies = [
+        value.removeprefix(_OID)
+        for reference in (*_list(report.get("imagingStudy")), *_list(report.get("study")))
+        for identifier in _identifiers(reference, contained)
+        if (value := str(identifier.get("value", ""))).startswith(_OID)
+    ]
+    orders = [one for reference in _list(report.get("basedOn")) for one in _identifiers(reference, contained)]
+    accessions = [
+        identifier.get("value")
+        for identifier in (*_list(report.get("identifier")), *orders)
+        if _ACCESSION in {coding.get("code") for coding in _list(_dict(identifier.get("type")).get("coding"))}
+    ]
+    codes = [
+        coding.get("code") for concept in _list(report.get("conclusionCode")) for coding in _list(concept.get("coding"))
+    ]
+    patients = [one.get("value") for one in _identifiers(_dict(report.get("subject")), contained)]
+    for study in sorted(texts(studies)) or [""]:
+        yield FinalReport(study, texts(accessions), texts(patients), texts(codes), withdrawn=status in _WITHDRAWN)
+
+
+def _identifiers(reference: Resource, contained: dict[str, Resource]) -> list[Resource]:
+    """What identifies the target of a reference: in the reference itself, and in the resource if it is contained."""
+    target = contained.get(str(reference.get("reference")), {})
+    return [*_list([reference.get("identifier")]), *_list(target.get("identifier"))]
+
+
+def _list(value: object) -> list[Resource]:
+    """The objects in a list; none where it is something else."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _dict(value: object) -> Resource:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,63 @@
+"""The table [store] of hospital.toml: what reaches the store of answers (FRACTURE_STORE_URL)."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from hospital.sections import is_loopback
+from hospital.worklist.settings import WorklistTls
+
+_SITE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def _site(value: str) -> str:
+    if not _SITE.fullmatch(value):
+        raise ValueError("may hold letters, digits, dot, dash and underscore, at most 64 of them")
+    return value
+
+
+class ReportReceiver(BaseModel):
+    """The port that takes final reports: HL7 v2 ORU^R01 over MLLP."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=11182, ge=1, le=65535)
+    tls: WorklistTls | None = None  # with `authorities`, senders have to show a certificate
+    max_connections: int = Field(default=8, ge=1, le=64)
+    idle_seconds: float = Field(default=3600, gt=0, le=86400)  # without a byte, then the connection ends
+
+    @model_validator(mode="after")
+    def _open_needs_certificates(self) -> "ReportReceiver":
+        certified = self.tls is not None and self.tls.authorities is not None
+        if not certified and not is_loopback(self.host):
+            raise ValueError(f"{self.host} is open to other machines: give `tls` with `authorities`")
+        return self
+
+
+class Store(BaseModel):
+    """Which site this gateway serves, and what the codes of final reports mean."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    site: Annotated[str, AfterValidator(_site)]
+    codes: Mapping[str, str] = {}  # a code of a report's conclusion: the class of the model that it means
+    reports: ReportReceiver | None = None  # without the table no port is opened
+    queue: int = Field(default=10_000, ge=1)  # answers that wait to be written; further ones are dropped
+
+    @model_validator(mode="after")
+    def _reports_need_codes(self) -> "Store":
+        if self.reports is not None and not self.codes:
+            raise ValueError("codes: names no code, so that no report would say anything")
+        return self
+
+    def in_folder(self, folder: Path) -> "Store":
+        """The same with its paths made absolute."""
+        reports = self.reports
+        if reports is None or reports.tls is None:
+            return self
+        tls = reports.tls.in_folder(folder)
+        return self.model_copy(update={"reports": reports.model_copy(update={"tls": tls})})
