@@ -1,8 +1,10 @@
 """`python -m benchmarks.web`: does the page in a browser answer as the service does, and how fast."""
 
 import argparse
+import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -10,14 +12,38 @@ import numpy as np
 
 from benchmarks import measure
 from benchmarks.web import parity
-from benchmarks.web.browser import chromium, open_page, served
+from benchmarks.web.browser import Device, chromium, open_page, served
+from benchmarks.web.parity import File
 from pipeline.files import project_root
 from pipeline.packaging import web
 from serving import bundle
 from serving.predictor import Predictor
 
 ROUNDS = 15
+COLD_STARTS = 5
 GROWTH_AFTER = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """A way to run the network in the browser, as device/network.js names it, and the cores for both contestants."""
+
+    name: str
+    title: str
+    cores: int = 1
+
+    @property
+    def webgpu(self) -> bool:
+        """Whether it needs an adapter."""
+        return self.name == "webgpu"
+
+
+RUNS = (
+    Run("single", "wasm, one thread"),
+    Run("compat", "wasm without relaxed vectors, one thread"),
+    Run("threads", "wasm, threads", cores=measure.cores()),
+    Run("webgpu", "WebGPU, with an adapter that is a program"),
+)
 
 
 def main() -> None:
@@ -26,6 +52,8 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="folder of a bundle; by default the one that would be served")
     parser.add_argument("--data", type=Path, default=Path("data/images"), help="folder of radiographs")
     parser.add_argument("--images", type=int, default=300, help="how many of them to compare; 0 for speed alone")
+    parser.add_argument("--files", type=Path, nargs="*", default=[], help="folders of further files to compare")
+    parser.add_argument("--runs", nargs="*", default=[run.name for run in RUNS], help="which ways to run are timed")
     parser.add_argument("--in-a-row", type=int, default=200, help="how many to answer while memory is watched")
     given = parser.parse_args()
     root = project_root()
@@ -35,50 +63,75 @@ def main() -> None:
     measure.warn_of_load()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "page"
-        done = web.write_page(opened, web.install_runtime(root / ".cache/web-runtime"), folder)
+        done = web.write_page(opened, web.install_runtime(root / web.RUNTIMES), folder)
         print(f"{opened.manifest.name} version {opened.manifest.version}; first visit {done.transferred / 1e6:.1f} MB")
+        print(f"weights as {done.weights}", flush=True)
         if given.images:
-            _parity(predictor, folder, given.data, given.images)
-        _speed(predictor, folder, given.data, given.in_a_row)
+            _parity(predictor, folder, given.data, given.images, given.files)
+        for run in RUNS:
+            if run.name in given.runs:
+                _speed(predictor, folder, list(parity.radiographs(given.data, ROUNDS)), run, given.in_a_row)
 
 
-def _parity(predictor: Predictor, folder: Path, data: Path, count: int) -> None:
+def _parity(predictor: Predictor, folder: Path, data: Path, count: int, folders: list[Path]) -> None:
     files = list(parity.radiographs(data, count))
     grey = cv2.imdecode(np.frombuffer(files[0].content, np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is not None:
         files += parity.changed(np.asarray(grey, np.uint8))
+    files += [file for each in folders for file in parity.of_folder(each)]
     with served(folder) as address, chromium() as browser:
         device = open_page(browser.new_context(), address)
-        print("\n".join(parity.table(list(parity.compare(predictor, device, files)))))
+        print("\n".join(parity.table(list(parity.compare(predictor, device, files)))), flush=True)
 
 
-def _speed(predictor: Predictor, folder: Path, data: Path, in_a_row: int) -> None:
-    """One core for both: the same images in turns, the first answer after a cold start, memory over many images."""
-    files = list(parity.radiographs(data, ROUNDS))
-    with measure.on_cores(1), served(folder) as address, chromium() as browser:
+def _speed(predictor: Predictor, folder: Path, files: list[File], run: Run, in_a_row: int) -> None:
+    """The same images in turns on the same cores, the first answer after a cold start, memory over many images."""
+    with measure.on_cores(run.cores), served(folder) as address, chromium(webgpu=run.webgpu) as browser:
+        print(f"{run.title}, {run.cores} of the cores:")
         context = browser.new_context()
         open_page(context, address).page.close()  # the first visit, which fetches everything
+        starts = []
+        for _ in range(COLD_STARTS):
+            began = time.perf_counter()
+            device = open_page(context, address, run.name)
+            told = device.ask(files[0].content)
+            starts.append(time.perf_counter() - began)
+            if "error" in told:
+                print(f"  no answer: {told['error']['message']}")
+                return
+            device.page.close()
+        print(f"  cold start to the first answer: {measure.spread(starts)} s")
+        device = open_page(context, address, run.name)
+        _turns(predictor, device, files)
+        _memory(device, files, in_a_row)
+
+
+def _turns(predictor: Predictor, device: Device, files: list[File]) -> None:
+    device.ask(files[0].content)
+    ours, theirs, apart = [], [], []
+    for file in files:
         began = time.perf_counter()
-        device = open_page(context, address)
-        device.ask(files[0].content)
-        print(f"cold start to the first answer: {time.perf_counter() - began:.1f} s")
-        ours, theirs = [], []
-        for file in files:
-            started = time.perf_counter()
-            parity.of_service(predictor, file.content)
-            between = time.perf_counter()
-            answer = device.ask(file.content).get("answer")
-            if answer:
-                ours.append(between - started)
-                theirs.append(answer["milliseconds"] / 1000)
-        quotients = measure.ratios(theirs, ours)
-        print(f"device over service, one core: {measure.spread(quotients)}; device {np.median(theirs) * 1000:.0f} ms")
-        memory = []
-        for index in range(in_a_row):
-            device.ask(files[index % len(files)].content)
-            if index in {GROWTH_AFTER, in_a_row - 1}:
-                memory.append(device.memory() / 2**20)
-        print(f"memory after {GROWTH_AFTER} and {in_a_row} images: {' and '.join(f'{mb:.0f} MB' for mb in memory)}")
+        told = parity.of_service(predictor, file.content)
+        seconds = time.perf_counter() - began
+        compared = parity.Compared(file, told, device.ask(file.content))
+        apart.append(compared.difference)
+        if compared.answered:
+            ours.append(seconds)
+            theirs.append(compared.device["answer"]["milliseconds"] / 1000)
+    print(f"  device over service: {measure.spread(measure.ratios(theirs, ours))} on {len(ours)} images in turns")
+    print(
+        f"  device {statistics.median(theirs) * 1000:.0f} ms, service {statistics.median(ours) * 1000:.0f} ms (medians)"
+    )
+    print(f"  largest difference of a probability: {max(apart):.6f}", flush=True)
+
+
+def _memory(device: Device, files: list[File], in_a_row: int) -> None:
+    found = []
+    for index in range(in_a_row):
+        device.ask(files[index % len(files)].content)
+        if index + 1 in {GROWTH_AFTER, in_a_row}:
+            found.append(f"{device.memory() / 2**20:.0f} MB after {index + 1}")
+    print(f"  memory: {', '.join(found) or 'not watched'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,16 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+_ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")
+_NO_GPU = ("--disable-gpu",)
+_SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+"""An adapter for WebGPU that is a program: it shows whether the page runs and answers with one, not how fast."""
 _PATIENCE_MS = 120_000
-_ASK = """async (files) => {
+_ASK = """async ([files, run]) => {
   if (!window.onDevice) {
     const app = document.querySelector('script[src$="web/app.js"]').src;
     const { Service } = await import(new URL("device/service.js", app));
-    window.onDevice = new Service();
+    window.onDevice = new Service(null, run);
   }
   return Promise.all(files.map(async (encoded) => {
     const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
@@ -62,19 +65,21 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start Chromium."""
+def chromium(*, webgpu: bool = False) -> Iterator[Browser]:
+    """Start Chromium, with an adapter for WebGPU or without."""
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        arguments = [*_ARGUMENTS, *(_SOFTWARE_GPU if webgpu else _NO_GPU)]
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield started
         started.close()
 
 
 @dataclass(frozen=True)
 class Device:
-    """A page that is installed and open."""
+    """A page that is installed and open; `run` says how its network runs, as network.js names it, empty as it likes."""
 
     page: Page
+    run: str = ""
 
     def ask(self, content: bytes) -> dict[str, Any]:
         """What the page answers to a file: {"answer": ...} without its pictures, or {"error": {code, message}}."""
@@ -82,7 +87,8 @@ class Device:
 
     def ask_together(self, contents: list[bytes]) -> list[dict[str, Any]]:
         """What the page answers to files that it is asked about at the same time, each as in `ask`."""
-        found: list[dict[str, Any]] = self.page.evaluate(_ASK, [base64.b64encode(one).decode() for one in contents])
+        encoded = [base64.b64encode(one).decode() for one in contents]
+        found: list[dict[str, Any]] = self.page.evaluate(_ASK, [encoded, self.run])
         return found
 
     def memory(self) -> int:
@@ -101,10 +107,10 @@ def _proportional(process: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def open_page(context: BrowserContext, address: str) -> Device:
+def open_page(context: BrowserContext, address: str, run: str = "") -> Device:
     """Visit the page for the first time, or again, and wait until it is there."""
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector("#welcome", timeout=_PATIENCE_MS)
     page.wait_for_selector("#open-about:not([hidden])", timeout=_PATIENCE_MS)
-    return Device(page)
+    return Device(page, run)

@@ -1,5 +1,6 @@
 """Whether the page in a browser answers as the service does."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from serving.predictor import Predictor
 
 CLOSE, FAR = 0.01, 0.03
 """Differences of a probability: nearly all lie within the first, all within the second."""
+LEFT_OUT = "left out: TIFF, JPEG of 12 bits"
+"""The group of files that the page refuses by name, as its documentation says (docs/offline.md)."""
+_REFUSED_BY_NAME = re.compile("a TIFF file|with 12 bits is not read here")
 _NOT_COMPARED = {"milliseconds", "model", "request_id", "schema_version"}
 
 
@@ -35,6 +39,12 @@ class Compared:
     file: File
     service: dict[str, Any]
     device: dict[str, Any]
+
+    @property
+    def group(self) -> str:
+        """The group that the file is counted with."""
+        refusal = str(self.device.get("error", {}).get("message", ""))
+        return LEFT_OUT if _REFUSED_BY_NAME.search(refusal) else self.file.group
 
     @property
     def codes(self) -> tuple[str, str]:
@@ -109,6 +119,12 @@ def radiographs(folder: Path, count: int) -> Iterator[File]:
         yield File("radiographs", path.name, path.read_bytes())
 
 
+def of_folder(folder: Path) -> Iterator[File]:
+    """All files of a folder, as a group of its name."""
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        yield File(folder.name, path.name, path.read_bytes())
+
+
 def changed(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Iterator[File]:
     """A radiograph, grey uint8 (h, w), with everything that `benchmarks.robustness` does to one."""
     for name in changes.CHANGES:
@@ -118,20 +134,28 @@ def changed(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Iterator[File]:
 
 
 def table(found: list[Compared]) -> list[str]:
-    """Lines of a table by group, and the files that differ."""
+    """Lines of a table by group and in all, and the files that differ."""
     lines = [
-        "| files | same refusal | same suspicion | within 0.01 | largest difference | same answer |",
-        "| --- " * 6 + "|",
+        "| files | same refusal | same suspicion | within 0.01 | within 0.03 | largest difference | same answer |",
+        "| --- " * 7 + "|",
     ]
-    for group in dict.fromkeys(one.file.group for one in found):
-        rows = [one for one in found if one.file.group == group]
-        answered = [one for one in rows if one.answered]
-        largest = max((one.difference for one in answered), default=0.0)
-        lines.append(
-            f"| {group}: {len(rows)}, {len(answered)} answered | {sum(one.same_code for one in rows)} of {len(rows)} "
-            f"| {sum(one.same_suspicion for one in answered)} of {len(answered)} "
-            f"| {sum(one.difference <= CLOSE for one in answered)} of {len(answered)} | {largest:.6f} "
-            f"| {sum(not one.differing for one in answered)} of {len(answered)} |"
-        )
+    groups = dict.fromkeys(one.group for one in found)
+    lines += [_row(group, [one for one in found if one.group == group]) for group in groups]
+    lines.append(_row("all but those left out", [one for one in found if one.group != LEFT_OUT]))
     apart = [one for one in found if not one.same_code or one.differing]
-    return lines + [f"{one.file.group} {one.file.name}: {one.codes} {', '.join(one.differing)}" for one in apart]
+    return lines + [f"{one.group} {one.file.name}: {one.codes} {', '.join(one.differing)}" for one in apart]
+
+
+def _row(group: str, rows: list[Compared]) -> str:
+    answered = [one for one in rows if one.answered]
+    largest = max((one.difference for one in answered), default=0.0)
+    counts = (
+        (sum(one.same_code for one in rows), len(rows)),
+        (sum(one.same_suspicion for one in answered), len(answered)),
+        (sum(one.difference <= CLOSE for one in answered), len(answered)),
+        (sum(one.difference <= FAR for one in answered), len(answered)),
+        (sum(not one.differing for one in answered), len(answered)),
+    )
+    cells = [f"{same} of {many}" for same, many in counts]
+    cells.insert(4, f"{largest:.6f}")
+    return f"| {group}: {len(rows)}, {len(answered)} answered | {' | '.join(cells)} |"
