@@ -4,6 +4,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.web import parity
 from benchmarks.web.browser import Device, chromium, open_page, served
-from benchmarks.web.parity import File
+from benchmarks.web.parity import Compared, File
 from pipeline.files import project_root
 from pipeline.packaging import web
 from serving import bundle
@@ -67,21 +68,45 @@ def main() -> None:
         print(f"{opened.manifest.name} version {opened.manifest.version}; first visit {done.transferred / 1e6:.1f} MB")
         print(f"weights as {done.weights}", flush=True)
         if given.images:
-            _parity(predictor, folder, given.data, given.images, given.files)
+            _parity(predictor, folder, _groups(given.data, given.images, given.files))
         for run in RUNS:
             if run.name in given.runs:
                 _speed(predictor, folder, list(parity.radiographs(given.data, ROUNDS)), run, given.in_a_row)
 
 
-def _parity(predictor: Predictor, folder: Path, data: Path, count: int, folders: list[Path]) -> None:
+def _parity(predictor: Predictor, folder: Path, groups: Iterator[list[File]]) -> None:
+    """Ask both about all files on one core; the table, row by row, and what the radiographs tell of time and memory."""
+    with measure.on_cores(1), served(folder) as address, chromium() as browser:
+        device = open_page(browser.new_context(), address, RUNS[0].name)
+        print(parity.HEAD, flush=True)
+        found: list[Compared] = []
+        for files in groups:
+            memory = []
+            rows = []
+            for compared in parity.compare(predictor, device, files):
+                rows.append(compared)
+                if len(rows) in {GROWTH_AFTER, 10 * GROWTH_AFTER, len(files)}:
+                    memory.append(f"{device.memory() / 2**20:.0f} MB after {len(rows)}")
+            found += rows
+            print("\n".join(parity.rows(rows)), flush=True)
+            print(f"  memory: {', '.join(memory)}; device over service: {_ratio(rows)}", flush=True)
+        print("\n".join(parity.summary(found)), flush=True)
+
+
+def _groups(data: Path, count: int, folders: list[Path]) -> Iterator[list[File]]:
     files = list(parity.radiographs(data, count))
+    yield files
+    yield from (list(parity.of_folder(each)) for each in folders)
     grey = cv2.imdecode(np.frombuffer(files[0].content, np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is not None:
-        files += parity.changed(np.asarray(grey, np.uint8))
-    files += [file for each in folders for file in parity.of_folder(each)]
-    with served(folder) as address, chromium() as browser:
-        device = open_page(browser.new_context(), address)
-        print("\n".join(parity.table(list(parity.compare(predictor, device, files)))), flush=True)
+        yield list(parity.changed(np.asarray(grey, np.uint8)))
+
+
+def _ratio(found: list[Compared]) -> str:
+    answered = [one for one in found if one.answered]
+    if not answered:
+        return "nothing answered"
+    return measure.spread([one.device["answer"]["milliseconds"] / 1000 / one.service_seconds for one in answered])
 
 
 def _speed(predictor: Predictor, folder: Path, files: list[File], run: Run, in_a_row: int) -> None:
@@ -108,21 +133,10 @@ def _speed(predictor: Predictor, folder: Path, files: list[File], run: Run, in_a
 
 def _turns(predictor: Predictor, device: Device, files: list[File]) -> None:
     device.ask(files[0].content)
-    ours, theirs, apart = [], [], []
-    for file in files:
-        began = time.perf_counter()
-        told = parity.of_service(predictor, file.content)
-        seconds = time.perf_counter() - began
-        compared = parity.Compared(file, told, device.ask(file.content))
-        apart.append(compared.difference)
-        if compared.answered:
-            ours.append(seconds)
-            theirs.append(compared.device["answer"]["milliseconds"] / 1000)
-    print(f"  device over service: {measure.spread(measure.ratios(theirs, ours))} on {len(ours)} images in turns")
-    print(
-        f"  device {statistics.median(theirs) * 1000:.0f} ms, service {statistics.median(ours) * 1000:.0f} ms (medians)"
-    )
-    print(f"  largest difference of a probability: {max(apart):.6f}", flush=True)
+    found = [one for one in parity.compare(predictor, device, files) if one.answered]
+    print(f"  device over service: {_ratio(found)} on {len(found)} images in turns")
+    print(f"  device: {statistics.median(one.device['answer']['milliseconds'] for one in found):.0f} ms (median)")
+    print(f"  largest difference of a probability: {max(one.difference for one in found):.6f}", flush=True)
 
 
 def _memory(device: Device, files: list[File], in_a_row: int) -> None:

@@ -1,6 +1,7 @@
 """Whether the page in a browser answers as the service does."""
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class Compared:
     file: File
     service: dict[str, Any]
     device: dict[str, Any]
+    service_seconds: float  # what the service took
 
     @property
     def group(self) -> str:
@@ -109,7 +111,10 @@ def of_service(predictor: Predictor, content: bytes) -> dict[str, Any]:
 def compare(predictor: Predictor, device: Device, files: Iterable[File]) -> Iterator[Compared]:
     """Ask both about each file."""
     for file in files:
-        yield Compared(file, of_service(predictor, file.content), device.ask(file.content))
+        began = time.perf_counter()
+        told = of_service(predictor, file.content)
+        seconds = time.perf_counter() - began
+        yield Compared(file, told, device.ask(file.content), seconds)
 
 
 def radiographs(folder: Path, count: int) -> Iterator[File]:
@@ -133,17 +138,26 @@ def changed(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Iterator[File]:
             yield File("changed", name, cv2.imencode(".png", found[0])[1].tobytes())
 
 
-def table(found: list[Compared]) -> list[str]:
-    """Lines of a table by group and in all, and the files that differ."""
-    lines = [
-        "| files | same refusal | same suspicion | within 0.01 | within 0.03 | largest difference | same answer |",
-        "| --- " * 7 + "|",
-    ]
+HEAD = (
+    "| files | same refusal | same suspicion | within 0.01 | within 0.03 | largest difference | same answer |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
+"""Of the table whose lines `rows` and `summary` give."""
+
+
+def rows(found: list[Compared]) -> list[str]:
+    """A line for each group."""
     groups = dict.fromkeys(one.group for one in found)
-    lines += [_row(group, [one for one in found if one.group == group]) for group in groups]
-    lines.append(_row("all but those left out", [one for one in found if one.group != LEFT_OUT]))
+    return [_row(group, [one for one in found if one.group == group]) for group in groups]
+
+
+def summary(found: list[Compared]) -> list[str]:
+    """The last line of the table, and behind it the files that differ."""
     apart = [one for one in found if not one.same_code or one.differing]
-    return lines + [f"{one.group} {one.file.name}: {one.codes} {', '.join(one.differing)}" for one in apart]
+    return [
+        _row("all but those left out", [one for one in found if one.group != LEFT_OUT]),
+        *(f"{one.group} {one.file.name}: {one.codes} {', '.join(one.differing)}" for one in apart),
+    ]
 
 
 def _row(group: str, rows: list[Compared]) -> str:
