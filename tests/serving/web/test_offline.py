@@ -309,12 +309,14 @@ def signed(asking: Path, signer: Signer, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_signed_page_answers_without_the_server(signed: Path, context: BrowserContext, sample: bytes) -> None:
     with served(signed) as address:
         open_page(context, address).page.close()
     assert "answer" in open_page(context, address).ask(sample)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["nobody", "another key"])
 def test_a_page_that_no_trusted_key_signed_is_not_put_on_the_device(
     by: str, signed: Path, context: BrowserContext
