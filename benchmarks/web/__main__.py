@@ -32,6 +32,8 @@ class Run:
     name: str
     title: str
     cores: int = 1
+    rounds: int = ROUNDS
+    cold_starts: int = COLD_STARTS
 
     @property
     def webgpu(self) -> bool:
@@ -43,7 +45,7 @@ RUNS = (
     Run("single", "wasm, one thread"),
     Run("compat", "wasm without relaxed vectors, one thread"),
     Run("threads", "wasm, threads", cores=measure.cores()),
-    Run("webgpu", "WebGPU, with an adapter that is a program"),
+    Run("webgpu", "WebGPU, with an adapter that is a program", measure.cores(), rounds=3, cold_starts=1),
 )
 
 
@@ -71,7 +73,7 @@ def main() -> None:
             _parity(predictor, folder, _groups(given.data, given.images, given.files))
         for run in RUNS:
             if run.name in given.runs:
-                _speed(predictor, folder, list(parity.radiographs(given.data, ROUNDS)), run, given.in_a_row)
+                _speed(predictor, folder, list(parity.radiographs(given.data, run.rounds)), run, given.in_a_row)
 
 
 def _parity(predictor: Predictor, folder: Path, groups: Iterator[list[File]]) -> None:
@@ -116,7 +118,7 @@ def _speed(predictor: Predictor, folder: Path, files: list[File], run: Run, in_a
         context = browser.new_context()
         open_page(context, address).page.close()  # the first visit, which fetches everything
         starts = []
-        for _ in range(COLD_STARTS):
+        for _ in range(run.cold_starts):
             began = time.perf_counter()
             device = open_page(context, address, run.name)
             told = device.ask(files[0].content)
@@ -128,6 +130,8 @@ def _speed(predictor: Predictor, folder: Path, files: list[File], run: Run, in_a
         print(f"  cold start to the first answer: {measure.spread(starts)} s")
         device = open_page(context, address, run.name)
         _turns(predictor, device, files)
+        if run.name == "threads":
+            _beside(device, open_page(context, address, "single"), files)
         _memory(device, files, in_a_row)
 
 
@@ -137,6 +141,18 @@ def _turns(predictor: Predictor, device: Device, files: list[File]) -> None:
     print(f"  device over service: {_ratio(found)} on {len(found)} images in turns")
     print(f"  device: {statistics.median(one.device['answer']['milliseconds'] for one in found):.0f} ms (median)")
     print(f"  largest difference of a probability: {max(one.difference for one in found):.6f}", flush=True)
+
+
+def _beside(threads: Device, single: Device, files: list[File]) -> None:
+    """Threads beside one thread, the same images in turns."""
+    seconds: list[list[float]] = [[], []]
+    for file in [files[0], *files]:
+        told = [device.ask(file.content).get("answer", {}).get("milliseconds") for device in (threads, single)]
+        if None not in told:
+            for one, found in zip(told, seconds, strict=True):
+                found.append(one)
+    quotients = measure.ratios(seconds[0][1:], seconds[1][1:])  # the first image warms both up
+    print(f"  threads over one thread, on these cores: {measure.spread(quotients)}", flush=True)
 
 
 def _memory(device: Device, files: list[File], in_a_row: int) -> None:

@@ -27,7 +27,7 @@ _ASK = """async ([files, run]) => {
   return Promise.all(files.map(async (encoded) => {
     const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
     try {
-      const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer in a minute")), 60_000));
+      const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer")), 180_000));
       const asked = window.onDevice.predict(new File([bytes], "image"), { signal: new AbortController().signal });
       const found = await Promise.race([asked, late]);
       const { preview: _, explanation: { heatmap: __, ...explanation }, ...answer } = found;
