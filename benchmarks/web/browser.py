@@ -93,12 +93,23 @@ class Device:
 
     def memory(self) -> int:
         """Bytes that the process of the page and its worker holds: resident, its share of what is shared."""
-        browser = self.page.context.browser
-        assert browser is not None  # noqa: S101  a context of a launched browser has one
-        session = browser.new_browser_cdp_session()
-        processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
-        sizes = [_proportional(int(one["id"])) for one in processes if one["type"] == "renderer"]
-        return max(sizes)
+        return max(_proportional(int(one["id"])) for one in _processes(self.page.context) if one["type"] == "renderer")
+
+    def processor_seconds(self) -> float:
+        """Processor time that the browser took: unlike time on a clock, other work adds little to it."""
+        return processor_seconds(self.page.context)
+
+
+def processor_seconds(context: BrowserContext) -> float:
+    """Processor time that the living processes of a context's browser have taken."""
+    return sum(float(one["cpuTime"]) for one in _processes(context))
+
+
+def _processes(context: BrowserContext) -> list[dict[str, Any]]:
+    browser = context.browser
+    assert browser is not None  # noqa: S101  a context of a launched browser has one
+    found: list[dict[str, Any]] = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    return found
 
 
 def _proportional(process: int) -> int:

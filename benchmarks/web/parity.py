@@ -40,7 +40,8 @@ class Compared:
     file: File
     service: dict[str, Any]
     device: dict[str, Any]
-    service_seconds: float  # what the service took
+    service_seconds: float  # what the service took, on the clock
+    processor: tuple[float, float]  # seconds of processor time that service and browser took
 
     @property
     def group(self) -> str:
@@ -111,10 +112,11 @@ def of_service(predictor: Predictor, content: bytes) -> dict[str, Any]:
 def compare(predictor: Predictor, device: Device, files: Iterable[File]) -> Iterator[Compared]:
     """Ask both about each file."""
     for file in files:
-        began = time.perf_counter()
+        began, ours, theirs = time.perf_counter(), time.process_time(), device.processor_seconds()
         told = of_service(predictor, file.content)
-        seconds = time.perf_counter() - began
-        yield Compared(file, told, device.ask(file.content), seconds)
+        seconds, ours = time.perf_counter() - began, time.process_time() - ours
+        answered = device.ask(file.content)
+        yield Compared(file, told, answered, seconds, (ours, device.processor_seconds() - theirs))
 
 
 def radiographs(folder: Path, count: int) -> Iterator[File]:
