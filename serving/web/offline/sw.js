@@ -67,7 +67,9 @@ async function install() {
 
 // What most people never need comes once the page stands; where it fails, it is fetched when it is asked for.
 async function complete() {
-  for (const file of Object.values(RELEASE.files).filter((one) => one.later && isFor(one))) await kept(file).catch(() => null);
+  const waiting = Object.values(RELEASE.files).filter((file) => file.later && isFor(file));
+  waiting.sort((one, other) => one.transferred - other.transferred); // what reads DICOM before the runtime with threads
+  for (const file of waiting) await kept(file).catch(() => null);
 }
 
 // Some files are for browsers with, some for those without vectors of relaxed precision in WebAssembly.
