@@ -146,7 +146,7 @@ async function kept(file) {
 
 // The keys that the release before trusted, null where there is none or it trusted any.
 async function keysBefore() {
-  const found = await (await caches.open(TRUSTED)).match(ROOT);
+  const found = await caches.match(ROOT, { cacheName: TRUSTED }); // opening it would make it
   return found ? found.json() : null;
 }
 
