@@ -34,6 +34,8 @@ _LARGEST = 16 << 20
 """Bytes of a signature that are read; that of a bundle has about 2000."""
 _CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 """Curves that the format knows, and the hash that belongs to each."""
+_WEB_CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+"""What a browser calls them (W3C Web Cryptography API, ECDSA)."""
 _PEM = "-----BEGIN "
 
 
@@ -60,6 +62,19 @@ class PublicKey:
         except InvalidSignature:
             return False
         return True
+
+    def for_browser(self) -> dict[str, str]:
+        """The key as the page on a device takes it; `spki` is DER (RFC 5480) in base64."""
+        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  the extra is needed from here on
+
+        der = self._key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        name = self._key.curve.name
+        return {
+            "fingerprint": self.fingerprint,
+            "curve": _WEB_CURVES[name],
+            "hash": _CURVES[name].replace("SHA", "SHA-"),
+            "spki": base64.b64encode(der).decode(),
+        }
 
 
 def trusted_keys(environment: Mapping[str, str] | None = None) -> tuple[PublicKey, ...] | None:

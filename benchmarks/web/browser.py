@@ -13,18 +13,21 @@ from typing import Any
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
-_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+_ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")
+_NO_GPU = ("--disable-gpu",)
+_SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
+"""An adapter for WebGPU that is a program: it shows whether the page runs and answers with one, not how fast."""
 _PATIENCE_MS = 120_000
-_ASK = """async (files) => {
+_ASK = """async ([files, run]) => {
   if (!window.onDevice) {
     const app = document.querySelector('script[src$="web/app.js"]').src;
     const { Service } = await import(new URL("device/service.js", app));
-    window.onDevice = new Service();
+    window.onDevice = new Service(null, run);
   }
   return Promise.all(files.map(async (encoded) => {
     const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
     try {
-      const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer in a minute")), 60_000));
+      const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer")), 180_000));
       const asked = window.onDevice.predict(new File([bytes], "image"), { signal: new AbortController().signal });
       const found = await Promise.race([asked, late]);
       const { preview: _, explanation: { heatmap: __, ...explanation }, ...answer } = found;
@@ -62,19 +65,21 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start Chromium."""
+def chromium(*, webgpu: bool = False) -> Iterator[Browser]:
+    """Start Chromium, with an adapter for WebGPU or without."""
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_ARGUMENTS))
+        arguments = [*_ARGUMENTS, *(_SOFTWARE_GPU if webgpu else _NO_GPU)]
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield started
         started.close()
 
 
 @dataclass(frozen=True)
 class Device:
-    """A page that is installed and open."""
+    """A page that is installed and open; `run` says how its network runs, as network.js names it, empty as it likes."""
 
     page: Page
+    run: str = ""
 
     def ask(self, content: bytes) -> dict[str, Any]:
         """What the page answers to a file: {"answer": ...} without its pictures, or {"error": {code, message}}."""
@@ -82,17 +87,29 @@ class Device:
 
     def ask_together(self, contents: list[bytes]) -> list[dict[str, Any]]:
         """What the page answers to files that it is asked about at the same time, each as in `ask`."""
-        found: list[dict[str, Any]] = self.page.evaluate(_ASK, [base64.b64encode(one).decode() for one in contents])
+        encoded = [base64.b64encode(one).decode() for one in contents]
+        found: list[dict[str, Any]] = self.page.evaluate(_ASK, [encoded, self.run])
         return found
 
     def memory(self) -> int:
         """Bytes that the process of the page and its worker holds: resident, its share of what is shared."""
-        browser = self.page.context.browser
-        assert browser is not None  # noqa: S101  a context of a launched browser has one
-        session = browser.new_browser_cdp_session()
-        processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
-        sizes = [_proportional(int(one["id"])) for one in processes if one["type"] == "renderer"]
-        return max(sizes)
+        return max(_proportional(int(one["id"])) for one in _processes(self.page.context) if one["type"] == "renderer")
+
+    def processor_seconds(self) -> float:
+        """Processor time that the browser took: unlike time on a clock, other work adds little to it."""
+        return processor_seconds(self.page.context)
+
+
+def processor_seconds(context: BrowserContext) -> float:
+    """Processor time that the living processes of a context's browser have taken."""
+    return sum(float(one["cpuTime"]) for one in _processes(context))
+
+
+def _processes(context: BrowserContext) -> list[dict[str, Any]]:
+    browser = context.browser
+    assert browser is not None  # noqa: S101  a context of a launched browser has one
+    found: list[dict[str, Any]] = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    return found
 
 
 def _proportional(process: int) -> int:
@@ -101,10 +118,10 @@ def _proportional(process: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def open_page(context: BrowserContext, address: str) -> Device:
+def open_page(context: BrowserContext, address: str, run: str = "") -> Device:
     """Visit the page for the first time, or again, and wait until it is there."""
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector("#welcome", timeout=_PATIENCE_MS)
     page.wait_for_selector("#open-about:not([hidden])", timeout=_PATIENCE_MS)
-    return Device(page)
+    return Device(page, run)

@@ -1,5 +1,7 @@
 """Whether the page in a browser answers as the service does."""
 
+import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ from serving.predictor import Predictor
 
 CLOSE, FAR = 0.01, 0.03
 """Differences of a probability: nearly all lie within the first, all within the second."""
+LEFT_OUT = "left out: TIFF, JPEG of 12 bits"
+"""The group of files that the page refuses by name, as its documentation says (docs/offline.md)."""
+_REFUSED_BY_NAME = re.compile("a TIFF file|with 12 bits is not read here")
 _NOT_COMPARED = {"milliseconds", "model", "request_id", "schema_version"}
 
 
@@ -35,6 +40,14 @@ class Compared:
     file: File
     service: dict[str, Any]
     device: dict[str, Any]
+    service_seconds: float  # what the service took, on the clock
+    processor: tuple[float, float]  # seconds of processor time that service and browser took
+
+    @property
+    def group(self) -> str:
+        """The group that the file is counted with."""
+        refusal = str(self.device.get("error", {}).get("message", ""))
+        return LEFT_OUT if _REFUSED_BY_NAME.search(refusal) else self.file.group
 
     @property
     def codes(self) -> tuple[str, str]:
@@ -99,7 +112,11 @@ def of_service(predictor: Predictor, content: bytes) -> dict[str, Any]:
 def compare(predictor: Predictor, device: Device, files: Iterable[File]) -> Iterator[Compared]:
     """Ask both about each file."""
     for file in files:
-        yield Compared(file, of_service(predictor, file.content), device.ask(file.content))
+        began, ours, theirs = time.perf_counter(), time.process_time(), device.processor_seconds()
+        told = of_service(predictor, file.content)
+        seconds, ours = time.perf_counter() - began, time.process_time() - ours
+        answered = device.ask(file.content)
+        yield Compared(file, told, answered, seconds, (ours, device.processor_seconds() - theirs))
 
 
 def radiographs(folder: Path, count: int) -> Iterator[File]:
@@ -107,6 +124,12 @@ def radiographs(folder: Path, count: int) -> Iterator[File]:
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     for path in paths[:: max(1, len(paths) // count)][:count]:
         yield File("radiographs", path.name, path.read_bytes())
+
+
+def of_folder(folder: Path) -> Iterator[File]:
+    """All files of a folder, as a group of its name."""
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        yield File(folder.name, path.name, path.read_bytes())
 
 
 def changed(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Iterator[File]:
@@ -117,21 +140,38 @@ def changed(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Iterator[File]:
             yield File("changed", name, cv2.imencode(".png", found[0])[1].tobytes())
 
 
-def table(found: list[Compared]) -> list[str]:
-    """Lines of a table by group, and the files that differ."""
-    lines = [
-        "| files | same refusal | same suspicion | within 0.01 | largest difference | same answer |",
-        "| --- " * 6 + "|",
-    ]
-    for group in dict.fromkeys(one.file.group for one in found):
-        rows = [one for one in found if one.file.group == group]
-        answered = [one for one in rows if one.answered]
-        largest = max((one.difference for one in answered), default=0.0)
-        lines.append(
-            f"| {group}: {len(rows)}, {len(answered)} answered | {sum(one.same_code for one in rows)} of {len(rows)} "
-            f"| {sum(one.same_suspicion for one in answered)} of {len(answered)} "
-            f"| {sum(one.difference <= CLOSE for one in answered)} of {len(answered)} | {largest:.6f} "
-            f"| {sum(not one.differing for one in answered)} of {len(answered)} |"
-        )
+HEAD = (
+    "| files | same refusal | same suspicion | within 0.01 | within 0.03 | largest difference | same answer |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
+"""Of the table whose lines `rows` and `summary` give."""
+
+
+def rows(found: list[Compared]) -> list[str]:
+    """A line for each group."""
+    groups = dict.fromkeys(one.group for one in found)
+    return [_row(group, [one for one in found if one.group == group]) for group in groups]
+
+
+def summary(found: list[Compared]) -> list[str]:
+    """The last line of the table, and behind it the files that differ."""
     apart = [one for one in found if not one.same_code or one.differing]
-    return lines + [f"{one.file.group} {one.file.name}: {one.codes} {', '.join(one.differing)}" for one in apart]
+    return [
+        _row("all but those left out", [one for one in found if one.group != LEFT_OUT]),
+        *(f"{one.group} {one.file.name}: {one.codes} {', '.join(one.differing)}" for one in apart),
+    ]
+
+
+def _row(group: str, rows: list[Compared]) -> str:
+    answered = [one for one in rows if one.answered]
+    largest = max((one.difference for one in answered), default=0.0)
+    counts = (
+        (sum(one.same_code for one in rows), len(rows)),
+        (sum(one.same_suspicion for one in answered), len(answered)),
+        (sum(one.difference <= CLOSE for one in answered), len(answered)),
+        (sum(one.difference <= FAR for one in answered), len(answered)),
+        (sum(not one.differing for one in answered), len(answered)),
+    )
+    cells = [f"{same} of {many}" for same, many in counts]
+    cells.insert(4, f"{largest:.6f}")
+    return f"| {group}: {len(rows)}, {len(answered)} answered | {' | '.join(cells)} |"

@@ -1,4 +1,4 @@
-"""What the commands that use a bundle share: the option that names it, and opening it."""
+"""What the commands that use a bundle share: the options that name it and the keys of its page, and opening it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +7,7 @@ import typer
 
 from pipeline.files import project_root
 from pipeline.late import late
+from serving import signature
 
 if TYPE_CHECKING:
     from serving import bundle
@@ -23,6 +24,19 @@ BundleOption = Annotated[
         "other than sample data, else the release in models/, else the last one packaged.",
     ),
 ]
+TrustedKeyOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trusted-key",
+        metavar="PUBLIC",
+        help="Of a page: public key, PEM, that has to sign it (`fracture sign`) before it answers; may be repeated.",
+    ),
+]
+
+
+def read_trusted(paths: list[Path] | None) -> tuple[signature.PublicKey, ...]:
+    """The keys of --trusted-key; SettingsError."""
+    return tuple(key for path in paths or () for key in signature.read_keys(path, "--trusted-key "))
 
 
 def open_bundle(folder: Path | None) -> "bundle.Bundle":

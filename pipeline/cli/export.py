@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from pipeline.artifacts import Artifacts
-from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.cli.bundles import BundleOption, TrustedKeyOption, open_bundle, read_trusted
 from pipeline.cli.package import champion_of
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
@@ -71,6 +71,7 @@ def export(
         typer.Option("--number-format", help="Of LiteRT weights; by default the fastest one that agrees."),
     ] = None,
     bundle_folder: BundleOption = None,
+    trusted_key: TrustedKeyOption = None,
 ) -> None:
     """Write a registered model to one file, or a bundle to a page that answers in a browser, or to an app's folder.
 
@@ -78,10 +79,15 @@ def export(
     """
     if number_format and kind is not Kind.litert:
         raise InputError(f"--number-format {number_format}: is for --format litert; leave it out for {kind}")
+    if trusted_key and kind is not Kind.web:
+        raise InputError(f"--trusted-key {trusted_key[0]}: is for --format web; leave it out for {kind}")
     if kind in {Kind.web, Kind.mobile}:
         if model:
             raise InputError(f"--model {model}: a page is made of a bundle; run `fracture package --model {model}`")
-        (_page if kind is Kind.web else _app)(folder, output, bundle_folder)
+        if kind is Kind.web:
+            _page(folder, output, bundle_folder, trusted_key)
+        else:
+            _app(folder, output, bundle_folder)
         return
     if folder is not None:
         raise InputError(
@@ -111,16 +117,18 @@ def export(
     print(work.how_to_calibrate(found.decision))
 
 
-def _page(folder: Path | None, output: Path | None, bundle_folder: Path | None) -> None:
+def _page(folder: Path | None, output: Path | None, bundle_folder: Path | None, trusted_key: list[Path] | None) -> None:
     """Write the page into `folder`, by default below build/export/."""
+    keys = read_trusted(trusted_key)
     opened, target = _from_bundle(Kind.web, "sw.js", folder, output, bundle_folder)
     pages.check_supported(opened)
-    root = project_root()
-    done = pages.write_page(opened, pages.install_runtime(Artifacts(root).root / ".cache/web-runtime"), target)
+    done = pages.write_page(opened, pages.install_runtime(project_root() / pages.RUNTIMES), target, keys)
     manifest = opened.manifest
     print(f"{target}: {manifest.name} version {manifest.version}, release {done.version}, {done.files} files")
     print(f"weights as {done.weights}")
     print(f"a first visit transfers {done.transferred / 1e6:.1f} MB; serve the folder with any web server, over https")
+    if keys:
+        print(f"it answers once it is signed: fracture sign {target} --key KEY.pem (docs/signing.md)")
 
 
 def _app(folder: Path | None, output: Path | None, bundle_folder: Path | None) -> None:

@@ -1,5 +1,6 @@
 """`fracture package`: the champion, or a bundle, to a bento."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,19 +9,23 @@ import typer
 
 from pipeline import params
 from pipeline.artifacts import Artifacts
+from pipeline.cli.bundles import TrustedKeyOption, read_trusted
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
 from pipeline.late import late
+from serving.signature import PublicKey
 
 if TYPE_CHECKING:
     from pipeline.data import prepared
     from pipeline.packaging import bento as bentos
     from pipeline.packaging import bundle as bundles
+    from pipeline.packaging import web as pages
     from serving import bundle
 else:
     prepared = late("pipeline.data.prepared")
     bentos = late("pipeline.packaging.bento")
     bundles = late("pipeline.packaging.bundle")
+    pages = late("pipeline.packaging.web")
     bundle = late("serving.bundle")
 
 
@@ -34,6 +39,14 @@ class Packaged:
     tag: str  # of the bento
 
 
+@dataclass(frozen=True)
+class Page:
+    """The page for devices that a bento shall hold: its runtime's folder, and the keys that it asks for."""
+
+    runtime: Path
+    keys: tuple[PublicKey, ...] = ()
+
+
 def package(
     model: Annotated[
         str,
@@ -45,15 +58,31 @@ def package(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for bundle/ and bento/; by default both below build/.")
     ] = None,
+    offline_page: Annotated[
+        bool,
+        typer.Option(
+            "--offline-page",
+            help="Put the page for devices into the bento, whose service offers it at /offline (needs npm).",
+        ),
+    ] = False,
+    trusted_key: TrustedKeyOption = None,
 ) -> None:
     """Make the bundle and the bento of a registered model, by default of the champion."""
+    if trusted_key and not offline_page:
+        raise InputError(f"--trusted-key {trusted_key[0]}: is for the page of --offline-page; give that too")
     if output is not None:
         make_folder(output)
     root = project_root()
-    made = make(root, model or champion_of(root), output)
+    keys = read_trusted(trusted_key)
+    runtime = pages.install_runtime(root / pages.RUNTIMES) if offline_page else None  # before the work of minutes
+    made = make(root, model or champion_of(root), output, Page(runtime, keys) if runtime else None)
     print(f"{made.manifest.name} version {made.manifest.version}, weights as {made.manifest.number_format}")
     print(f"bundle: {made.folder}")
     print(f"bento:  {made.bento} ({made.tag})")
+    if offline_page:
+        print("the page for devices is in the bento; its service offers it at /offline")
+    if keys:
+        print(f"the page answers once it is signed: fracture sign {made.bento} --key KEY.pem (docs/signing.md)")
     print(f"serve it: fracture serve --bundle {made.folder}   or   bentoml serve {made.bento}")
 
 
@@ -72,8 +101,11 @@ def require_model(model: str) -> None:
         )
 
 
-def make(root: Path, model: str, output: Path | None) -> Packaged:
-    """Bundle and bento of a model, below `output` or build/; InputError, BundleError."""
+def make(root: Path, model: str, output: Path | None, page: Page | None = None) -> Packaged:
+    """Bundle and bento of a model, with a page for devices or without, below `output` or build/.
+
+    Raises InputError, BundleError.
+    """
     require_model(model)
     paths = Artifacts(root)
     if model.startswith("models:/"):
@@ -86,4 +118,9 @@ def make(root: Path, model: str, output: Path | None) -> Packaged:
         manifest = bundle.read(folder).manifest
         name = f"{manifest.name}-{manifest.version}"
     bento = output / "bento" if output else paths.bentos / name
-    return Packaged(manifest, folder, bento, bentos.build_bento(root, folder, bento))
+    if page is None:
+        return Packaged(manifest, folder, bento, bentos.build_bento(root, folder, bento))
+    with tempfile.TemporaryDirectory(prefix="fracture-page-") as temporary:
+        written = Path(temporary) / "page"
+        pages.write_page(bundle.read(folder, unsigned=True), page.runtime, written, page.keys)
+        return Packaged(manifest, folder, bento, bentos.build_bento(root, folder, bento, written))

@@ -1,4 +1,4 @@
-"""`fracture sign` and `fracture verify`: who made a bundle, a release or a bento, and whether it is still the same."""
+"""`fracture sign` and `fracture verify`: who made a bundle, release, bento or page, and is it the same."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 else:
     signing = late("pipeline.packaging.signing")
 
-_Folder = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a bundle, a release or a bento.")]
+_Folder = Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a bundle, release, bento or exported page.")]
 
 
 def sign(
     folder: _Folder,
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Private key, PEM, outside of the checkout.")],
 ) -> None:
-    """Sign a bundle, release or bento in the OpenSSF model signing format; PATH.sig is the signature."""
+    """Sign a bundle, release, bento or exported page in the OpenSSF model signing format; PATH.sig is the signature."""
     for done in signing.sign(folder, key):
         print(f"{signature.beside(done.folder)}: {done.files} files signed with the key {done.key.fingerprint[:12]}")
 
@@ -33,7 +33,7 @@ def verify(
         typer.Option("--key", metavar="PUBLIC", help="Trusted public key, PEM; by default FRACTURE_TRUSTED_KEYS."),
     ] = None,
 ) -> None:
-    """Check that a bundle, release or bento is as it was signed, and with a trusted key."""
+    """Check that a bundle, release, bento or exported page is as it was signed, and with a trusted key."""
     keys = tuple(found for path in key or () for found in signature.read_keys(path, "--key "))
     trusted = keys or signature.trusted_keys()
     if not trusted:

@@ -11,10 +11,14 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder
 from serving import bundle, signature
+from serving.http.settings import OFFLINE
 
 
-def build_bento(root: Path, folder: Path, target: Path) -> str:
-    """Build the bento of a bundle with bentofile.yaml into `target` and return its tag; InputError when that fails."""
+def build_bento(root: Path, folder: Path, target: Path, page: Path | None = None) -> str:
+    """Build the bento of a bundle with bentofile.yaml into `target` and return its tag; InputError when that fails.
+
+    `page` is the folder of a page for devices, which the bento's service then offers.
+    """
     manifest = bundle.read(folder, unsigned=True).manifest
     with tempfile.TemporaryDirectory(prefix="fracture-bento-") as name:
         stage, home = Path(name) / "stage", Path(name) / "home"
@@ -25,6 +29,8 @@ def build_bento(root: Path, folder: Path, target: Path) -> str:
         shutil.copytree(folder, stage / "bundle")
         if signature.beside(folder).is_file():
             shutil.copy(signature.beside(folder), signature.beside(stage / "bundle"))
+        if page is not None:
+            shutil.copytree(page, stage / OFFLINE)
         (stage / "locks").mkdir()
         for lock in ("service.txt", "store.txt", "verify.txt"):
             shutil.copy(root / "locks" / lock, stage / "locks")

@@ -1,4 +1,4 @@
-"""Sign bundles, releases and bentos in the OpenSSF model signing format, and check them (`serving.signature`)."""
+"""Sign bundles, releases, bentos and exported pages in the OpenSSF model signing format, and check them."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ else:
     model_signing: Any = None
 
 PASSWORD = "FRACTURE_KEY_PASSWORD"  # noqa: S105  the variable's name
-_MANIFEST, _BENTO = "model.json", "bento.yaml"
+_MANIFEST, _BENTO, _PAGE = "model.json", "bento.yaml", "signed"
 _MAKE_KEY = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY.pem"
 
 
@@ -39,14 +39,21 @@ class Checked:
 def parts(folder: Path) -> list[Path]:
     """What is signed of a folder: the bundle in a release or bento, so that it can be served by itself, then the whole.
 
-    Raises InputError for a folder that is none of bundle, release and bento.
+    Of a page, alone or in a bento, it is what devices check. Raises InputError for any other folder.
     """
     if (folder / _MANIFEST).is_file():
         return [folder]
-    for inner, of in ((folder / "bundle", folder / "bundle"), (folder / "src/bundle", folder / _BENTO)):
+    for inner, of in (
+        (folder / "bundle", folder / "bundle"),
+        (folder / "src/bundle", folder / _BENTO),
+        (folder / _PAGE, folder / "sw.js"),
+    ):
         if of.exists() and (inner / _MANIFEST).is_file():
-            return [inner, folder]
-    raise InputError(f"{folder}: is neither a bundle nor a release nor a bento; name the folder of one")
+            page = folder / "src/offline" / _PAGE
+            return [inner, *([page] if page.is_dir() else []), folder]
+    if (folder / "sw.js").is_file():
+        raise InputError(f"{folder}: is a page that asks for no signature; export it with --trusted-key")
+    raise InputError(f"{folder}: is no bundle, release, bento or exported page; name the folder of one")
 
 
 def sign(folder: Path, key: Path) -> list[Checked]:

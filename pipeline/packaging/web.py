@@ -3,6 +3,7 @@
 index.html, boot.*, sw.js, manifest.webmanifest, icons     the shell, under plain names
 files/HASH.EXT[.gz]     everything else: the page, the runtime and the bundle, each under the start of its sha256
 release.json            what the folder holds: version, model, and every file with its sha256
+signed/model.json       where keys are trusted: what has to be signed before the page answers, into signed.sig
 
 Any web server or object store serves the folder. The service worker puts a release on the device whole or not at all,
 after checking every file's sha256 against the list in its own text.
@@ -15,7 +16,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,18 @@ from serving import bundle as bundles
 from serving.bundle import Bundle
 from serving.http.settings import Settings
 from serving.predictor import RESPONSE_SCHEMA
+from serving.signature import PublicKey
 
 WEB = Path(bundles.__file__).parent / "web"
 RUNTIME = Path(__file__).parent / "web_runtime"
+RUNTIMES = ".cache/web-runtime"
+"""Where a checkout keeps what npm installed."""
 _LITERT = "node_modules/@litertjs/core"
 _WASM_UTILS = "node_modules/@litertjs/wasm-utils/dist/index.js"
+_VARIANTS: Mapping[str, bool] = {
+    "litert_wasm_internal": True, "litert_wasm_compat_internal": False, "litert_wasm_threaded_internal": True,
+}  # fmt: skip
+"""LiteRT.js by its file, and whether that is for browsers with the relaxed vectors of WebAssembly or for others."""
 _CODECS = {"charls": "CharLSWASM", "openjpeg": "OpenJPEGWASM"}
 """Decoders of DICOM objects, packages of @cornerstonejs, and the name that each gives its library."""
 _ELSEWHERE = (
@@ -47,6 +55,8 @@ _TYPES = {
     ".json": "application/json", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".png": "image/png",
     ".webmanifest": "application/manifest+json",
 }  # fmt: skip
+SIGNED = "signed"
+"""Folder of a page that `fracture sign` signs, so that the signature lies in the page beside it."""
 _PACKABLE = {".html", ".js", ".css", ".json", ".wasm", ".svg", ".tflite", ".npz"}
 _SHARE_TARGET = {
     "action": "./share",
@@ -55,9 +65,9 @@ _SHARE_TARGET = {
     "params": {"files": [{"name": "images", "accept": ["image/*", ".dcm", "application/dicom"]}]},
 }
 """Where other apps may send images: the service worker, which answers this address, never a server."""
-_LATER = ("codecs/", "web/device/imaging/dicom/")
+_LATER = ("codecs/", "web/device/imaging/dicom/", "runtime/litert_wasm_threaded_internal")
 _AT_ONCE = ("web/device/imaging/dicom/prefix.js",)
-"""What only DICOM objects need is fetched behind the first visit; what tells them from other files is not."""
+"""What only DICOM objects or threads need is fetched behind the first visit; what tells objects from files is not."""
 _GAIN = 0.95
 """A file is packed where that leaves less than this share of it."""
 _POLICY = (
@@ -101,16 +111,17 @@ class _File:
         return found if len(found) < _GAIN * len(self.content) else None
 
 
-def write_page(opened: Bundle, runtime: Path, target: Path) -> Written:
+def write_page(opened: Bundle, runtime: Path, target: Path, keys: Sequence[PublicKey] = ()) -> Written:
     """Write the page of a bundle into the folder `target`, whole or not at all.
 
-    `runtime` is the folder in which `install_runtime` has installed the packages. Raises InputError for a bundle that
-    asks for preprocessing that is not there in a browser.
+    `runtime` is the folder in which `install_runtime` has installed the packages. With `keys` the page answers only
+    once one of them has signed it (`pipeline.packaging.signing`). Raises InputError for a bundle that asks for
+    preprocessing that is not there in a browser.
     """
     check_supported(opened)
     network, weights = web_network.for_browser(opened)
     files = {**_page_files(), **_runtime_files(runtime), **_bundle_files(opened, network)}
-    facts = _facts(opened, files, weights)
+    facts = _facts(opened, files, weights, keys)
     version = hashlib.sha256(
         json.dumps([{name: file.sha256 for name, file in files.items()}, facts, _texts("sw.js", "boot.html")]).encode()
     ).hexdigest()[:16]
@@ -122,8 +133,12 @@ def write_page(opened: Bundle, runtime: Path, target: Path) -> Written:
         listed = _write_files(folder, files)
         _write_shell(folder, release | {"policy": _POLICY.format(hashes=hashes), "files": listed})
         (folder / "release.json").write_bytes(_json(release | {"files": listed}))
+        if keys:
+            (folder / SIGNED).mkdir()
+            (folder / SIGNED / bundles.MANIFEST).write_bytes(files[f"bundle/{bundles.MANIFEST}"].content)
         shell = sum(path.stat().st_size for path in folder.glob("*") if path.name in (*_SHELL, "index.html", "sw.js"))
-        transferred = shell + sum(entry["transferred"] for entry in listed.values() if not entry["later"])
+        first = [entry for entry in listed.values() if not entry["later"] and entry["relaxed"] is not False]
+        transferred = shell + sum(entry["transferred"] for entry in first)
         return Written(version, len(listed), transferred, weights.words)
 
 
@@ -191,9 +206,10 @@ def _runtime_files(folder: Path) -> dict[str, _File]:
         "runtime/index.js": _File(_without_source_map(library), ".js"),
         "runtime/wasm-utils.js": _File(_without_source_map((folder / _WASM_UTILS).read_text(encoding="utf-8")), ".js"),
     }
-    for suffix in (".js", ".wasm"):
-        path = folder / _LITERT / f"wasm/litert_wasm_internal{suffix}"
-        found[f"runtime/{path.name}"] = _File(path.read_bytes(), suffix)
+    for name in _VARIANTS:
+        for suffix in (".js", ".wasm"):
+            path = folder / _LITERT / f"wasm/{name}{suffix}"
+            found[f"runtime/{path.name}"] = _File(path.read_bytes(), suffix)
     codecs = {name: _File(content, Path(name).suffix) for name, content in codec_files(folder).items()}
     return found | codecs
 
@@ -229,7 +245,7 @@ def _bundle_files(opened: Bundle, content: bytes) -> dict[str, _File]:
     return found
 
 
-def _facts(opened: Bundle, files: Mapping[str, _File], weights: Weights) -> dict[str, Any]:
+def _facts(opened: Bundle, files: Mapping[str, _File], weights: Weights, keys: Sequence[PublicKey]) -> dict[str, Any]:
     manifest, settings = opened.manifest, Settings()
     return {
         "model": {
@@ -241,6 +257,7 @@ def _facts(opened: Bundle, files: Mapping[str, _File], weights: Weights) -> dict
         "weights": weights.words,
         "packaged_at": manifest.origin.packaged_at,
         "model_json": files[f"bundle/{bundles.MANIFEST}"].sha256,
+        "keys": [key.for_browser() for key in keys],
         "response_schema": RESPONSE_SCHEMA,
         "limits": {
             "max_body_bytes": settings.max_body,
@@ -288,7 +305,7 @@ def _write_files(folder: Path, files: Mapping[str, _File]) -> dict[str, dict[str
         listed[name] = {
             "file": place, "sha256": file.sha256, "bytes": len(file.content), "transferred": len(content),
             "packed": bool(packed), "planes": bool(packed) and file.planes, "later": is_later(name),
-            "type": file.media_type,
+            "relaxed": _VARIANTS.get(Path(name).stem), "type": file.media_type,
         }  # fmt: skip
     return listed
 
@@ -307,8 +324,15 @@ def _write_shell(folder: Path, release: Mapping[str, Any]) -> None:
     manifest = json.loads((WEB / "manifest.webmanifest").read_text(encoding="utf-8"))
     manifest |= {"id": "./", "start_url": "./", "scope": "./", "share_target": _SHARE_TARGET}
     (folder / "manifest.webmanifest").write_bytes(_json(manifest))
-    worker = (WEB / "offline/sw.js").read_text(encoding="utf-8")
-    (folder / "sw.js").write_text(f"const RELEASE = {json.dumps(release)};\n{worker}", encoding="utf-8")
+    (folder / "sw.js").write_text(f"const RELEASE = {json.dumps(release)};\n{_worker()}", encoding="utf-8")
+
+
+def _worker() -> str:
+    """The service worker, which imports nothing: browsers differ in whether one may be a module."""
+    constants = f"const SIGNATURE = {json.dumps(web_constants.constants()['SIGNATURE'])};\n"
+    check = (WEB / "device/signature.js").read_text(encoding="utf-8")
+    check = re.sub(r"^import .*\n", "", check, flags=re.MULTILINE).replace("export async function", "async function")
+    return constants + check + (WEB / "offline/sw.js").read_text(encoding="utf-8")
 
 
 def _texts(*names: str) -> list[str]:

@@ -23,6 +23,9 @@ async def offline(engine: Engine, request: Request) -> Response:
     if name is None:
         return RedirectResponse("offline/")
     try:
-        return await StaticFiles(directory=Path(folder), html=True).get_response(name or ".", request.scope)
+        response = await StaticFiles(directory=Path(folder), html=True).get_response(name or ".", request.scope)
     except HTTPException:
         raise ProblemError("not_found", "the page has no such file") from None
+    # With the opener policy of every answer, this isolates the page from others, as threads in WebAssembly need it.
+    response.headers["cross-origin-embedder-policy"] = "require-corp"
+    return response

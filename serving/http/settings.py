@@ -10,6 +10,9 @@ from serving.errors import SettingsError
 KIB = 2**10
 MIB = 2**20
 GIB = 2**30
+OFFLINE = "offline"
+"""Folder beside the service's code that holds the page for devices, as in a bento that was packaged with it."""
+_PAGE_MARK = "sw.js"
 _SHORTEST_SECRET = 32
 
 
@@ -76,6 +79,11 @@ class Settings:
         )
 
 
+def packaged_page(root: Path) -> Path | None:
+    """The page for devices that lies beside the service's code in `root`, if there is one."""
+    return root / OFFLINE if (root / OFFLINE / _PAGE_MARK).is_file() else None
+
+
 def _scope(values: Mapping[str, str]) -> str:
     text = values.get("FRACTURE_SCOPE", "").strip().lower() or "refuse"
     if text not in {"refuse", "warn"}:
@@ -88,7 +96,7 @@ def _offline(values: Mapping[str, str]) -> Path | None:
     if not text:
         return None
     folder = Path(text).absolute()
-    if not (folder / "sw.js").is_file():
+    if not (folder / _PAGE_MARK).is_file():
         raise SettingsError(f"FRACTURE_OFFLINE: {text} is no page; write one with `fracture export --format web DIR`")
     return folder
 

@@ -27,6 +27,7 @@ export function drawAbout(body, model, words) {
     element("details", {}, element("summary", {}, "Origin"), facts([
       ["SHA-256 of the network", model.sha256],
       ["Weights on this device", model.weights],
+      ["Signature, checked on this device, of the key", model.signed_by],
       ["Training run", model.run_id],
       ["Git commit", model.origin?.git_commit],
       ["Packaged", model.origin?.packaged_at],

@@ -7,7 +7,10 @@ import { Predictor } from "./predictor.js";
 import { layer } from "./saliency.js";
 import { BUNDLE, PICTURES } from "./constants.js";
 
-/** Opens the bundle that the worker's address names: its folder, the sha256 of model.json, and the runtime's folder. */
+/**
+ * Opens the bundle that the worker's address names: its folder, the sha256 of model.json, the keys that may have signed it,
+ * the runtime's folder, and how the network runs.
+ */
 export async function open(parameters) {
   const [folder, runtime] = ["bundle", "runtime"].map((name) => new URL(parameters.get(name), self.location).href);
   const fetchFile = async (name) => {
@@ -15,8 +18,8 @@ export async function open(parameters) {
     if (!response.ok) throw new Error(`${name} cannot be loaded`);
     return new Uint8Array(await response.arrayBuffer());
   };
-  const bundle = await readBundle(fetchFile, parameters.get("sha256"));
-  const network = await loadNetwork(runtime, await bundle.file(BUNDLE.MODEL));
+  const bundle = await readBundle(fetchFile, parameters.get("sha256"), JSON.parse(parameters.get("keys")));
+  const network = await loadNetwork(runtime, await bundle.file(BUNDLE.MODEL), parameters.get("run"));
   return new Answering(new Predictor(bundle, network));
 }
 

@@ -1,16 +1,19 @@
 // The model bundle, verified before anything is answered with it: serving/bundle.py.
 
-import { BUNDLE, FORM } from "./constants.js";
+import { BUNDLE, FORM, SIGNATURE } from "./constants.js";
 import { BundleError } from "./errors.js";
 import { readNpz } from "./npz.js";
 import { sha256 } from "./predictor.js";
+import { checkSignature } from "./signature.js";
 import { Reference } from "./statistics.js";
 
 /**
  * The bundle behind `fetchFile(name)`, a promise of a file's bytes. Throws BundleError for a missing or changed file;
- * `manifestHash` is the sha256 that model.json has to have.
+ * `manifestHash` is the sha256 that model.json has to have. Where there are `keys`, as signature.js takes them, one of them
+ * must have signed model.json, which names all other files with their sha256.
  */
-export async function readBundle(fetchFile, manifestHash) {
+export async function readBundle(fetchFile, manifestHash, keys) {
+  if (keys.length) await checkSigned(fetchFile, manifestHash, keys);
   const raw = await verified(fetchFile, BUNDLE.MANIFEST, manifestHash);
   const manifest = JSON.parse(new TextDecoder().decode(raw));
   const file = (name) => verified(fetchFile, name, manifest.files[name]);
@@ -24,6 +27,11 @@ export async function readBundle(fetchFile, manifestHash) {
     heads: { polarity },
     imageHeads,
   };
+}
+
+async function checkSigned(fetchFile, manifestHash, keys) {
+  const text = new TextDecoder().decode(await fetchFile(BUNDLE.MANIFEST + SIGNATURE.SUFFIX));
+  await checkSignature(text, keys, BUNDLE.MANIFEST, manifestHash).catch(({ message }) => { throw new BundleError(message); });
 }
 
 async function verified(fetchFile, name, wanted) {

@@ -1,16 +1,22 @@
 // The bundle's network in LiteRT.js: serving/network.py. Runs in a worker, whose page stays quick meanwhile.
 
 const INPUT = "pixels";
+const THREADED = "litert_wasm_threaded_internal";
+const MOST_THREADS = 4;
 
 /**
  * A function from prepared pixels to { scores, map, embedding }. `runtime` is the folder of LiteRT.js, `content` the
- * network's file.
+ * network's file. `run` is one of RUNS; without it there are threads where the browser allows them and their runtime is on
+ * this device.
  */
-export async function loadNetwork(runtime, content) {
+export async function loadNetwork(runtime, content, run) {
   const { loadLiteRt, loadAndCompile, Tensor } = await import(`${runtime}/index.js`);
-  self.Module = { locateFile: (name) => `${runtime}/${name}` }; // else it would look beside the worker
-  await loadLiteRt(`${runtime}/`, { threads: false });
-  const model = await loadAndCompile(content, { accelerator: "wasm" });
+  const { path, threads, accelerator } = RUNS[run || (await canHaveThreads(runtime) ? "threads" : "single")];
+  // Else it would look beside the worker.
+  self.Module = { locateFile: (name) => `${runtime}/${name}`, mainScriptUrlOrBlob: `${runtime}/${THREADED}.js` };
+  await loadLiteRt(`${runtime}/${path}`, { threads });
+  const numThreads = threads ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
+  const model = await loadAndCompile(content, { accelerator, cpuOptions: { numThreads } });
   return async ({ width, height, data }) => {
     const input = new Tensor(data, [1, height, width, 1]);
     const found = await model.run({ [INPUT]: input });
@@ -28,4 +34,19 @@ export async function loadNetwork(runtime, content) {
       map: { width: columns, height: rows, data: outputs.map.data },
     };
   };
+}
+
+const RUNS = {
+  single: { path: "", threads: false, accelerator: "wasm" },
+  threads: { path: "", threads: true, accelerator: "wasm" },
+  compat: { path: "litert_wasm_compat_internal.js", threads: false, accelerator: "wasm" },
+  webgpu: { path: "", threads: false, accelerator: "webgpu" },
+};
+
+// Whether their runtime is here, too: the first answers do not wait for it.
+async function canHaveThreads(runtime) {
+  if (!self.crossOriginIsolated || navigator.hardwareConcurrency < 2) return false;
+  const kept = await fetch(`${runtime}/${THREADED}.wasm`, { cache: "only-if-cached", mode: "same-origin" }).catch(() => null);
+  await kept?.body?.cancel();
+  return kept?.ok === true;
 }

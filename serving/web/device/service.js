@@ -8,8 +8,9 @@ const HERE = new URL("../../", import.meta.url);
 const ROOT = new URL("../../", HERE).href;
 
 export class Service {
-  /** No key is ever asked for. */
-  constructor() {
+  /** No key is ever asked for. `run` says how the network runs, as network.js names it; empty lets the device choose. */
+  constructor(askForKey, run = "") {
+    this.run = run;
     this.release = null;
     this.worker = null;
     this.waiting = new Map();
@@ -37,6 +38,7 @@ export class Service {
       sha256: release.model.sha256,
       weights: release.weights,
       packaged_at: release.packaged_at,
+      signed_by: release.keys.map(({ fingerprint }) => fingerprint.slice(0, 12)).join(" or "),
       samples: Object.keys(manifest.files).filter((name) => name.startsWith("samples/")).sort()
         .map((name) => new URL(`bundle/${name}`, HERE).href),
       limits: release.limits,
@@ -89,9 +91,11 @@ export class Service {
     });
   }
 
-  #start({ model_json: sha256 }) {
+  #start({ model_json: sha256, keys }) {
     const address = new URL("web/device/worker.js", HERE);
-    address.search = new URLSearchParams({ bundle: "../../bundle", runtime: "../../runtime", sha256 });
+    address.search = new URLSearchParams({
+      bundle: "../../bundle", runtime: "../../runtime", sha256, keys: JSON.stringify(keys), run: this.run,
+    });
     const worker = new Worker(address);
     worker.addEventListener("message", ({ data: { id, answer, error, broken } }) => {
       // What is kept was changed: the next image has it fetched again, and checked.

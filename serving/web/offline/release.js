@@ -14,6 +14,9 @@ if (navigator.serviceWorker) {
   navigator.serviceWorker.addEventListener("controllerchange", () => location.reload());
   if (registration?.waiting) offer(registration);
   registration?.active?.postMessage({ kind: "complete" });
+  navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    if (data.kind === "failed") box.textContent = `A newer release was not taken (${data.message}). This one goes on.`;
+  });
   registration?.addEventListener("updatefound", () => {
     const worker = registration.installing;
     worker.addEventListener("statechange", () => { if (worker.state === "installed") offer(registration); });

@@ -3,13 +3,23 @@
 // A release is installed whole or not at all: each file is unpacked, checked against its sha256 and kept under its own
 // hash; only when all are there does the release begin to answer, and a page keeps the release that it began with. So a
 // tab that is killed, or an update while the page is open, leaves the old release or the new one, never half of each.
+// A release that names trusted keys is installed only if one of them signed it; so is every one that follows it, with a key
+// that the release before knew. `checkSignature` is that of device/signature.js.
 
-/* global RELEASE */
+/* global RELEASE, SIGNATURE, checkSignature */
 
 const AT_ONCE = 4;
 const ROOT = new URL("./", self.location).href;
 const CACHE = `fracture ${ROOT}`; // pages in other folders of the server keep their own
 const SHARED = `fracture shared ${ROOT}`;
+const TRUSTED = `fracture trusted ${ROOT}`;
+const MANIFEST = "model.json";
+const PLACE = `signed${SIGNATURE.SUFFIX}`;
+const SIGNED = `${RELEASE.version}${SIGNATURE.SUFFIX}`; // of another release, other keys are asked for
+// A module of WebAssembly with one of the instructions (i8x16.relaxed_swizzle), as LiteRT.js asks for them.
+const RELAXED = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
+];
 const FOLDER = `v/${RELEASE.version}/`;
 const HEADERS = {
   "content-security-policy": RELEASE.policy,
@@ -34,7 +44,7 @@ self.addEventListener("fetch", (event) => {
 });
 
 async function install() {
-  const waiting = Object.values(RELEASE.files).filter(({ later }) => !later);
+  const waiting = Object.values(RELEASE.files).filter((file) => !file.later && isFor(file));
   const total = waiting.reduce((sum, { transferred }) => sum + transferred, 0);
   let done = 0;
   const lane = async () => {
@@ -45,6 +55,8 @@ async function install() {
     }
   };
   try {
+    const trusted = await keysBefore();
+    if (RELEASE.keys.length || trusted) await signature(trusted);
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
   } catch (error) {
     waiting.length = 0;
@@ -55,11 +67,20 @@ async function install() {
 
 // What most people never need comes once the page stands; where it fails, it is fetched when it is asked for.
 async function complete() {
-  for (const file of Object.values(RELEASE.files).filter(({ later }) => later)) await kept(file).catch(() => null);
+  const waiting = Object.values(RELEASE.files).filter((file) => file.later && isFor(file));
+  waiting.sort((one, other) => one.transferred - other.transferred); // what reads DICOM before the runtime with threads
+  for (const file of waiting) await kept(file).catch(() => null);
+}
+
+// Some files are for browsers with, some for those without vectors of relaxed precision in WebAssembly.
+function isFor({ relaxed }) {
+  return relaxed === null || relaxed === WebAssembly.validate(Uint8Array.from(RELAXED));
 }
 
 async function activate() {
   const wanted = new Set(Object.values(RELEASE.files).map(({ sha256 }) => addressOf(sha256)));
+  wanted.add(addressOf(SIGNED));
+  if (RELEASE.keys.length) await (await caches.open(TRUSTED)).put(ROOT, new Response(JSON.stringify(RELEASE.keys)));
   const cache = await caches.open(CACHE);
   for (const { url } of await cache.keys()) {
     if (!wanted.has(url)) await cache.delete(url);
@@ -72,12 +93,12 @@ async function tell(message) {
 }
 
 // A promise of the response, or null for what is left to the network.
-function answerTo({ url, method, mode }) {
+function answerTo({ url, method, mode, cache }) {
   if (method !== "GET" || !url.startsWith(ROOT)) return null;
   const path = new URL(url).pathname.slice(new URL(ROOT).pathname.length);
   if (mode === "navigate") return respond("index.html");
-  if (path.startsWith("v/")) return path.startsWith(FOLDER) ? respond(path.slice(FOLDER.length)) : gone();
-  return null;
+  if (!path.startsWith("v/")) return null;
+  return path.startsWith(FOLDER) ? respond(path.slice(FOLDER.length), cache === "only-if-cached") : gone();
 }
 
 // Files that another app shares with this one wait here until the page opens, which takes them away (device/service.js).
@@ -99,9 +120,11 @@ function gone() {
   return Promise.resolve(new Response("This file belongs to another release; reload the page.", { status: 404 }));
 }
 
-async function respond(path) {
+async function respond(path, onlyKept = false) {
+  if (path === `bundle/${MANIFEST}${SIGNATURE.SUFFIX}`) return new Response(await signature());
   const file = RELEASE.files[decodeURIComponent(path)];
   if (!file) return gone();
+  if (onlyKept && !await (await caches.open(CACHE)).match(addressOf(file.sha256))) return new Response("", { status: 504 });
   const content = await kept(file);
   return new Response(content.body, { headers: { ...HEADERS, "content-type": file.type } });
 }
@@ -119,6 +142,27 @@ async function kept(file) {
   if (sha256 !== file.sha256) throw new Error(`${file.file}: is damaged or was changed (its sha256 is another)`);
   await cache.put(addressOf(sha256), new Response(content, { headers: { "content-type": file.type } }));
   return new Response(content);
+}
+
+// The keys that the release before trusted, null where there is none or it trusted any.
+async function keysBefore() {
+  const found = await caches.match(ROOT, { cacheName: TRUSTED }); // opening it would make it
+  return found ? found.json() : null;
+}
+
+// The text of the signature, as it was checked and kept; `others` are further keys of which one has to be the signer.
+async function signature(others = null) {
+  const cache = await caches.open(CACHE);
+  const found = await cache.match(addressOf(SIGNED));
+  if (found) return found.text();
+  const response = await fetch(new URL(PLACE, ROOT), { cache: "no-cache" });
+  if (!response.ok) throw new Error(`${PLACE}: the server answers ${response.status}; this release has to be signed`);
+  const text = await response.text();
+  for (const keys of [RELEASE.keys, others ?? RELEASE.keys]) {
+    await checkSignature(text, keys, MANIFEST, RELEASE.model_json).catch(({ message }) => { throw new Error(`${PLACE}: ${message}`); });
+  }
+  await cache.put(addressOf(SIGNED), new Response(text));
+  return text;
 }
 
 async function unpacked(content, { packed, planes }) {

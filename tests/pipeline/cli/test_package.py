@@ -22,6 +22,20 @@ def test_the_champion_is_of_the_model_that_params_yaml_names(tmp_path: Path) -> 
     assert champion_of(tmp_path) == "models:/wrists@champion"
 
 
+def test_a_key_of_a_page_that_is_not_packaged_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is for the page of --offline-page"):
+        package(trusted_key=[tmp_path / "key.pub"])
+
+
+def test_a_page_needs_npm_before_anything_is_made(
+    tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="npm: not found"):
+        package("nowhere", offline_page=True)
+
+
 @pytest.mark.parametrize(
     ("model", "line"),
     [

@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 
 from pipeline.packaging.bento import build_bento
 from serving import bundle
+from serving.http.settings import packaged_page
 from serving.predictor import Predictor
 from serving.signature import VARIABLE
 from tests.signer import Signer
@@ -60,6 +61,18 @@ def test_the_bento_of_a_signed_bundle_holds_its_signature(
     build_bento(packaged, folder, tmp_path / "bento")
     monkeypatch.setenv(VARIABLE, str(signer.write_public(tmp_path / "key.pub")))
     assert bundle.read(bundle.find_default(tmp_path / "bento/src")).signed_by == signer.public
+
+
+@pytest.mark.slow
+def test_the_bento_that_is_packaged_with_a_page_for_devices_holds_it(packaged: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    (page / "files").mkdir(parents=True)
+    (page / "sw.js").write_text("const RELEASE = {};")
+    (page / "files/0123.wasm.gz").write_bytes(b"packed")
+    build_bento(packaged, packaged / "build/bundle/bone-fracture-1", tmp_path / "bento", page)
+    found = packaged_page(tmp_path / "bento/src")
+    assert found is not None
+    assert (found / "files/0123.wasm.gz").read_bytes() == b"packed"
 
 
 def test_the_bento_names_no_package_index(bento: Path) -> None:

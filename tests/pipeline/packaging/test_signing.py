@@ -68,9 +68,34 @@ def test_of_a_bento_the_bundle_in_it_is_signed_first(tmp_path: Path) -> None:
     assert signing.parts(tmp_path) == [tmp_path / "src/bundle", tmp_path]
 
 
+def _page(folder: Path) -> Path:
+    (folder / "signed").mkdir(parents=True)
+    (folder / "signed/model.json").write_text("{}")
+    (folder / "sw.js").touch()
+    return folder
+
+
+def test_of_a_page_what_devices_check_is_signed_first(tmp_path: Path) -> None:
+    page = _page(tmp_path / "page")
+    assert signing.parts(page) == [page / "signed", page]
+
+
+def test_of_a_bento_with_a_page_both_bundles_are_signed_before_the_whole(tmp_path: Path) -> None:
+    _small(tmp_path / "src/bundle")
+    _page(tmp_path / "src/offline")
+    (tmp_path / "bento.yaml").touch()
+    assert signing.parts(tmp_path) == [tmp_path / "src/bundle", tmp_path / "src/offline/signed", tmp_path]
+
+
+def test_a_page_that_asks_for_no_signature_says_how_to_export_one_that_does(tmp_path: Path) -> None:
+    (tmp_path / "sw.js").touch()
+    with pytest.raises(InputError, match="export it with --trusted-key"):
+        signing.parts(tmp_path)
+
+
 def test_another_folder_is_not_signed(tmp_path: Path) -> None:
     (tmp_path / "src/bundle").mkdir(parents=True)
-    with pytest.raises(InputError, match="is neither a bundle nor a release nor a bento"):
+    with pytest.raises(InputError, match="is no bundle, release, bento or exported page"):
         signing.parts(tmp_path)
 
 

@@ -13,12 +13,14 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.packaging import web, web_constants
-from serving import bundle, decision
+from serving import bundle, decision, signature
 from serving.bundle import Bundle
 from serving.imaging.canonical import field
 from serving.imaging.canvas import Preprocessing, Steps
+from tests.signer import Signer
 
 ROOT = Path(__file__).parents[3]
+KEY = Signer().public
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +30,19 @@ def released() -> Bundle:
 
 @pytest.fixture(scope="module")
 def page(released: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the page of the release with an empty runtime: nothing here runs the network in a browser."""
+    """Write the page of the release, which trusts KEY, with an empty runtime: nothing here runs it in a browser."""
     folder = tmp_path_factory.mktemp("page")
     runtime = folder / "runtime"
     for name in (
         "@litertjs/core/dist/index.js", "@litertjs/wasm-utils/dist/index.js",
-        "@litertjs/core/wasm/litert_wasm_internal.js", "@litertjs/core/wasm/litert_wasm_internal.wasm",
+        *(f"@litertjs/core/wasm/{variant}.{suffix}" for variant in web._VARIANTS for suffix in ("js", "wasm")),
         *(f"@cornerstonejs/codec-{codec}/dist/{codec}wasm_decode.{suffix}"
           for codec in ("charls", "openjpeg") for suffix in ("js", "wasm")),
     ):  # fmt: skip
         path = runtime / "node_modules" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('import { createWasmLib } from "@litertjs/wasm-utils";\n')
-    web.write_page(released, runtime, folder / "page")
+    web.write_page(released, runtime, folder / "page", [KEY])
     return folder / "page"
 
 
@@ -81,6 +83,7 @@ def test_no_file_of_the_page_names_a_remote_address(page: Path) -> None:
         _content(page, name).decode() for name in _release(page)["files"] if name.endswith((".js", ".html", ".css"))
     ]
     namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    namespaces |= {signature._STATEMENT, signature._PREDICATE}
     for text in texts:
         assert set(re.findall(r"https?://[\w./-]+", text)) <= namespaces | {"https://"}
 
@@ -104,6 +107,33 @@ def test_what_only_dicom_objects_need_is_no_part_of_the_first_visit(page: Path) 
     assert not [name for name in later if name.startswith("bundle/")]
 
 
+def test_a_first_visit_fetches_the_runtime_that_its_browser_runs_and_not_the_one_with_threads(page: Path) -> None:
+    found = {name: (entry["relaxed"], entry["later"]) for name, entry in _release(page)["files"].items()}
+    assert {name: facts for name, facts in found.items() if facts[0] is not None} == {
+        f"runtime/litert_wasm_{variant}internal.{suffix}": (relaxed, later)
+        for variant, relaxed, later in (("", True, False), ("compat_", False, False), ("threaded_", True, True))
+        for suffix in ("js", "wasm")
+    }
+
+
+def test_what_has_to_be_signed_names_every_file_of_the_bundle(page: Path) -> None:
+    release, manifest = _release(page), (page / web.SIGNED / "model.json").read_bytes()
+    assert release["keys"] == [KEY.for_browser()]
+    assert hashlib.sha256(manifest).hexdigest() == release["model_json"]
+    named = json.loads(manifest)["files"]
+    assert named == {
+        name.removeprefix("bundle/"): entry["sha256"]
+        for name, entry in release["files"].items()
+        if name.startswith("bundle/") and name != "bundle/model.json"
+    }
+
+
+def test_the_service_worker_holds_the_check_of_signatures_and_imports_nothing(page: Path) -> None:
+    text = (page / "sw.js").read_text()
+    assert "async function checkSignature(" in text
+    assert re.findall(r"^(?:import|export)\b.*", text, re.MULTILINE) == []
+
+
 def test_the_bundle_leaves_room_for_the_runtime_within_fifteen_megabytes(page: Path) -> None:
     files = _release(page)["files"]
     bundle_bytes = sum(entry["transferred"] for name, entry in files.items() if name.startswith("bundle/"))
@@ -116,7 +146,7 @@ def test_an_exported_page_may_be_shared_with(page: Path) -> None:
 
 
 def test_the_same_bundle_gives_the_same_page(released: Bundle, page: Path, tmp_path: Path) -> None:
-    web.write_page(released, page.parent / "runtime", tmp_path / "again")
+    web.write_page(released, page.parent / "runtime", tmp_path / "again", [KEY])
     first, second = ({path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
                      for folder in (page, tmp_path / "again"))  # fmt: skip
     assert first == second

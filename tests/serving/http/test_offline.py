@@ -61,6 +61,12 @@ def test_a_packed_file_is_not_declared_as_packed(start: Start, page: Path) -> No
     assert "content-encoding" not in response.headers
 
 
+def test_the_page_is_isolated_from_others_as_threads_need_it(start: Start, page: Path) -> None:
+    headers = start(offline=page).get("/offline/").headers
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cross-origin-embedder-policy"] == "require-corp"
+
+
 @pytest.mark.parametrize("path", ["nothing", "files/../../secret", "%2e%2e/secret"])
 def test_other_files_are_not_found(path: str, start: Start, page: Path) -> None:
     (page.parent / "secret").write_text("secret")

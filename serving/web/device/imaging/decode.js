@@ -5,7 +5,8 @@ import { DECODE, LIMITS } from "../constants.js";
 import { ImageError } from "../errors.js";
 import { clamp, roundEven } from "../numbers.js";
 import * as bmp from "./codecs/bmp.js";
-import * as jpeg from "./codecs/jpeg.js";
+import { Jpeg } from "./codecs/jpeg.js";
+import { readHeader as readJpegHeader } from "./codecs/jpeg_header.js";
 import * as png from "./codecs/png.js";
 import * as webp from "./codecs/webp.js";
 import { greyOf } from "./colour.js";
@@ -79,9 +80,9 @@ async function attempted(action) {
 }
 
 function readJpeg(content) {
-  const { frame, exif } = jpeg.readHeader(content);
+  const { frame, exif } = readJpegHeader(content);
   let read = null;
-  const whole = () => { read ??= new jpeg.Jpeg(content); return read; };
+  const whole = () => { read ??= new Jpeg(content); return read; };
   const factorFor = (atLeast) => [8, 4, 2].find((factor) => Math.max(frame.width, frame.height) >= factor * atLeast) ?? 1;
   return {
     stored: frame,
