@@ -40,6 +40,8 @@ FEW_FRACTURED = "only {fractured} of the {images} test images of it show a fract
 FEW_NORMAL = "only {normal} of the {images} test images of it show no fracture"
 WEAK = "the metrics on its test images are low or uncertain"
 """Reasons of `weak_region`."""
+SEEN = ", as the image looks"
+"""Added to the region of `weak_region` where another one is stated."""
 OUTSIDE: Mapping[str, str] = {
     "mean": "brightness", "contrast": "contrast", "dark": "share of black", "bright": "share of white",
     "sharpness": "sharpness",

@@ -45,6 +45,12 @@ def test_both_the_stated_and_the_shown_region_are_checked_for_weakness() -> None
     assert _codes(SHOULDER, "hip", ("hip", "shoulder")) == ["region_differs", "weak_region", "weak_region"]
 
 
+def test_a_stated_region_hides_no_weakness_of_the_one_that_would_be_answered_without_it() -> None:
+    found = _found(SHOULDER | {"hand": 0.61}, "hand")
+    (note,) = region.notes(found, INTENDED, {"shoulder": HIP})
+    assert note.message.startswith("The model is not shown to be good for this region (shoulder, as the image looks): ")
+
+
 def test_a_stated_region_does_not_hide_that_the_image_shows_none() -> None:
     nothing = dict.fromkeys(INTENDED, 0.1)
     assert _codes(nothing, "hip", ("hip",)) == ["unknown_region", "weak_region"]

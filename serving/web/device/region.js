@@ -11,12 +11,12 @@ import { filled, note } from "./wording.js";
 export function findRegion(shares, likely, intended, inHeader) {
   const [best, highest] = shares.reduce((high, one) => (one[1] > high[1] ? one : high), ["", -1]);
   const known = shares.length === 0 || highest >= likely;
-  const seen = new Map(shares).get(inHeader);
-  if (seen !== undefined) {
-    const differs = seen < REGION.DIFFERS_BELOW && highest >= REGION.SURE_FROM;
-    return { name: inHeader, source: "header", probability: seen, known, looksLike: differs ? [best, highest] : null };
+  const stated = new Map(shares).get(inHeader) ?? null;
+  if (stated !== null || intended.includes(inHeader)) {
+    const looksLike = shares.length > 0 && known && best !== inHeader ? [best, highest] : null;
+    // The network cannot say that an image shows none, where it does not know the stated region.
+    return { name: inHeader, source: "header", probability: stated, known: known || stated === null, looksLike };
   }
-  if (intended.includes(inHeader)) return { name: inHeader, source: "header", probability: null, known: true, looksLike: null };
   return shares.length > 0 ? { name: best, source: "image", probability: highest, known, looksLike: null } : null;
 }
 
@@ -24,22 +24,22 @@ export function findRegion(shares, likely, intended, inHeader) {
 export function regionNotes(region, intended, weak) {
   if (region === null) return [];
   const found = [];
-  const reliedOn = [region.name];
-  if (region.looksLike) {
-    const [name, share] = region.looksLike;
+  const [name, share] = region.looksLike ?? [];
+  if (name && region.probability !== null && region.probability < REGION.DIFFERS_BELOW && share >= REGION.SURE_FROM) {
     const seen = `${"aeiou".includes(name[0]) ? "an" : "a"} ${name}`;
     found.push(note("region_differs", { stated: region.name, seen, percent: Math.min(99, roundEven(100 * share)) }));
-    reliedOn.push(name);
   }
   if (!region.known) {
     found.push(note("unknown_region", { known: intended.join(", ") }));
     if (region.source === "image") return found;
   }
-  return [...found, ...reliedOn.filter((name) => name in weak).map((name) => weakNote(name, weak[name]))];
+  if (region.name in weak) found.push(weakNote(region.name, weak[region.name]));
+  if (name && name in weak) found.push(weakNote(name, weak[name], WORDING.SEEN));
+  return found;
 }
 
-function weakNote(name, figures) {
-  return note("weak_region", { region: name, reason: reasonOf(figures) }, `Test images of ${name}: ${figures}`);
+function weakNote(name, figures, seen = "") {
+  return note("weak_region", { region: `${name}${seen}`, reason: reasonOf(figures) }, `Test images of ${name}: ${figures}`);
 }
 
 function reasonOf(figures) {
