@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from serving import guard, saliency
-from serving.bundle import Bundle, Manifest
+from serving import region as regions
+from serving.bundle import Bundle
 from serving.decision import Suspicion
 from serving.imaging import decode, model_input
 from serving.imaging.canonical.polarity import INVERTED
@@ -17,10 +18,11 @@ from serving.imaging.canvas import Pixels, Placement
 from serving.imaging.decode import Decoded
 from serving.imaging.model_input import ModelInput
 from serving.network import EMBEDDING, FEATURES, MAP, SCORES, Network, Outputs
+from serving.region import Region
 from serving.saliency import Map
 from serving.scope import check_scope, region_of
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
-from serving.wording import IS_IT_INVERTED, NONE_IN_PART, STATEMENTS, WARNINGS
+from serving.wording import IS_IT_INVERTED, NONE_IN_PART, OUTSIDE, STATEMENTS, Note
 
 RESPONSE_SCHEMA = 1
 """Version of the answer's form."""
@@ -33,38 +35,6 @@ class Limits:
     max_pixels: int = decode.MAX_PIXELS
     max_frames: int = 1
     warn_of_scope: bool = False  # instead of refusing what the header says the model is not for
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something a reader of the answer should know; `code` is stable."""
-
-    code: str
-    message: str
-
-    @classmethod
-    def of(cls, code: str, **facts: object) -> "Note":
-        """The warning of this code, with what the image itself adds to it."""
-        return cls(code, WARNINGS[code].format(**facts))
-
-
-@dataclass(frozen=True)
-class Region:
-    """The region of an image: as its sender or its header says, else what it seems to show.
-
-    `probability` is what the network says of that region, None where it knows none; `known` tells whether the region
-    may be relied on.
-    """
-
-    name: str
-    source: Literal["caller", "header", "image"]
-    probability: float | None
-    known: bool = True
-
-    def answer(self) -> dict[str, Any]:
-        """For JSON."""
-        share = None if self.probability is None else round(self.probability, 6)
-        return {"name": self.name, "source": self.source, "probability": share}
 
 
 @dataclass(frozen=True)
@@ -117,7 +87,7 @@ class Prediction:
             "statement": self.statement,
             "probabilities": {name: round(value, 6) for name, value in self.probabilities.items()},
             "region": self.region and self.region.answer(),
-            "warnings": [{"code": note.code, "message": note.message} for note in self.warnings],
+            "warnings": [note.answer() for note in self.warnings],
             "input": {
                 "sha256": self.sha256,
                 "width": self.width,
@@ -223,7 +193,10 @@ class Predictor:
             threshold=decision.threshold,
             suspicion=decision.suspicion(fracture),
             probabilities=dict(zip(manifest.classes, map(float, probabilities), strict=True)),
-            warnings=(*self._notes(prepared, unusual), *_region_notes(region, manifest)),
+            warnings=(
+                *self._notes(prepared, unusual),
+                *regions.notes(region, manifest.intended.regions, manifest.weak_regions),
+            ),
             sha256=prepared.sha256,
             width=header.width,
             height=header.height,
@@ -258,15 +231,8 @@ class Predictor:
         head = self.bundle.image_heads.region
         shares = head.probabilities(outputs[EMBEDDING][0]).tolist() if head else []
         seen: dict[str, float] = dict(zip(head.names if head else (), shares, strict=True))
-        known = {*self.bundle.manifest.intended.regions, *seen}
-        if given in known:
-            return Region(given, "caller", seen.get(given))
-        if in_header in known:
-            return Region(in_header, "header", seen.get(in_header))
-        if head is None:
-            return None
-        name, probability = max(seen.items(), key=lambda pair: pair[1])
-        return Region(name, "image", probability, known=probability >= head.likely)
+        likely, intended = head.likely if head else 0.0, self.bundle.manifest.intended.regions
+        return regions.find(seen, likely, intended, caller=given, header=in_header)
 
     def _notes(self, prepared: PreparedImage, unusual: bool) -> list[Note]:
         decoded, size = prepared.decoded, self.bundle.preprocessing.image_size
@@ -275,8 +241,7 @@ class Predictor:
         if self.bundle.manifest.trained_on.synthetic:
             notes.append(Note.of("synthetic_model"))
         if prepared.out_of_scope:
-            reason = prepared.out_of_scope
-            notes.append(Note.of("out_of_scope", reason=f"{reason[0].upper()}{reason[1:]}"))
+            notes.append(Note.of("out_of_scope", reason=_capital(prepared.out_of_scope)))
         if header.for_processing:
             notes.append(Note.of("for_processing"))
         if decoded.truncated:
@@ -290,13 +255,19 @@ class Predictor:
             notes.append(Note.of("unusual"))
         outside = self.bundle.reference.outside(prepared.inputs)
         if outside:
+            what = " and ".join(OUTSIDE[name] for name, *_ in outside)
             found = "; ".join(
-                f"{INPUT_MEANINGS[name]} {value:.3g} ({low:.3g} to {high:.3g})" for name, value, low, high in outside
+                f"{INPUT_MEANINGS[name]} {value:.3g}, in training {low:.3g} to {high:.3g}"
+                for name, value, low, high in outside
             )
-            note = Note.of("out_of_range", found=found)
+            note = Note.of("out_of_range", _capital(found), what=_capital(what))
             bright = any(name == "mean" and value > high for name, value, _, high in outside)
             notes.append(replace(note, message=note.message + IS_IT_INVERTED) if bright else note)
         return notes
+
+
+def _capital(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}"
 
 
 def _canonical_notes(prepared: PreparedImage) -> list[Note]:
@@ -309,15 +280,3 @@ def _canonical_notes(prepared: PreparedImage) -> list[Note]:
         turn = {1: "90 degrees anticlockwise", 2: "180 degrees", 3: "90 degrees clockwise"}[quarters]
         notes.append(Note.of("turned", turn=turn))
     return notes
-
-
-def _region_notes(region: Region | None, manifest: Manifest) -> list[Note]:
-    """That the region is none that the model knows, or one that it is not shown to be good for."""
-    if region is None:
-        return []
-    if not region.known:
-        return [Note.of("unknown_region", known=", ".join(manifest.intended.regions))]
-    figures = manifest.weak_regions.get(region.name)
-    if figures is None:
-        return []
-    return [Note.of("weak_region", region=region.name, figures=figures)]

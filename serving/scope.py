@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
@@ -123,6 +124,22 @@ class Described(Protocol):
         """Body part and anatomic region in words, empty where unknown."""
 
 
+@dataclass(frozen=True)
+class Refused:
+    """What a header may say that keeps an image from an answer."""
+
+    modalities: Mapping[str, str]
+    """Code and meaning of each modality of which no object is a radiograph."""
+    body_parts: tuple[str, ...]
+    """Areas of the body, as a refusal names them."""
+
+
+def refused(regions: Iterable[str] = REGIONS) -> Refused:
+    """What `check_scope` refuses for a model that was trained for `regions`."""
+    passed = _passed(tuple(regions))
+    return Refused(dict(_OTHER_MODALITIES), tuple(sorted(set(_WORDS) - passed)))
+
+
 def region_of(body_part: str) -> str:
     """The one of REGIONS that a body part's words name, empty where they name none or several."""
     named = {area for area in _areas(body_part) if area in REGIONS}
@@ -151,13 +168,16 @@ def _reason(header: Described, regions: tuple[str, ...]) -> str:
     modality = modality if modality in _OTHER_MODALITIES else _modality_of(header.sop_class_uid)
     if modality:
         return f"{_OTHER_MODALITIES[modality]} ({modality})"
-    areas = _areas(header.body_part)
+    areas = set(_areas(header.body_part))
+    return "" if areas & _passed(regions) else " and ".join(sorted(areas))
+
+
+def _passed(regions: tuple[str, ...]) -> frozenset[str]:
+    """The areas of `_WORDS` that a model for these regions may be asked about."""
     wanted = {region.casefold() for region in regions or REGIONS}
     # A model whose regions have other names than ours may be meant for any of them.
-    known = wanted <= set(_WORDS)
-    if not areas or any(area in wanted or area == "" or (area in REGIONS and not known) for area in areas):
-        return ""
-    return " and ".join(sorted(set(areas)))
+    ours = () if wanted <= set(_WORDS) else REGIONS
+    return frozenset({"", *wanted, *ours})
 
 
 def _modality_of(sop_class: str) -> str:

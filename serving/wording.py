@@ -4,6 +4,7 @@ The page adds its own in `web/messages.js`; errors are worded where they arise.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from serving.decision import FRACTURED, NORMAL, SUSPICIOUS, Suspicion
 
@@ -29,13 +30,43 @@ WARNINGS: Mapping[str, str] = {
     "turned": "The image looks turned; it was read after turning it by {turn}.",
     "low_resolution": "The image is smaller than the {size} pixels that the model sees.",
     "unusual": "The image is unlike most of the radiographs that the model was trained on.",
-    "out_of_range": "Outside of everything the model was trained on: {found}.",
+    "out_of_range": "{what} unlike any radiograph the model learned from; read the answer with care.",
+    "region_differs": "Stated as {stated}, but the image looks like {seen} ({percent} %).",
     "unknown_region": "The image seems to show none of the regions that the model knows ({known}).",
-    "weak_region": "The model is not shown to be good for this region: {region}, test images {figures}.",
+    "weak_region": "The model is not shown to be good for this region ({region}): {reason}.",
 }
-"""Text of each warning by its code; words in braces are filled in for the image."""
+"""Text of each warning by its code, and every code there is; words in braces are filled in for the image."""
+FEW_FRACTURED = "only {fractured} of the {images} test images of it show a fracture"
+FEW_NORMAL = "only {normal} of the {images} test images of it show no fracture"
+WEAK = "the metrics on its test images are low or uncertain"
+"""Reasons of `weak_region`."""
+SEEN = ", as the image looks"
+"""Added to the region of `weak_region` where another one is stated."""
+OUTSIDE: Mapping[str, str] = {
+    "mean": "brightness", "contrast": "contrast", "dark": "share of black", "bright": "share of white",
+    "sharpness": "sharpness",
+}  # fmt: skip
+"""What `out_of_range` calls each of `statistics.INPUTS` that it tells of."""
 IS_IT_INVERTED = " Is it inverted?"
 """Added to `out_of_range` where the image is brighter than any that the model was trained on."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a reader of the answer should know; `code` is stable, `detail` holds the numbers behind it."""
+
+    code: str
+    message: str
+    detail: str = ""
+
+    @classmethod
+    def of(cls, code: str, detail: str = "", **facts: object) -> "Note":
+        """The warning of this code, with what the image itself adds to it."""
+        return cls(code, WARNINGS[code].format(**facts), detail)
+
+    def answer(self) -> dict[str, str]:
+        """For JSON."""
+        return {"code": self.code, "message": self.message, **({"detail": self.detail} if self.detail else {})}
 
 
 def no_fracture(readable: int, unreadable: int, *, incomplete: bool) -> str:

@@ -4,8 +4,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-FEWEST = 30
-"""With fewer fractured or fewer normal test images than this, the metrics of a region or view say little."""
+from serving.region import FEWEST
+
 LOWEST = 0.8
 """Least lower bound of the 95 % interval of a region's or view's AUROC."""
 

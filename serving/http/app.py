@@ -1,10 +1,10 @@
 """The HTTP interface: routes, limits, errors, security headers. `docs/serving.md` describes it to callers."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from serving import study
+from serving import scope, study
 from serving.errors import ImageError
 from serving.http import feedback, openapi, pictures, schemas
 from serving.http.admission import Engine
@@ -22,6 +22,7 @@ from serving.http.keeping import Source
 from serving.http.keys import Caller
 from serving.http.offline import offline
 from serving.http.problems import MEDIA_TYPE, PROBLEMS, ProblemError
+from serving.http.settings import Settings
 from serving.http.shell import Shell
 from serving.http.telemetry import Stopwatch
 from serving.http.uploads import Upload, flag, only, read_uploads
@@ -177,9 +178,16 @@ async def model(engine: Engine, _: Request) -> Response:
             schema_version=RESPONSE_SCHEMA,
             samples=[f"/{name}" for name in bundle.manifest.samples],
             limits=limits,
+            scope=_scope(bundle.manifest.intended.regions, settings),
             feedback=feedback.form(engine),
         )
     )
+
+
+def _scope(regions: Sequence[str], settings: Settings) -> schemas.ScopeOfModel:
+    refused = schemas.RefusedScope(**asdict(scope.refused(regions)))
+    mode: Literal["refuse", "warn"] = "warn" if settings.scope == "warn" else "refuse"
+    return schemas.ScopeOfModel(mode=mode, regions=list(regions or scope.REGIONS), refused=refused)
 
 
 async def sample(engine: Engine, request: Request) -> Response:

@@ -11,7 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from serving.decision import LABELS, Suspicion
 from serving.http.problems import PROBLEMS
 from serving.store.records import COMMENTS, CommentCode, Opinion
-from serving.wording import NONE_IN_PART, STATEMENTS
+from serving.wording import NONE_IN_PART, STATEMENTS, WARNINGS
 
 # The bounds are described and not checked again: an answer is not lost to the last digit of a float.
 Count = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0})]
@@ -77,8 +77,10 @@ class Explanation(Schema):
 class Note(Schema):
     """Something a reader of the answer should know; `code` is stable."""
 
-    code: str
+    code: Annotated[str, WithJsonSchema({"enum": sorted(WARNINGS)})]
     message: str
+    detail: str | SkipJsonSchema[None] = _may_be_left_out()
+    """the numbers behind it, where there are any"""
 
 
 class Seen(Schema):
@@ -200,6 +202,24 @@ class FeedbackForm(Schema):
     free_text: bool
 
 
+class RefusedScope(Schema):
+    """What the header of an image may name that the model is not meant for."""
+
+    modalities: dict[str, str]
+    """codes of DICOM modalities and what they are"""
+    body_parts: list[str]
+
+
+class ScopeOfModel(Schema):
+    """Which images the model is meant for, by what their header says; no header, or an unknown word, never refuses."""
+
+    mode: Literal["refuse", "warn"]
+    """whether other images get the error out_of_scope, or an answer with that warning"""
+    regions: list[str]
+    """that the model was trained for"""
+    refused: RefusedScope
+
+
 class Model(Schema):
     """GET /model; the description leaves out what a bundle says for its own use."""
 
@@ -225,6 +245,7 @@ class Model(Schema):
     schema_version: Count
     samples: list[str]
     limits: dict[str, Any]
+    scope: ScopeOfModel
     feedback: FeedbackForm | None
     """null where the service takes no feedback"""
 

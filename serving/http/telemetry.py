@@ -79,6 +79,9 @@ class Telemetry:
             for status in _STATUSES:
                 self._requests.labels(route, status)
         self._answers = AnswerMetrics(reference, facts, registry)
+        self._regions = prometheus.Counter(
+            "fracture_regions", "Answers by region and how it is known", ["region", "source"], registry=registry
+        )
         self._stored = prometheus.Counter("fracture_store_written", "Answers written to the store", registry=registry)
         self._dropped = prometheus.Counter(
             "fracture_store_dropped", "Answers that the store never got, by reason", ["reason"], registry=registry
@@ -133,6 +136,7 @@ class Telemetry:
         """Count and log one answer."""
         self._answers.predictions.labels(prediction.label, prediction.suspicion).inc()
         self._answers.probability.observe(prediction.probability)
+        self._regions.labels(*_region(prediction)).inc()
         for name, value in zip(INPUTS, prediction.inputs, strict=True):
             self._answers.inputs[name].observe(float(value))
         self._write(
@@ -217,6 +221,14 @@ class SpareCounter:
     def dropped(self, reason: str, count: int = 1) -> None:
         """Count what was dropped."""
         self._dropped.labels(reason).inc(count)
+
+
+def _region(prediction: Prediction) -> tuple[str, str]:
+    """Region and source as labels: `unknown` where the image shows none that is known, `none` without a source."""
+    region = prediction.region
+    if region is None:
+        return "unknown", "none"
+    return (region.name if region.known or region.source != "image" else "unknown"), region.source
 
 
 def _forget_dead_workers(multiprocess: Any) -> None:

@@ -73,7 +73,7 @@ export const PROBLEMS = {
   },
   out_of_scope: {
     title: "The model is not meant for this image",
-    advice: "Its header names another kind of examination or body part. If that is wrong, correct the header or export the image as PNG.",
+    advice: "Its header names another kind of examination or body part. If that is wrong, correct the header.",
   },
   too_small: { title: "The image is too small", advice: "Bones cannot be seen at this size. Open the full-size image." },
   too_many_frames: {
@@ -168,6 +168,13 @@ export function inHundred(probability) {
   return `${among}, about ${fractured} ${fractured === 1 ? "shows" : "show"} a fracture and ${rest} ${rest === 1 ? "does" : "do"} not.`;
 }
 
+// Warnings of images that the test set holds none, or few, of: there the frequency was not measured.
+const UNLIKE_TEST = new Set(["unusual", "out_of_range", "inverted", "out_of_scope", "for_processing", "truncated", "unknown_region"]);
+
+export function isCalibrated({ warnings }) {
+  return !warnings.some(({ code }) => UNLIKE_TEST.has(code));
+}
+
 // A note where the probability lies so close to the threshold that the label could change.
 export function firmness(probability, threshold) {
   return Math.abs(probability - threshold) < 0.05
@@ -176,7 +183,8 @@ export function firmness(probability, threshold) {
 }
 
 // The body part that an image shows, and how that is known.
-export function regionWords({ name, source, probability }) {
+export function regionWords({ region: { name, source, probability }, warnings }) {
+  if (source === "image" && warnings.some(({ code }) => code === "unknown_region")) return "not recognised";
   if (source === "caller") return `${name}, as the sender says`;
   if (source === "header") return `${name}, as the file says`;
   return `${name}, as the image looks (${percent(probability)})`;

@@ -1,7 +1,7 @@
 // The result in words, with the probability on a bar and what it means.
 
 import { bars, button, element, facts, refill } from "./dom.js";
-import { explain, firmness, inHundred, percent, regionWords, seenWords, SUSPICION } from "./messages.js";
+import { explain, firmness, inHundred, isCalibrated, percent, regionWords, seenWords, SUSPICION } from "./messages.js";
 
 const POINTS = {
   high_sensitivity: { name: "High-sensitivity point", shape: "circle", figure: "sensitivity", found: "fractures scored at or above it" },
@@ -66,9 +66,11 @@ function answered(item, actions) {
     element("p", { class: "probability" },
       element("span", { class: "number" }, percent(answer.probability)), " probability of a fracture"),
     scale(answer, model),
-    element("p", { class: "plain" }, inHundred(answer.probability), " ",
-      element("span", { class: "hint" }, "This holds for images like those of the test set."), " ",
-      firmness(answer.probability, answer.threshold)),
+    element("p", { class: "plain" }, ...(isCalibrated(answer)
+      ? [inHundred(answer.probability), " ", element("span", { class: "hint" }, "This holds for images like those of the test set.")]
+      : ["How often such an answer is right is not known for an image like this one: see the warnings."]),
+      " ", firmness(answer.probability, answer.threshold)),
+    answer.region && element("p", { class: "plain" }, `Body part: ${regionWords(answer)}`),
     item.reading?.root,
     !item.heatmap && element("p", { class: "hint" }, "The model found no suspicious region, so there is no heatmap."),
     notes.length > 0 && element("section", { class: "warnings", "aria-label": "Warnings" },
@@ -80,8 +82,8 @@ function answered(item, actions) {
       facts([
         ["Model", `${answer.model.name}, version ${answer.model.version}`],
         ["Image", `${answer.input.width} × ${answer.input.height} pixels`],
-        ["Body part", answer.region && regionWords(answer.region)],
         ["Seen by the model", seenWords(answer.input.seen)],
+        ...answer.warnings.filter(({ detail }) => detail).map(({ detail }) => ["Behind a warning", detail]),
         ["SHA-256 of the file", answer.input.sha256],
         ["SOP instance UID", answer.input.sop_instance_uid],
         ["Request", answer.request_id],

@@ -23,6 +23,7 @@ export class Viewer {
     this.picture = find("#picture");
     this.heatmap = find("#heatmap");
     this.boxes = find("#boxes");
+    this.fieldLegend = find("#field-legend");
     this.marks = new Marks(this.stage, find("#marks"), () => this.#setDragTool("move"));
     this.message = find("#screen-message");
     this.level = find("#zoom-level");
@@ -186,7 +187,8 @@ export class Viewer {
     // Each box twice, dark below light, to be seen on any ground.
     const rectangle = ({ x0, y0, x1, y1 }, look) =>
       svg("rect", { class: look, x: x0, y: y0, width: x1 - x0, height: y1 - y0 });
-    const field = this.subject?.field ? [this.subject.field] : [];
+    const field = this.size && this.subject.field ? [this.subject.field] : [];
+    this.fieldLegend.hidden = field.length === 0;
     this.boxes.replaceChildren(
       ...field.flatMap((box) => ["field-ground", "field-line"].map((look) => rectangle(box, look))),
       ...(this.#boxesAreOn() ? boxes : []).flatMap((box) => ["box-ground", "box-line"].map((look) => rectangle(box, look))));

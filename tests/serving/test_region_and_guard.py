@@ -52,7 +52,7 @@ def test_the_answer_names_the_likeliest_region(with_heads: WithHeads, content: b
 
 
 def test_a_region_the_model_is_not_shown_to_be_good_for_is_warned_of(with_heads: WithHeads, content: bytes) -> None:
-    notes = {note.code: note.message for note in with_heads(5, 2).predict(content).warnings}
+    notes = {note.code: note.detail for note in with_heads(5, 2).predict(content).warnings}
     assert "3 fractured of 40" in notes["weak_region"]
 
 

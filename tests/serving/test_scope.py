@@ -7,6 +7,7 @@ from pydicom import uid
 
 from serving.errors import ImageError
 from serving.scope import REGIONS, check_scope, region_of
+from serving.scope import refused as list_of_refused
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 
@@ -179,6 +180,13 @@ def test_regions_of_other_names_than_ours_refuse_none_of_ours() -> None:
 
 def test_a_model_that_names_no_region_is_meant_for_all_of_ours() -> None:
     assert not refused(Header("CR", CR, "FOOT"), ())
+
+
+@pytest.mark.parametrize("regions", [REGIONS, ("hand", "chest"), ("extremities",), ()])
+def test_the_list_of_what_is_refused_holds_what_is_refused(regions: tuple[str, ...]) -> None:
+    listed = set(list_of_refused(regions).body_parts)
+    areas = ("hand", "hip", "leg", "shoulder", "chest", "skull", "spine", "neck", "abdomen", "breast", "phantom")
+    assert listed == {area for area in areas if refused(Header("CR", CR, area), regions)}
 
 
 def test_the_refusal_says_why_and_what_the_model_is_for() -> None:

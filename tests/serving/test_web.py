@@ -223,6 +223,45 @@ def test_a_chosen_image_is_answered_in_words(open_page: OpenPage, suspicious: tu
         expect(result.get_by_text(warning["message"])).to_be_visible()
 
 
+def _answered_with(page: Page, files: Files, **changes: Any) -> Page:
+    """As `_answered`, with these keys of the answer changed."""
+
+    def answer(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | changes)
+
+    page.route("**/predict?*", answer)
+    return _answered(page, files)
+
+
+def test_the_body_part_that_was_found_is_told(open_page: OpenPage, suspicious: tuple[str, bytes]) -> None:
+    region = {"name": "hand", "source": "image", "probability": 0.97}
+    page = _answered_with(open_page(), dict([suspicious]), region=region, warnings=[])
+    expect(_result(page).get_by_text("Body part: hand, as the image looks (97 %)")).to_be_visible()
+
+
+def test_the_outline_of_the_part_that_was_read_has_a_legend(open_page: OpenPage, suspicious: tuple[str, bytes]) -> None:
+    page = _answered(open_page(), dict([suspicious]))
+    legend = page.get_by_text("Dashed: the part that was read")
+    expect(legend).to_be_hidden()
+    found = {"sha256": "0", "width": 9, "height": 9, "sop_instance_uid": None}
+    seen = {"x0": 0.2, "y0": 0.2, "x1": 0.8, "y1": 0.8, "turned": 0, "inverted": False}
+    page.locator("#clear").click()
+    _answered_with(page, dict([suspicious]), input=found | {"seen": seen})
+    expect(legend).to_be_visible()
+
+
+def test_a_frequency_is_told_only_of_images_like_those_it_was_measured_on(
+    open_page: OpenPage, suspicious: tuple[str, bytes]
+) -> None:
+    note = {"code": "out_of_range", "message": "Contrast unlike any.", "detail": "Contrast 99, in training 24 to 90"}
+    page = _answered_with(open_page(), dict([suspicious]), warnings=[note])
+    expect(_result(page).get_by_text("is not known for an image like this one")).to_be_visible()
+    expect(_result(page).get_by_text("Of 100 images")).to_have_count(0)
+    expect(_result(page).get_by_text(note["detail"])).to_be_hidden()
+    page.get_by_text("Technical details").click()
+    expect(_result(page).get_by_text(note["detail"])).to_be_visible()
+
+
 def test_several_dropped_images_are_listed_most_suspicious_first(
     open_page: OpenPage, radiographs: Files, probabilities: dict[str, float]
 ) -> None:

@@ -5,9 +5,11 @@ import { calibrated, labelOf, statementOf, suspicionOf } from "./decision.js";
 import * as guard from "./guard.js";
 import { guardLogOdds, regionProbabilities } from "./image_heads.js";
 import { roundTo, threeDigits } from "./numbers.js";
+import { findRegion, regionNotes } from "./region.js";
 import * as saliency from "./saliency.js";
 import { regionOf } from "./scope.js";
 import { inputStatistics, texture } from "./statistics.js";
+import { note } from "./wording.js";
 
 /** What is behind an image's decoding: whether it may be answered, and how. */
 export class Inference {
@@ -46,7 +48,7 @@ export class Inference {
       statement: statementOf(label, suspicion, truncated),
       probabilities: Object.fromEntries(manifest.classes.map((name, index) => [name, roundTo(probabilities[index], 6)])),
       region: region && { name: region.name, source: region.source, probability: region.probability === null ? null : roundTo(region.probability, 6) },
-      warnings: [...this.#notes(prepared, unusual), ...regionNotes(region, manifest)],
+      warnings: [...this.#notes(prepared, unusual), ...regionNotes(region, manifest.intended.regions, manifest.quality.weak_regions ?? {})],
       input: {
         sha256: prepared.sha256, width: header.width, height: header.height, sop_instance_uid: header.sopInstanceUid || null,
         seen: { x0, y0, x1, y1, turned: 90 * given.view.quarters, inverted: given.inverted },
@@ -71,17 +73,10 @@ export class Inference {
     return odds < imageHeads.guard_unusual.data[0];
   }
 
-  // What the header says of the region wins, if the model knows that region.
   #region(outputs, inHeader) {
     const { manifest, imageHeads } = this.bundle;
-    const found = regionProbabilities(imageHeads, outputs.embedding ?? []);
-    const seen = new Map(found ?? []);
-    if (manifest.intended.regions.includes(inHeader) || seen.has(inHeader)) {
-      return { name: inHeader, source: "header", probability: seen.get(inHeader) ?? null, known: true };
-    }
-    if (found === null) return null;
-    const [name, probability] = found.reduce((best, one) => (one[1] > best[1] ? one : best));
-    return { name, source: "image", probability, known: probability >= imageHeads.region_likely.data[0] };
+    const shares = regionProbabilities(imageHeads, outputs.embedding ?? []) ?? [];
+    return findRegion(shares, imageHeads.region_likely?.data[0] ?? 0, manifest.intended.regions, inHeader);
   }
 
   #notes({ given, header, truncated, inputs }, unusual) {
@@ -97,27 +92,17 @@ export class Inference {
     if (unusual) add("unusual");
     const outside = reference.outside(inputs);
     if (outside.length) {
+      const what = outside.map(({ name }) => WORDING.OUTSIDE[name]).join(" and ");
       const found = outside.map(({ name, value, low, high }) =>
-        `${STATISTICS.INPUT_MEANINGS[name]} ${threeDigits(value)} (${threeDigits(low)} to ${threeDigits(high)})`).join("; ");
+        `${STATISTICS.INPUT_MEANINGS[name]} ${threeDigits(value)}, in training ${threeDigits(low)} to ${threeDigits(high)}`).join("; ");
       const bright = outside.some(({ name, value, high }) => name === "mean" && value > high);
-      const told = note("out_of_range", { found });
+      const told = note("out_of_range", { what: capital(what) }, capital(found));
       notes.push(bright ? { ...told, message: told.message + WORDING.IS_IT_INVERTED } : told);
     }
     return notes;
   }
 }
 
-function regionNotes(region, manifest) {
-  if (region === null) return [];
-  if (!region.known) {
-    return [note("unknown_region", { known: manifest.intended.regions.join(", ") })];
-  }
-  const figures = manifest.quality.weak_regions?.[region.name];
-  if (figures === undefined) return [];
-  return [note("weak_region", { region: region.name, figures })];
-}
-
-/** A warning in the service's words, with the facts in the place of the words in braces. */
-function note(code, facts = {}) {
-  return { code, message: WORDING.WARNINGS[code].replace(/\{(\w+)\}/g, (_, name) => facts[name]) };
+function capital(words) {
+  return `${words[0].toUpperCase()}${words.slice(1)}`;
 }

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -30,7 +31,7 @@ from serving.http.openapi import description
 from serving.http.problems import PROBLEMS
 from serving.http.settings import MIB, Settings
 from serving.predictor import Predictor
-from serving.wording import STATEMENTS
+from serving.wording import STATEMENTS, WARNINGS
 
 Start = Callable[..., TestClient]
 Draw = Callable[..., npt.NDArray[np.uint8]]
@@ -566,6 +567,15 @@ def test_the_model_is_described(client: TestClient, bundle_folder: Path) -> None
     assert [client.get(path).headers["content-type"] for path in found["samples"]] == ["image/png"] * 4
 
 
+def test_the_model_says_what_it_refuses(client: TestClient, start: Start) -> None:
+    found = client.get("/model").json()["scope"]
+    assert found["mode"] == "refuse"
+    assert found["refused"]["modalities"]["CT"] == "computed tomography"
+    assert {"chest", "skull", "spine", "abdomen"} <= set(found["refused"]["body_parts"])
+    assert not set(found["regions"]) & set(found["refused"]["body_parts"])
+    assert start(scope="warn").get("/model").json()["scope"]["mode"] == "warn"
+
+
 def test_a_sample_outside_the_bundle_is_not_there(client: TestClient) -> None:
     assert _code(client.get("/samples/..%2fmodel.json")) == "not_found"
     assert _code(client.get("/samples/model.json")) == "not_found"
@@ -594,6 +604,7 @@ def test_the_figures_count_answers_refusals_and_inputs(client: TestClient, radio
     assert 'fracture_rejected_total{code="unsupported_format"} 1.0' in text
     assert "fracture_probability_count 1.0" in text
     assert "fracture_input_contrast_count 1.0" in text
+    assert re.search(r'fracture_regions_total\{region="\w+",source="(image|none)"\} 1\.0', text)
 
 
 def test_the_figures_have_one_name_by_which_a_balancer_can_shut_them_off(client: TestClient) -> None:
@@ -622,6 +633,11 @@ def test_the_description_contains_every_route() -> None:
 def test_every_code_a_caller_may_meet_is_described() -> None:
     text = json.dumps(description(("normal", "fractured"), Settings()))
     assert [code for code in PROBLEMS if f'"{code}"' not in text] == []
+
+
+def test_every_warning_is_described() -> None:
+    schemas = description(("normal", "fractured"), Settings())["components"]["schemas"]
+    assert set(schemas["Note"]["properties"]["code"]["enum"]) == set(WARNINGS)
 
 
 def test_a_wrong_setting_is_named() -> None:

@@ -96,6 +96,7 @@ def _files(released: Bundle) -> Iterator[File]:
     deep = pixels.astype(np.int64) * 16
     for syntax in (ExplicitVRLittleEndian, RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless):
         yield File("dicom", syntax.name, coded(deep, syntax, 12, BodyPartExamined="HAND"))
+    yield File("dicom", "another region stated", radiograph(deep, BodyPartExamined="SHOULDER"))
     yield File("dicom", JPEGBaseline8Bit.name, coded(pixels.astype(np.int64), JPEGBaseline8Bit, 8))
     noise = np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)
     yield File("refused", "noise", cv2.imencode(".png", noise)[1].tobytes())
