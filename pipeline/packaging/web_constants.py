@@ -22,8 +22,7 @@ _MODULES: Mapping[str, ModuleType] = {
     "COLOUR": colour, "DATASET": dataset, "DECISION": decision, "DECODE": decode, "FIELD": field, "FORM": form,
     "FORMATS": formats, "FRAGMENTS": fragments, "GUARD": guard, "INTENSITY": intensity, "OBJECTS": objects,
     "PICTURES": pictures, "POLARITY": polarity, "PREFIX": prefix, "REGION": region, "SCOPE": scope,
-    "SIGNATURE": signature,
-    "STATISTICS": statistics, "STORED": stored, "WORDING": wording,
+    "SIGNATURE": signature, "STATISTICS": statistics, "STORED": stored, "WORDING": wording,
 }  # fmt: skip
 """What the browser calls a module's constants; the names within are ours, without the underscore of a private one.
 
