@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving import guard, saliency
+from serving import guard, intake, saliency
 from serving import region as regions
-from serving.bundle import Bundle
+from serving.bundle import Bundle, Manifest
 from serving.decision import Suspicion
 from serving.imaging import decode, model_input
 from serving.imaging.canonical.polarity import INVERTED
@@ -20,7 +20,7 @@ from serving.imaging.model_input import ModelInput
 from serving.network import EMBEDDING, FEATURES, MAP, SCORES, Network, Outputs
 from serving.region import Region
 from serving.saliency import Map
-from serving.scope import check_scope, region_of
+from serving.scope import region_of
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
 from serving.wording import IS_IT_INVERTED, NONE_IN_PART, OUTSIDE, STATEMENTS, Note
 
@@ -161,13 +161,16 @@ class Predictor:
         Raises ImageError as `predict` does. Preparing a few images before the network runs on them is faster: its
         weights drive the decoder's code and tables out of the processor's caches.
         """
-        header = decode.inspect(content, self._limits.max_pixels)
-        out_of_scope = check_scope(header, self.bundle.manifest.intended.regions, self._limits.warn_of_scope)
-        guard.check_header(header, self._limits.max_frames)
-        guard.check_colours(content, header)
+        limits = self._limits
+        header, out_of_scope = intake.check_header(
+            content,
+            self.bundle.manifest.intended.regions,
+            max_pixels=limits.max_pixels,
+            max_frames=limits.max_frames,
+            warn_of_scope=limits.warn_of_scope,
+        )
         given = model_input.prepare(content, self.bundle.preprocessing, self.bundle.heads, header=header)
-        decode.check_complete(given.decoded)
-        guard.check_contrast(given.picture)
+        intake.check_picture(given.decoded, given.picture)
         steepness = texture(given.pixels)
         distance = float(self.bundle.reference.distance(steepness[np.newaxis])[0])
         if self.bundle.image_heads.guard is None:

@@ -51,7 +51,13 @@ def predict(
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One line of JSON per file instead of a table.")] = False,
     scope: Annotated[
         Literal["refuse", "warn"],
-        typer.Option("--scope", help="What to do with images whose header says that the model is not meant for them."),
+        typer.Option(
+            "--scope",
+            envvar="FRACTURE_SCOPE",
+            show_envvar=True,
+            case_sensitive=False,
+            help="What to do with images whose header says that the model is not meant for them.",
+        ),
     ] = "refuse",
     heatmaps: Annotated[
         Path | None,

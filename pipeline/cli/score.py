@@ -80,7 +80,13 @@ def score(
     ] = None,
     scope: Annotated[
         Literal["refuse", "warn"],
-        typer.Option("--scope", help="What to do with images whose header says that the model is not meant for them."),
+        typer.Option(
+            "--scope",
+            envvar="FRACTURE_SCOPE",
+            show_envvar=True,
+            case_sensitive=False,
+            help="What to do with images whose header says that the model is not meant for them.",
+        ),
     ] = "refuse",
     pseudonymise: Annotated[
         bool,

@@ -34,6 +34,10 @@ _REDUCTIONS = (
     (4, cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
 )
+_FEW = 4096
+"""Values, about, that tell most pictures of more than eight bits from those of eight."""
+_ROUNDING = 1e-5
+"""Relative error, at most, of a byte that was divided by 255 in single or better precision."""
 _BIT_DEPTHS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
 
 
@@ -141,7 +145,8 @@ def decode(
     `at_least` (pixels) lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its scale as long as its longer side keeps that
     many: the decoder averages at a fraction of the cost. A truncated file is decoded as far as it goes, and
     `Decoded.truncated` says so. Pictures of more than eight bits are stretched from their darkest to their brightest
-    pixel. `header` is the result of `inspect`, if the caller has it. Raises ImageError as `inspect` does, and
+    pixel, unless they hold no more than eight (`in_eight_bits`). `header` is the result of `inspect`, if the caller has
+    it. Raises ImageError as `inspect` does, and
     `undecodable`, or `unsupported_dicom` for a DICOM object that is not read.
     """
     header = header or inspect(content, max_pixels)
@@ -157,6 +162,9 @@ def decode(
             return _grey_of(found, header)
     if header.bit_depth > 8:
         values, cut_short = _decode_with_pillow(content, header, _to_values)
+        same = in_eight_bits(values)
+        if same is not None:
+            return Decoded(same, header, truncated or cut_short)
         return Decoded(stretch(values), header, truncated or cut_short, values)
     pixels, cut_short = _decode_with_pillow(content, header, _to_grey)
     return Decoded(pixels, header, truncated or cut_short)
@@ -280,6 +288,33 @@ def _on_black(image: Image.Image) -> Image.Image:
         return image
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+
+
+def in_eight_bits(values: npt.NDArray[np.number]) -> Pixels | None:
+    """The grey levels of a picture of eight bits that was saved with more; None for any other.
+
+    They are multiples of 257 or 256, as programs widen a byte, of 1/255, or bytes as they are. Some of the latter two
+    have to be above the middle, since a dark picture of more bits may have as few levels.
+    """
+    units: tuple[tuple[float, int], ...] = ((257, 0), (256, 0), (1, 128))
+    if values.dtype.kind == "f":
+        units = (*units, (1 / 255, 128))
+    step = max(1, int((values.size / _FEW) ** 0.5))
+    for unit, least in units:
+        if all(_are_levels(some, unit) for some in (values[::step, ::step], values)):
+            levels = np.asarray(np.rint(values / unit), np.uint8)
+            return levels if levels.max() >= least else None
+    return None
+
+
+def _are_levels(values: npt.NDArray[np.number], unit: float) -> bool:
+    """Whether values are whole multiples of a unit, from 0 to 255 of them."""
+    if not (values.min() >= 0 and values.max() <= 255 * unit * (1 + _ROUNDING)):  # false for what is no number
+        return False
+    if values.dtype.kind != "f":
+        return not np.any(values % int(unit))
+    levels = values.astype(np.float64) / unit
+    return bool(np.abs(levels - np.rint(levels)).max() <= 255 * _ROUNDING)
 
 
 def stretch(values: npt.NDArray[np.number]) -> Pixels:

@@ -54,12 +54,19 @@ def prepare_decoded(decoded: Decoded, preprocessing: Preprocessing, heads: Heads
     values: npt.NDArray[np.number] = decoded.pixels
     picture = decoded.pixels
     if steps.range and decoded.values is not None:
-        values, picture = decoded.values, spread(decoded.values, *robust_range(decoded.values))
+        values, picture = decoded.values, picture_of(decoded)
     form = canonical(values, steps, heads)
     width, height = size_of(form.view, header.width, header.height)
     pixels, letterbox = fit(form.pixels, width, height, preprocessing)
     # The deep values have done their work; images wait for the network with what a reader is shown.
     return ModelInput(pixels, Placement(form.view, letterbox), picture, replace(decoded, values=None), form)
+
+
+def picture_of(decoded: Decoded) -> Pixels:
+    """The whole upright image in grey, uint8 (h, w), as a reader sees it where the step `range` is on."""
+    if decoded.values is None:
+        return decoded.pixels
+    return spread(decoded.values, *robust_range(decoded.values))
 
 
 def size_of(view: View, width: int, height: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 from pydicom import uid
 
+from serving import scope
 from serving.errors import ImageError
 from serving.scope import REGIONS, check_scope, region_of
 from serving.scope import refused as list_of_refused
@@ -205,3 +206,64 @@ def test_a_warning_has_the_words_of_the_refusal() -> None:
     assert check_scope(Header("MR"), ("hand",), warn=True) == (
         "the header says magnetic resonance (MR); this model is for radiographs of: hand"
     )
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "BRUST",
+        "CRÁNEO",
+        "CRANE",
+        "POUMON",
+        "TÓRAX",
+        "TORACE",
+        "COLUNA",
+        "HWS",
+        "RACHIS",
+        "PULMÃO",
+        "BUIK",
+        "CHESTABDOMEN",
+    ],
+)
+def test_other_languages_words_for_other_regions_are_refused(word: str) -> None:
+    assert refused(Header("DX", body_part=word))
+
+
+@pytest.mark.parametrize(
+    ("word", "region"),
+    [
+        ("LHAND", "hand"), ("RTHAND", "hand"), ("RIGHTKNEE", "leg"), ("LTSHOULDER", "shoulder"), ("RHIP", "hip"),
+        ("MAIN", "hand"), ("MAIN DROITE", "hand"), ("MÃO", "hand"), ("POLSO", "hand"), ("GINOCCHIO", "leg"),
+        ("VOET", "leg"), ("JOELHO", "leg"), ("SPALLA", "shoulder"),
+        ("SCHOUDER", "shoulder"), ("HEUP", "hip"), ("QUADRIL", "hip"),
+    ],
+)  # fmt: skip
+def test_sides_and_other_languages_words_name_the_region(word: str, region: str) -> None:
+    assert region_of(word) == region
+    assert not refused(Header("DX", body_part=word))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "LELBOW",
+        "RARM",
+        "CHESTABDPELV",
+        "CHESTABDPELVIS",
+        "ABDPELV",
+        "LEAR",
+        "RHEART",
+        "TETE FEMORALE",
+        "BACINO",
+        "QQQ",
+        "L",
+    ],
+)
+def test_what_may_hold_a_region_or_is_unknown_is_not_refused(word: str) -> None:
+    assert not refused(Header("DX", body_part=word))
+    assert region_of(word) == ""
+
+
+def test_no_word_stands_for_two_areas() -> None:
+    words = [word for words in scope._WORDS.values() for word in words.split()]
+    assert len(words) == len(set(words))

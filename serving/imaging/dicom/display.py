@@ -1,6 +1,7 @@
 """Stored values to grey levels (PS3.3, C.11): modality and VOI transformations, photometric interpretation."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
+_Voi = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 _BLOCK = 1 << 18  # pixels looked up at a time
 
 
@@ -43,7 +45,7 @@ def unmapped(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> npt.N
     Bright bone, in the order and mostly in the type of the stored values; padding has the darkest of the other values.
     None where the object says how it is shown.
     """
-    if stored.dtype.itemsize < 2 or _table(dataset, "ModalityLUTSequence") or _has_voi(dataset):
+    if stored.dtype.itemsize < 2 or _table(dataset, "ModalityLUTSequence") or _shows(stored, dataset):
         return None
     values = ~stored if _is_inverted(dataset) != ((_number(dataset, "RescaleSlope") or 1.0) < 0) else stored
     if _pixel_value(dataset, "PixelPaddingValue") is None:
@@ -89,8 +91,15 @@ def _modality(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> tuple[
     return np.asarray(stored * slope + intercept, np.float64), lowest < 0
 
 
-def _has_voi(dataset: pydicom.Dataset) -> bool:
-    return _table(dataset, "VOILUTSequence") is not None or _window(dataset) is not None
+def _shows(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> bool:
+    """Whether the object has a table or window that shows anything of the pixels."""
+    if _table(dataset, "VOILUTSequence") is None and _window(dataset) is None:
+        return False
+    counts = ~_padding(stored, dataset) if _pixel_value(dataset, "PixelPaddingValue") is not None else np.True_
+    kind = np.iinfo(stored.dtype)
+    ends = [stored.min(where=counts, initial=kind.max), stored.max(where=counts, initial=kind.min)]
+    values, signed = _modality(np.array(ends, np.int64), dataset)
+    return _voi(dataset, signed, float(values.min()), float(values.max())) is not None
 
 
 def _window(dataset: pydicom.Dataset) -> tuple[float, float] | None:
@@ -104,22 +113,39 @@ def _display(
 ) -> npt.NDArray[np.float64]:
     """Modality values to display values in [0, 1]; `counts` tells which of them are no padding."""
     values, signed = modality
+    low, high = float(values[counts].min()), float(values[counts].max())
+    voi = _voi(dataset, signed, low, high)
+    if voi is not None:
+        return voi(values)
+    return np.asarray(np.clip((values - low) / max(high - low, 1e-9), 0, 1), np.float64)
+
+
+def _voi(dataset: pydicom.Dataset, signed: bool, low: float, high: float) -> _Voi | None:
+    """The table, or else the window, that shows modality values from `low` to `high`.
+
+    None where there is none, or where these values all lie beyond it, so that it would show them as one shade.
+    """
     table = _table(dataset, "VOILUTSequence")
-    if table is not None:
-        return np.asarray(np.clip(table.look_up(values, signed) / table.white, 0, 1), np.float64)
+    if table is not None and (low == high or not table.is_flat(low, high, signed)):
+        return lambda values: np.asarray(np.clip(table.look_up(values, signed) / table.white, 0, 1), np.float64)
     window = _window(dataset)
     if window is None:
-        low, high = float(values[counts].min()), float(values[counts].max())
-        return np.asarray(np.clip((values - low) / max(high - low, 1e-9), 0, 1), np.float64)
+        return None
     center, width = window
     function = str(dataset.get("VOILUTFunction") or "").strip().upper()
-    if function == "SIGMOID":
-        exponent = np.clip(-4.0 * (values - center) / width, -700, 700)  # beyond it a float64 overflows
-        return np.asarray(1.0 / (1.0 + np.exp(exponent)), np.float64)
-    # LINEAR is for whole numbers and has no slope at a width of 1 (C.11.2.1.2.1); writers of 0..1 mean LINEAR_EXACT.
-    if function == "LINEAR_EXACT" or width <= 1:
-        return np.clip((values - center) / width + 0.5, 0, 1)
-    return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0, 1)
+
+    def show(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if function == "SIGMOID":
+            exponent = np.clip(-4.0 * (values - center) / width, -700, 700)  # beyond it a float64 overflows
+            return np.asarray(1.0 / (1.0 + np.exp(exponent)), np.float64)
+        # LINEAR is for whole numbers and has no slope at a width of 1 (C.11.2.1.2.1); writers of 0..1 mean
+        # LINEAR_EXACT.
+        if function == "LINEAR_EXACT" or width <= 1:
+            return np.clip((values - center) / width + 0.5, 0, 1)
+        return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0, 1)
+
+    darkest, brightest = np.rint(show(np.array([low, high])) * 255)
+    return None if low < high and darkest == brightest and darkest in {0, 255} else show
 
 
 @dataclass(frozen=True)
@@ -141,11 +167,18 @@ class _Table:
 
         Writers disagree about the sign of the first value, so the domain of `values` decides.
         """
+        return np.asarray(self.entries[self._place(values, signed)], np.float64)
+
+    def is_flat(self, low: float, high: float, signed: bool) -> bool:
+        """Whether the values from `low` to `high` all lie before the first entry or behind the last one."""
+        places = self._place(np.array([low, high]), signed)
+        return bool(places[0] == places[1] and places[0] in {0, len(self.entries) - 1})
+
+    def _place(self, values: npt.NDArray[Any], signed: bool) -> npt.NDArray[np.int64]:
         first = self.first % (1 << 16)
         if signed and first >= 1 << 15:
             first -= 1 << 16
-        place = np.clip(np.rint(values) - first, 0, len(self.entries) - 1).astype(np.int64)
-        return np.asarray(self.entries[place], np.float64)
+        return np.asarray(np.clip(np.rint(values) - first, 0, len(self.entries) - 1), np.int64)
 
 
 def _table(dataset: pydicom.Dataset, keyword: str) -> _Table | None:

@@ -11,6 +11,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
+from serving.errors import ImageError
 from serving.imaging.dicom import extended, lossless, rle
 from serving.imaging.dicom.codestreams import codestream, ends, misfit, segments
 from serving.imaging.dicom.dataset import PixelElement, image_size
@@ -61,14 +62,33 @@ def _native(dataset: pydicom.Dataset, element: PixelElement) -> Stored:
     if len(excess) >= max(row, 2) and excess.strip(excess[:1]):
         raise misfit(rows, columns)  # padding would be of one byte value: the image is of another size
     there = min(rows, len(pixels) // max(row, 1))
-    # Rows that are missing are no sign of wrong Columns, a row in part is one, unless the file ends within it.
-    if not there or (there < rows and not element.cut_short and len(pixels) % row):
+    # Rows that are missing are no sign of wrong Columns; pixels that fill all Rows at another width are one.
+    if not there or (there < rows and not element.cut_short and len(pixels) % row and _is_narrower(dataset, pixels)):
         raise misfit(rows, columns)
     if there < rows and samples > 1 and dataset.get("PlanarConfiguration") == 1:
         raise ValueError("the object is cut short; send it again whole")
     whole = rows * row
     dataset.PixelData = pixels[: whole + whole % 2].ljust(whole + whole % 2, b"\0")
     return Stored(_decoded(dataset, "")[:there], there < rows)
+
+
+def _is_narrower(dataset: pydicom.Dataset, pixels: bytes) -> bool:
+    """Whether pixels that are too few fill all Rows, of which each has fewer than Columns; else the last rows lack.
+
+    Below each other lie pixels that resemble each other, so that the right width is that with the smaller steps.
+    """
+    rows, columns = image_size(dataset)
+    cell = int(dataset.BitsAllocated) // 8
+    width, rest = divmod(len(pixels), rows * samples_of(dataset) * cell)
+    if rest > 1 or not width:
+        return False
+    order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    values = np.frombuffer(pixels[: len(pixels) // cell * cell], f"{order}u{cell}").astype(np.float32)
+    narrow, stated = (
+        float(np.abs(values[step:] - values[:-step]).mean())
+        for step in (width * samples_of(dataset), columns * samples_of(dataset))
+    )
+    return narrow <= stated
 
 
 def _coded(dataset: pydicom.Dataset, frame: bytes, cut_short: bool) -> Stored:
@@ -116,12 +136,37 @@ def _by_own_decoder(dataset: pydicom.Dataset, plugin: str, frame: bytes) -> tupl
 
 
 def _decoded(dataset: pydicom.Dataset, plugin: str, shifts: bool = True) -> npt.NDArray[np.integer]:
+    _check_described(dataset)
     options: dict[str, Any] = {"decoding_plugin": plugin, "view_only": True}
     unused = _low_bits_unused(dataset) if shifts and not plugin else 0
     dataset.BitsStored += unused
     values = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, **options)[0]
     dataset.BitsStored -= unused
     return np.asarray(values >> unused) if unused else np.asarray(values)
+
+
+def _check_described(dataset: pydicom.Dataset) -> None:
+    """Refuse an object whose elements contradict each other (PS3.3, C.7.6.3.1), naming these; ImageError `undecodable`.
+
+    pydicom asks the same, in words that are no help to whoever sent the object.
+    """
+    stored, allocated, samples = int(dataset.BitsStored), int(dataset.BitsAllocated), samples_of(dataset)
+    found = ""
+    if not 1 <= stored <= allocated:
+        found = f"Bits Stored is {stored}, Bits Allocated {allocated}"
+    elif dataset.get("PixelRepresentation") not in {0, 1}:
+        found = f"Pixel Representation is {_stated(dataset, 'PixelRepresentation')}, not 0 or 1"
+    elif dataset.get("SamplesPerPixel") != samples:
+        found = f"Samples per Pixel is {_stated(dataset, 'SamplesPerPixel')}, not {samples}"
+    elif samples > 1 and dataset.get("PlanarConfiguration") not in {0, 1}:
+        found = f"Planar Configuration is {_stated(dataset, 'PlanarConfiguration')}, not 0 or 1"
+    if found:
+        raise ImageError("undecodable", f"the DICOM object's elements do not fit each other: {found}; export it again")
+
+
+def _stated(dataset: pydicom.Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    return str(value) if isinstance(value, int) else "missing"
 
 
 def _rows_decoded(values: npt.NDArray[np.integer]) -> int:

@@ -48,5 +48,12 @@ function areasOf(bodyPart) {
   const plain = [...bodyPart.toUpperCase()].map((letter) => SCOPE.UMLAUTS[letter] ?? letter).join("");
   const words = plain.split(/[^A-Z]+/);
   const joined = words.slice(1).map((word, index) => words[index] + word);
-  return [...words, ...joined].filter((word) => AREAS.has(word)).map((word) => AREAS.get(word));
+  return [...words, ...joined].map(areaOf).filter((area) => area !== undefined);
+}
+
+// A side may stand before a word, but never makes it one that refuses.
+function areaOf(word) {
+  if (AREAS.has(word)) return AREAS.get(word);
+  const bare = SCOPE.SIDES.filter((side) => word.startsWith(side)).map((side) => AREAS.get(word.slice(side.length)));
+  return bare.find((area) => area === "" || SCOPE.REGIONS.includes(area));
 }

@@ -83,10 +83,21 @@ def test_a_refusal_of_the_guard_is_an_error_line(run: Run, images: Path, encode:
     assert result.exit_code == 1
 
 
-@pytest.mark.parametrize(("options", "code"), [([], "out_of_scope"), (["--scope", "warn"], None)])
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ("--scope refuse", "out_of_scope"),
+        ("--scope warn", None),
+        ("=warn", None),
+        ("=Warn", None),
+        ("=", "out_of_scope"),
+    ],
+)
 def test_what_the_model_is_not_meant_for_is_refused_unless_asked(
-    run: Run, images: Path, options: list[str], code: str | None
+    run: Run, images: Path, monkeypatch: pytest.MonkeyPatch, asked: str, code: str | None
 ) -> None:
+    options = asked.split() if asked.startswith("--") else []
+    monkeypatch.setenv("FRACTURE_SCOPE", asked[1:] if asked.startswith("=") else "")
     picture = np.asarray(Image.open(images / "b.png").convert("L"), np.uint16) * 16
     (images / "chest.dcm").write_bytes(radiograph(picture, BitsStored=12, HighBit=11, BodyPartExamined="CHEST"))
     (line,) = _lines(run("images/chest.dcm", "--jsonl", *options))

@@ -479,3 +479,39 @@ def test_a_preview_is_small(kind: str, shape: tuple[int, int], encode: Encode) -
 def test_preprocessing_survives_json() -> None:
     preprocessing = Preprocessing(320, "median", True)
     assert Preprocessing.from_dict({**preprocessing.to_dict(), "later": 1}) == preprocessing
+
+
+LEVELS = np.random.default_rng(2).integers(3, 240, (40, 50), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("PNG", LEVELS.astype(np.uint16) * 257),
+        ("TIFF", LEVELS.astype(np.uint16) * 257),
+        ("PNG", LEVELS.astype(np.uint16) * 256),
+        ("PNG", LEVELS.astype(np.uint16)),
+        ("TIFF", LEVELS.astype(np.int32)),
+        ("TIFF", LEVELS.astype(np.float32)),
+        ("TIFF", LEVELS.astype(np.float32) / 255),
+        ("TIFF", LEVELS.astype(np.float32) * 257),
+    ],
+)
+def test_eight_bits_saved_with_more_are_the_same_picture(kind: str, values: npt.NDArray[Any], encode: Encode) -> None:
+    decoded = decode.decode(encode(values, kind))
+    assert np.array_equal(decoded.pixels, LEVELS)
+    assert decoded.values is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        LEVELS.astype(np.uint16) * 100,
+        (LEVELS // 2).astype(np.uint16),
+        LEVELS.astype(np.float32) / 300,
+        LEVELS.astype(np.float32) - 9,
+        np.where(LEVELS > 100, np.nan, LEVELS).astype(np.float32),
+    ],
+)
+def test_what_more_than_eight_bits_hold_keeps_its_values(values: npt.NDArray[Any]) -> None:
+    assert decode.in_eight_bits(values) is None

@@ -21,7 +21,7 @@ from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Preprocessing, Steps
 from serving.imaging.model_input import ModelInput
 from serving.statistics import input_statistics, texture
-from tests.serving.imaging.dicom.builders import radiograph
+from tests.serving.imaging.dicom.builders import radiograph, table
 from tests.serving.web import device
 
 pytestmark = pytest.mark.node
@@ -53,6 +53,8 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
     found = {
         "png": png,
         "png of 16 bits": encode(RADIOGRAPH.astype(np.uint16) * 200 + 1000),
+        "png of 8 bits in 16": encode(RADIOGRAPH.astype(np.uint16) * 257),
+        "png of 8 bits in 16, as they are": encode(RADIOGRAPH.astype(np.uint16)),
         "png with alpha": encode(np.dstack([RADIOGRAPH, half])),
         "png of colours with alpha": encode(np.dstack([_three(RADIOGRAPH), half])),
         "png with a palette": encode(np.asarray(palette)),
@@ -82,6 +84,10 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
         "dicom, inverted": radiograph(DEEP.max() - DEEP, PhotometricInterpretation="MONOCHROME1"),
         "dicom cut short": radiograph(DEEP)[: DEEP.nbytes * 4 // 5],
         "most of a dicom missing": radiograph(DEEP)[: DEEP.nbytes // 3],
+        "dicom of fewer rows": radiograph(DEEP, PixelData=DEEP.tobytes()[: DEEP.nbytes * 3 // 5 // 2 * 2]),
+        "dicom of narrower rows": radiograph(DEEP, PixelData=DEEP[:, 40:].tobytes()),
+        "dicom, window beyond its pixels": radiograph(DEEP, WindowCenter=65_000, WindowWidth=100),
+        "dicom, table beyond its pixels": radiograph(DEEP, VOILUTSequence=[table(0, 8, [0, 255])]),
         "gif": encode(RADIOGRAPH, "GIF"),
         "text": b"hello",
         "nothing": b"",

@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.data import deidentify
-from pipeline.data.layout import GIVEN_PART, IMAGE_SUFFIXES, DatasetInfo, rebuild
+from pipeline.data.layout import GIVEN_PART, DatasetInfo, rebuild
+from pipeline.data.sources.acceptance import Acceptance
 from pipeline.data.sources.folder.parts import Placed, place
 from pipeline.data.sources.folder.private import Private
 from pipeline.data.sources.folder.records import Corners, Entry, Found
@@ -45,7 +46,8 @@ def fill(
     """Fill `folder` from `source_dir`, one folder a class, and write the names to `private_dir`.
 
     The class folders may lie in folders named train, val and test; `keep_split` then writes the column `given_part`,
-    which the split follows. At most 1 % of the files may be none that can be used; they are left out.
+    which the split follows. At most 1 % of the files may be none that can be used, those among them that the service
+    refuses before its network looks; they are left out.
 
     `normal` names the normal class where its name does not say so; `table` gives patient_id, study_id, region,
     view, hardware and further columns by file; `boxes` gives file, x0, y0, x1, y1 and optionally label, as
@@ -67,7 +69,8 @@ def fill(
     _announce_parts(placed, keep_split)
     if keep_split:
         rows = {file: {**rows.get(file, {}), GIVEN_PART: placed.parts[file]} for file in found.images}
-    entries, refused = _prepare(found, placed.labels, rows, marks)
+    acceptance = Acceptance({cells.get("region", "") for cells in rows.values()})
+    entries, refused = _prepare(found, placed.labels, rows, marks, acceptance)
     if refused:
         _leave_out(refused, len(found.images), private)
     entries = _pseudonymised(_numbered(entries), private.known())
@@ -84,7 +87,7 @@ def fill(
             building.add(
                 entry.image_id,
                 entry.suffix,
-                _without_identity(entry.path),
+                deidentify.deidentify(_read(entry.path), entry.path.suffix),
                 entry.label,
                 boxes=entry.boxes,
                 **{"source": "folder", **entry.columns},
@@ -121,13 +124,14 @@ def _prepare(
     labels: Mapping[str, str],
     rows: Mapping[str, Mapping[str, str]],
     marks: Mapping[str, list[tuple[Corners, str]]],
+    acceptance: Acceptance,
 ) -> tuple[list[Entry], dict[str, str]]:
     """Give every image its id, and say of each file that cannot be used why; nothing is written yet."""
     drafts: list[Entry] = []
     refused: dict[str, str] = {}
     for original, path in track(found.images.items(), "read", len(found.images)):
         try:
-            content = _without_identity(path)
+            content = _usable(path, acceptance)
         except InputError as error:
             refused[original] = str(error)
             continue
@@ -137,7 +141,7 @@ def _prepare(
             Entry(
                 original=original,
                 image_id=ID_PREFIX + hashlib.sha256(content).hexdigest()[:12],
-                suffix=deidentify.sniff(content) or _suffix_of_empty(path),
+                suffix=deidentify.sniff(content) or ".dcm",
                 label=label,
                 path=path,
                 columns=columns,
@@ -158,17 +162,20 @@ def _leave_out(refused: Mapping[str, str], images: int, private: Private) -> Non
         )
 
 
-def _without_identity(path: Path) -> bytes:
-    """The image's bytes without metadata; an empty file, which validation judges, has none."""
+def _usable(path: Path, acceptance: Acceptance) -> bytes:
+    """The image's bytes without metadata; InputError says why a file cannot be used."""
+    content = _read(path)
+    found = deidentify.deidentify(content, path.suffix) if content else b""
+    # The file as the service would get it: of its header less is kept than says what it shows.
+    if reason := acceptance.problem(content):
+        raise InputError(reason)
+    return found
+
+
+def _read(path: Path) -> bytes:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise InputError(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
-    content = path.read_bytes()
-    return deidentify.deidentify(content, path.suffix) if content else b""
-
-
-def _suffix_of_empty(path: Path) -> str:
-    suffix = path.suffix.lower()
-    return suffix if suffix in IMAGE_SUFFIXES else ".dcm"
+    return path.read_bytes()
 
 
 def _originals(columns: Mapping[str, str], path: Path) -> dict[str, str]:

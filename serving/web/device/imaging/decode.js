@@ -146,6 +146,8 @@ function readPng(content) {
       const cutShort = truncated || rows < height;
       if (kind === 0 && depth === 16) {
         const values = { width, height, data };
+        const same = inEightBits(data);
+        if (same) return { grey: pixels(width, height, same), truncated: cutShort };
         return { grey: stretched(values), values, truncated: cutShort };
       }
       if (kind === 0 && !transparent) {
@@ -156,6 +158,13 @@ function readPng(content) {
       return { grey: greyOf(await planes(), opencv), truncated: cutShort };
     },
   };
+}
+
+// The grey levels of eight bits that were saved with sixteen, null for others: serving/imaging/decode.py.
+function inEightBits(data) {
+  const unit = [257, 256, 1].find((one) => data.every((value) => value % one === 0 && value <= 255 * one));
+  if (!unit || (unit === 1 && data.every((value) => value < 128))) return null;
+  return Uint8Array.from(data, (value) => value / unit);
 }
 
 function isTransparent(data, from, channels, transparent) {

@@ -271,7 +271,7 @@ def test_the_values_of_an_object_without_a_window_are_handed_over() -> None:
     ids=["window", "table"],
 )
 def test_an_object_that_says_how_it_is_shown_hands_over_no_values(elements: dict[str, Any]) -> None:
-    assert behind([[0, 1]], **elements) is None
+    assert behind([[0, 1000]], **elements) is None
 
 
 @pytest.mark.parametrize(
@@ -294,3 +294,27 @@ def test_padding_has_the_darkest_of_the_values_behind_the_pixels() -> None:
 
 def test_eight_bits_hand_over_no_values() -> None:
     assert decode.decode(coded(picture(8), ExplicitVRLittleEndian, 8)).values is None
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"WindowCenter": 60_000, "WindowWidth": 100},
+        {"WindowCenter": -500, "WindowWidth": 100},
+        {"WindowCenter": 60_000, "WindowWidth": 100, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": 60_000, "WindowWidth": 100, "VOILUTFunction": "LINEAR_EXACT"},
+        {"VOILUTSequence": [table(60_000, 8, [0, 255])]},
+        {"WindowCenter": 60_000, "WindowWidth": 100, "PixelPaddingValue": 60_000},
+    ],
+    ids=["above", "below", "sigmoid", "exact", "table", "padding alone"],
+)
+def test_a_window_beyond_the_pixels_is_not_used(elements: dict[str, Any]) -> None:
+    pixels = [[0, 1000], [2000, 60_000 if "PixelPaddingValue" in elements else 4000]]
+    unaided = {key: value for key, value in elements.items() if key == "PixelPaddingValue"}
+    assert shown(pixels, **elements) == shown(pixels, **unaided)
+    assert behind(pixels, **elements) == behind(pixels, **unaided) is not None
+
+
+def test_a_table_beyond_the_pixels_leaves_them_to_the_window() -> None:
+    window = {"WindowCenter": 2000, "WindowWidth": 1000}
+    assert shown(VOILUTSequence=[table(60_000, 8, [0, 255])], **window) == shown(**window)

@@ -34,6 +34,7 @@ from tests.serving.imaging.dicom.builders import (
     name,
     picture,
     radiograph,
+    refusal,
     shown,
     stored,
 )
@@ -228,3 +229,38 @@ def test_a_high_bit_says_nothing_about_codecs_that_code_values() -> None:
 def test_a_jpeg_of_eight_bits_may_stand_where_sixteen_are_allocated(syntax: UID) -> None:
     build = partial(coded, picture(8), syntax, 8)
     np.testing.assert_array_equal(decode.decode(build(BitsAllocated=16)).pixels, decode.decode(build()).pixels)
+
+
+SLOPE = np.add.outer(np.arange(50) * 7, np.arange(45) * 40)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.61, 0.75])
+def test_pixel_data_shorter_than_the_image_are_read_as_far_as_they_go(share: float) -> None:
+    content = SLOPE.astype(np.uint16).tobytes()
+    decoded = decode.decode(radiograph(SLOPE, PixelData=content[: int(share * SLOPE.size) * 2]))
+    rows = int(share * SLOPE.size) // SLOPE.shape[1]
+    assert decoded.truncated
+    assert decoded.values is not None
+    assert np.array_equal(decoded.values[:rows], SLOPE[:rows])
+
+
+def test_rows_that_are_narrower_than_stated_are_no_missing_rows() -> None:
+    content = SLOPE[:, :38].astype(np.uint16).tobytes()
+    assert fault(radiograph(SLOPE, PixelData=content)) == "undecodable"
+
+
+@pytest.mark.parametrize(
+    ("elements", "named"),
+    [
+        ({"BitsStored": 20}, "Bits Stored is 20, Bits Allocated 16"),
+        ({"BitsStored": 0}, "Bits Stored is 0, Bits Allocated 16"),
+        ({"PixelRepresentation": 3}, "Pixel Representation is 3, not 0 or 1"),
+        ({"PixelRepresentation": None}, "Pixel Representation is missing, not 0 or 1"),
+        ({"SamplesPerPixel": 3}, "Samples per Pixel is 3, not 1"),
+        ({"SamplesPerPixel": None}, "Samples per Pixel is missing, not 1"),
+    ],
+)
+def test_elements_that_do_not_fit_each_other_are_named(elements: dict[str, Any], named: str) -> None:
+    found = refusal(radiograph(**elements))
+    assert found.code == "undecodable"
+    assert found.message == f"the DICOM object's elements do not fit each other: {named}; export it again"

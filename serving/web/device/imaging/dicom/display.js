@@ -37,7 +37,7 @@ function levelsOf(stored, dataset) {
  */
 export function unmapped(values, dataset) {
   const { elements } = dataset;
-  if (values.BYTES_PER_ELEMENT < 2 || tableOf(dataset, "ModalityLUTSequence") || hasVoi(dataset)) return null;
+  if (values.BYTES_PER_ELEMENT < 2 || tableOf(dataset, "ModalityLUTSequence") || shows(values, dataset)) return null;
   const turned = isInverted(dataset) !== ((numberOf(elements, "RescaleSlope") || 1) < 0);
   const found = turned ? values.map((value) => ~value) : values;
   if (pixelValue(dataset, "PixelPaddingValue") === null) return found;
@@ -87,8 +87,21 @@ function modality(stored, dataset) {
   return { values: stored.map((value) => value * slope + intercept), negative: lowest < 0 };
 }
 
-function hasVoi(dataset) {
-  return tableOf(dataset, "VOILUTSequence") !== null || windowOf(dataset.elements) !== null;
+// Whether the object has a table or window that shows anything of the pixels.
+function shows(stored, dataset) {
+  if (!tableOf(dataset, "VOILUTSequence") && !windowOf(dataset.elements)) return false;
+  const padding = paddingOf(stored, dataset);
+  const { values, negative } = modality(extremes(stored, padding), dataset);
+  return voiOf(dataset, negative, ...extremes(values, [])) !== null;
+}
+
+function extremes(values, padding) {
+  let [low, high] = [Infinity, -Infinity];
+  values.forEach((value, at) => {
+    if (padding[at]) return;
+    [low, high] = [Math.min(low, value), Math.max(high, value)];
+  });
+  return [low, high];
 }
 
 function windowOf(elements) {
@@ -98,23 +111,31 @@ function windowOf(elements) {
 
 // Modality values to display values in [0, 1].
 function display({ values, negative }, dataset, padding) {
+  const [low, high] = extremes(values, padding);
+  const voi = voiOf(dataset, negative, low, high);
+  return values.map(voi ?? ((value) => clamp((value - low) / Math.max(high - low, 1e-9), 0, 1)));
+}
+
+// The table, or else the window, that shows modality values from `low` to `high`; null where there is none, or where these
+// values all lie beyond it, so that it would show them as one shade.
+function voiOf(dataset, negative, low, high) {
   const table = tableOf(dataset, "VOILUTSequence");
-  if (table) return lookedUp(table, values, negative).map((value) => clamp(value / whiteOf(table), 0, 1));
-  const window = windowOf(dataset.elements);
-  if (window === null) {
-    let [low, high] = [Infinity, -Infinity];
-    values.forEach((value, at) => {
-      if (padding[at]) return;
-      [low, high] = [Math.min(low, value), Math.max(high, value)];
-    });
-    return values.map((value) => clamp((value - low) / Math.max(high - low, 1e-9), 0, 1));
+  if (table && (low === high || !isFlat(table, low, high, negative))) {
+    const white = whiteOf(table);
+    return (value) => clamp(lookedUp(table, [value], negative)[0] / white, 0, 1);
   }
-  const { center, width } = window;
-  const kind = (dataset.elements.text("VOILUTFunction") ?? "").trim().toUpperCase();
-  if (kind === "SIGMOID") return values.map((value) => 1 / (1 + Math.exp(clamp((-4 * (value - center)) / width, -700, 700))));
+  const window = windowOf(dataset.elements);
+  if (window === null) return null;
+  const show = shownBy(window, (dataset.elements.text("VOILUTFunction") ?? "").trim().toUpperCase());
+  const [darkest, brightest] = [low, high].map((value) => roundEven(show(value) * 255));
+  return low < high && darkest === brightest && [0, 255].includes(darkest) ? null : show;
+}
+
+function shownBy({ center, width }, kind) {
+  if (kind === "SIGMOID") return (value) => 1 / (1 + Math.exp(clamp((-4 * (value - center)) / width, -700, 700)));
   // LINEAR is for whole numbers and has no slope at a width of 1; writers of 0..1 mean LINEAR_EXACT.
-  if (kind === "LINEAR_EXACT" || width <= 1) return values.map((value) => clamp((value - center) / width + 0.5, 0, 1));
-  return values.map((value) => clamp((value - (center - 0.5)) / (width - 1) + 0.5, 0, 1));
+  if (kind === "LINEAR_EXACT" || width <= 1) return (value) => clamp((value - center) / width + 0.5, 0, 1);
+  return (value) => clamp((value - (center - 0.5)) / (width - 1) + 0.5, 0, 1);
 }
 
 // The value shown white: the largest of the table's bits, or of its entries where these have fewer or more bits.
@@ -124,11 +145,21 @@ function whiteOf({ bits, entries }) {
   return length === bits ? 2 ** bits - 1 : Math.max(largest, 1);
 }
 
+function lookedUp(table, values, signed) {
+  return values.map((value) => table.entries[placeIn(table, value, signed)]);
+}
+
+// Whether the values from `low` to `high` all lie before the first entry or behind the last one.
+function isFlat(table, low, high, signed) {
+  const [first, last] = [low, high].map((value) => placeIn(table, value, signed));
+  return first === last && [0, table.entries.length - 1].includes(first);
+}
+
 // Writers disagree about the sign of the first value, so the domain of the values decides.
-function lookedUp({ first, entries }, values, signed) {
+function placeIn({ first, entries }, value, signed) {
   let from = ((first % 65536) + 65536) % 65536;
   if (signed && from >= 32768) from -= 65536;
-  return values.map((value) => entries[clamp(roundEven(value) - from, 0, entries.length - 1)]);
+  return clamp(roundEven(value) - from, 0, entries.length - 1);
 }
 
 // The first table of a sequence; null where there is none that can be used.

@@ -49,7 +49,9 @@ function native(dataset, { value, length, vr }) {
   if (excess.length >= Math.max(row, 2) && excess.some((byte) => byte !== excess[0])) throw misfit(rows, columns);
   const there = Math.min(rows, Math.floor(value.length / Math.max(row, 1)));
   const cutShort = length !== null && value.length < length;
-  if (!there || (there < rows && !cutShort && value.length % row)) throw misfit(rows, columns);
+  // Rows that are missing are no sign of wrong Columns; pixels that fill all Rows at another width are one.
+  const inPart = there < rows && !cutShort && value.length % row;
+  if (!there || (inPart && isNarrower(value, dataset))) throw misfit(rows, columns);
   if (there < rows && samples > 1 && planar === 1) throw new Error("the object is cut short; send it again whole");
   checkDescribed(dataset);
   let content = new Uint8Array(rows * row + ((rows * row) & 1));
@@ -58,6 +60,23 @@ function native(dataset, { value, length, vr }) {
   const truncated = there < rows;
   if (samples === 1) return { values: cells(content, dataset, true), rows: there, truncated, dataset };
   return { ...coloursOf(content, dataset), rows: there, truncated, dataset };
+}
+
+// Whether pixels that are too few fill all Rows, of which each has fewer than Columns. Below each other lie pixels that
+// resemble each other, so that the right width is that with the smaller steps.
+function isNarrower(content, { rows, columns, samples, bits, little }) {
+  const cell = bits >> 3;
+  const width = Math.floor(content.length / (rows * samples * cell));
+  if (content.length - width * rows * samples * cell > 1 || !width) return false;
+  const view = viewOf(content);
+  const many = Math.floor(content.length / cell);
+  const at = (place) => (cell === 1 ? content[place] : view.getUint16(2 * place, little));
+  const steps = (apart) => {
+    let sum = 0;
+    for (let place = apart; place < many; place += 1) sum += Math.abs(at(place) - at(place - apart));
+    return sum / (many - apart);
+  };
+  return steps(width * samples) <= steps(columns * samples);
 }
 
 function swapped(bytes) {

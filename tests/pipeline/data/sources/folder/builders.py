@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
@@ -10,14 +11,19 @@ from pipeline.data import layout
 from pipeline.data.sources import folder
 
 PATIENT = "Doe_Jane"
+SLOPE = np.arange(64 * 64).reshape(64, 64)
+"""Pixels of a DICOM object."""
 
 
-def jpeg(grey: int = 0, turned: int = 1, size: tuple[int, int] = (20, 10)) -> bytes:
+def jpeg(grey: int = 0, turned: int = 1, size: tuple[int, int] = (80, 40)) -> bytes:
+    """A picture whose left half is `grey` and whose right half is lighter."""
     exif = Image.Exif()
     exif[0x0112] = turned
     exif[0x010E] = PATIENT
     buffer = io.BytesIO()
-    Image.new("L", size, grey).save(buffer, "JPEG", exif=exif)
+    picture = Image.new("L", size, grey)
+    picture.paste(grey + 50, (size[0] // 2, 0, *size))
+    picture.save(buffer, "JPEG", exif=exif)
     return buffer.getvalue()
 
 

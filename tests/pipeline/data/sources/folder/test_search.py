@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline.data.sources import folder
 from pipeline.errors import InputError
-from tests.pipeline.data.sources.folder.builders import fill, jpeg
+from tests.pipeline.data.sources.folder.builders import SLOPE, fill, jpeg
 from tests.serving.imaging.dicom.builders import radiograph
 
 
@@ -81,11 +81,11 @@ def test_a_link_to_a_folder_is_refused(source: Path) -> None:
 
 
 def test_a_bare_data_set_without_a_suffix_is_an_image(source: Path) -> None:
-    whole = radiograph()
+    whole = radiograph(SLOPE)
     (source / "fractured" / "IM0001").write_bytes(whole[144 + int.from_bytes(whole[140:144], "little") :])
     assert len(fill(source).labels) == 3
 
 
 def test_webp_is_an_image(source: Path) -> None:
-    Image.new("L", (20, 10), 7).save(source / "fractured" / "c.webp")
+    Image.linear_gradient("L").save(source / "fractured" / "c.webp")
     assert sorted(fill(source).labels["file"].str.rsplit(".").str[-1]) == ["jpg", "jpg", "webp"]

@@ -9,7 +9,8 @@ from PIL import Image
 from pipeline.data import layout
 from pipeline.data.sources import folder
 from pipeline.errors import InputError
-from tests.pipeline.data.sources.folder.builders import PATIENT, fill, jpeg, names
+from tests.pipeline.data.sources.folder.builders import PATIENT, SLOPE, fill, jpeg, names
+from tests.serving.imaging.dicom.builders import radiograph
 
 
 def test_the_label_is_the_class_folder(source: Path) -> None:
@@ -57,11 +58,6 @@ def test_identical_images_get_ids_of_their_own(source: Path) -> None:
     ids = set(fill(source).labels["image_id"])
     assert len(ids) == 3
     assert any(name.endswith("-2") for name in ids)
-
-
-def test_an_empty_file_goes_in_for_validation_to_judge(source: Path) -> None:
-    (source / "normal" / "empty.jpg").write_bytes(b"")
-    assert len(fill(source).labels) == 3
 
 
 def test_a_truncated_image_goes_in_for_validation_to_judge(source: Path) -> None:
@@ -135,7 +131,7 @@ def test_a_split_that_is_not_there_cannot_be_kept(source: Path) -> None:
 
 def many(source: Path, count: int = 100) -> None:
     for number in range(count):
-        (source / "normal" / f"{number}.jpg").write_bytes(jpeg(size=(20 + number, 10)))
+        (source / "normal" / f"{number}.jpg").write_bytes(jpeg(size=(32 + number, 32)))
 
 
 def test_a_bad_file_among_many_is_left_out_with_a_line(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,9 +145,23 @@ def test_a_bad_file_among_many_is_left_out_with_a_line(source: Path, capsys: pyt
     assert PATIENT in (source.parent / "private" / "set-refused.csv").read_text()
 
 
+def test_a_file_that_the_service_refuses_is_left_out_with_its_code(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many(source)
+    (source / "fractured" / "chest.dcm").write_bytes(radiograph(SLOPE, BodyPartExamined="CHEST"))
+    assert len(fill(source).labels) == 102
+    assert "left out: a file that the service refuses (out_of_scope: the header says chest; " in capsys.readouterr().err
+
+
 def test_many_bad_files_are_a_mistake_of_the_folder(source: Path) -> None:
     many(source)
     for number in range(2):
         (source / "fractured" / f"bad{number}.jpg").write_bytes(b"GIF89a" + bytes(99))
     with pytest.raises(InputError, match="2 files cannot be used"):
         fill(source)
+
+
+def test_images_of_a_region_that_the_table_names_are_wanted(source: Path) -> None:
+    (source / "normal" / "chest.dcm").write_bytes(radiograph(SLOPE, BodyPartExamined="CHEST"))
+    assert len(fill(source, table="file,region\nchest.dcm,chest\n").labels) == 3

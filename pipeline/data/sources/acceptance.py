@@ -1,0 +1,40 @@
+"""Which files of the user's go into a data set: those that the service would let its network look at."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from serving import intake
+from serving.errors import ImageError
+from serving.http.settings import Settings
+from serving.scope import REGIONS
+
+_VARIABLES = ("FRACTURE_MAX_PIXELS", "FRACTURE_MAX_FRAMES", "FRACTURE_SCOPE")
+
+
+def _of_the_service() -> Settings:
+    """The service's limits on one image; its other variables are not looked at."""
+    return Settings.from_environment({name: os.environ[name] for name in _VARIABLES if name in os.environ})
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What the service's limits are, and of which `regions` images are wanted beside those that it knows itself."""
+
+    regions: Iterable[str] = ()
+    settings: Settings = field(default_factory=_of_the_service)
+
+    def problem(self, content: bytes) -> str:
+        """Why the service refuses a file before its network looks, in words that follow its name; else empty."""
+        limits = self.settings
+        try:
+            intake.check_file(
+                content,
+                sorted({*REGIONS, *filter(None, self.regions)}),
+                max_pixels=limits.max_pixels,
+                max_frames=limits.max_frames,
+                warn_of_scope=limits.scope == "warn",
+            )
+        except ImageError as error:
+            return f"the service refuses ({error.code}: {error.message})"
+        return ""
