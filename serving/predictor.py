@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from serving import guard, intake, saliency
 from serving import region as regions
-from serving.bundle import Bundle, Manifest
+from serving.bundle import Bundle
 from serving.decision import Suspicion
 from serving.imaging import decode, model_input
 from serving.imaging.canonical.polarity import INVERTED
