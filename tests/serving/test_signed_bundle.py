@@ -197,7 +197,7 @@ def test_only_what_makes_or_describes_bundles_opens_them_without_asking_for_a_si
             if re.search(r"\bunsigned=True", path.read_text()):
                 found.add(path.relative_to(ROOT).as_posix())
     assert found == {
-        "pipeline/cli/deploy.py", "pipeline/monitoring/trace.py", "pipeline/packaging/bento.py",
-        "pipeline/packaging/bundle.py", "pipeline/packaging/change_plan.py", "pipeline/packaging/model_card.py",
-        "pipeline/packaging/recalibration.py",
+        "pipeline/cli/package.py", "pipeline/cli/releasing.py", "pipeline/monitoring/trace.py",
+        "pipeline/packaging/bento.py", "pipeline/packaging/bundle.py", "pipeline/packaging/change_plan.py",
+        "pipeline/packaging/model_card.py", "pipeline/packaging/recalibration.py",
     }  # fmt: skip
