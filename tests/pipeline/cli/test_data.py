@@ -29,7 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / name).touch()
     for i, name in enumerate(("fractured", "normal")):
         (tmp_path / "own" / name).mkdir(parents=True)
-        Image.new("L", (8, 8), i).save(tmp_path / "own" / name / "Doe_Jane.png")
+        picture(i).save(tmp_path / "own" / name / "Doe_Jane.png")
     monkeypatch.chdir(root)
     return root
 
@@ -47,6 +47,11 @@ def dvc(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     monkeypatch.setattr(subprocess, "run", run)
     return calls
+
+
+def picture(number: int) -> Image.Image:
+    """A picture that the service would not refuse."""
+    return Image.linear_gradient("L").resize((32, 32)).rotate(90 * number).point(lambda level: min(255, level + number))
 
 
 def run(*arguments: str) -> str:
@@ -140,7 +145,7 @@ def test_an_archive_is_read(project: Path) -> None:
 
 def test_force_replaces_another_data_set(project: Path) -> None:
     run("folder", "../own")
-    Image.new("L", (8, 8), 9).save("../own/normal/b.png")
+    picture(9).save("../own/normal/b.png")
     assert "3 images" in run("folder", "../own", "--force")
 
 
