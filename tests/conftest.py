@@ -228,6 +228,9 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
 
 SLOW_FILES = (
     "test_image.py",
+    "test_circle.py",
+    "test_ray_tune.py",
+    "test_canary_aws.py",
     "test_pipeline.py",
     "packaging/test_bento.py",
     "packaging/test_release.py",
