@@ -8,7 +8,7 @@ from uuid import uuid4
 from hospital.scoring import ModelFacts
 from serving.bundle import Bundle
 from serving.predictor import Prediction
-from serving.store import features
+from serving.store.answered import answered
 from serving.store.pseudonyms import pseudonyms_of
 from serving.store.records import AnswerRecord
 
@@ -27,22 +27,8 @@ class Origin:
     def answered(self, opened: Bundle, found: Prediction, content: bytes) -> AnswerRecord:
         """The row of a bundle's answer to the file `content`, with an id of its own."""
         names = pseudonyms_of(content, self.site, self.pseudonym_key)
-        region = found.region
-        return self._row(
-            opened.manifest.name, opened.manifest.version, opened.sha256,
-            image_sha256=found.sha256,
-            label=found.label,
-            probability=found.probability,
-            threshold=found.threshold,
-            suspicion=found.suspicion,
-            region=region.name if region else None,
-            region_source=region.source if region else None,
-            statistics=found.statistics(),
-            warnings=[note.code for note in found.warnings],
-            features=features.packed(features.summarise(found.features, opened.reference)),
-            patient=names.patient,
-            study=names.study,
-        )  # fmt: skip
+        origin = self._row(opened.manifest.name, opened.manifest.version, opened.sha256)
+        return answered(origin, found, opened.reference, names)
 
     def refused(self, model: ModelFacts, code: str) -> AnswerRecord:
         """The row of an image without an answer."""

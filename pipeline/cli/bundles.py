@@ -1,7 +1,7 @@
 """What the commands that use a bundle share: the options that name it and the keys of its page, and opening it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,16 @@ BundleOption = Annotated[
         envvar="FRACTURE_BUNDLE",
         help="Folder of the bundle, or of a release; by default the last one packaged from a model that was trained on "
         "other than sample data, else the release in models/, else the last one packaged.",
+    ),
+]
+ScopeOption = Annotated[
+    Literal["refuse", "warn"],
+    typer.Option(
+        "--scope",
+        envvar="FRACTURE_SCOPE",
+        show_envvar=True,
+        case_sensitive=False,
+        help="What to do with images whose header says that the model is not meant for them.",
     ),
 ]
 TrustedKeyOption = Annotated[

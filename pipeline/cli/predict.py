@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.cli.bundles import BundleOption, ScopeOption, open_bundle
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, make_folder
 from pipeline.late import late
@@ -49,16 +49,7 @@ def predict(
     *,
     bundle: BundleOption = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One line of JSON per file instead of a table.")] = False,
-    scope: Annotated[
-        Literal["refuse", "warn"],
-        typer.Option(
-            "--scope",
-            envvar="FRACTURE_SCOPE",
-            show_envvar=True,
-            case_sensitive=False,
-            help="What to do with images whose header says that the model is not meant for them.",
-        ),
-    ] = "refuse",
+    scope: ScopeOption = "refuse",
     heatmaps: Annotated[
         Path | None,
         typer.Option("--heatmaps", metavar="DIR", help="Folder for a PNG of each answered image with its heatmap."),

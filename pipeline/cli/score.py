@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.bundles import BundleOption, open_bundle
+from pipeline.cli.bundles import BundleOption, ScopeOption, open_bundle
 from pipeline.errors import InputError
 from pipeline.late import late
 
@@ -78,16 +78,7 @@ def score(
             help="Read below these instead of what the manifest was made of; also names a private host.",
         ),
     ] = None,
-    scope: Annotated[
-        Literal["refuse", "warn"],
-        typer.Option(
-            "--scope",
-            envvar="FRACTURE_SCOPE",
-            show_envvar=True,
-            case_sensitive=False,
-            help="What to do with images whose header says that the model is not meant for them.",
-        ),
-    ] = "refuse",
+    scope: ScopeOption = "refuse",
     pseudonymise: Annotated[
         bool,
         typer.Option(

@@ -17,7 +17,7 @@ from serving.http.tokens import TokenSigner
 from serving.imaging import dicom
 from serving.predictor import Prediction
 from serving.statistics import Reference
-from serving.store import features
+from serving.store.answered import answered
 from serving.store.pseudonyms import Pseudonyms, pseudonyms_of
 from serving.store.records import AnswerRecord, FeedbackRecord
 
@@ -83,24 +83,7 @@ class Keeper:
 
     def answered(self, source: Source, prediction: Prediction, names: Pseudonyms) -> None:
         """Keep an answer."""
-        region = prediction.region
-        self._writer.add(
-            replace(
-                self._origin(source),
-                image_sha256=prediction.sha256,
-                label=prediction.label,
-                probability=prediction.probability,
-                threshold=prediction.threshold,
-                suspicion=prediction.suspicion,
-                region=region.name if region else None,
-                region_source=region.source if region else None,
-                statistics=prediction.statistics(),
-                warnings=[note.code for note in prediction.warnings],
-                features=features.packed(features.summarise(prediction.features, self._reference)),
-                patient=names.patient,
-                study=names.study,
-            )
-        )
+        self._writer.add(answered(self._origin(source), prediction, self._reference, names))
 
     def refused(self, source: Source, code: str) -> None:
         """Keep that an image got no answer."""
