@@ -1,6 +1,9 @@
 """Errors a person can act on, and the one place that turns them into a line and an exit code."""
 
 import errno
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,16 +56,34 @@ def os_errors_name(place: object) -> Iterator[None]:
 def exit_with_line(function: Callable[[], None]) -> None:
     """Run `function`; on bad input print one line on stderr and exit with code 1 (130 when interrupted).
 
+    Where nobody reads the output any more (`| head`), it ends without a word, as other commands of a pipe do.
     Anything unforeseen keeps its traceback: hiding a defect of ours would help nobody.
     """
     try:
         function()
+        sys.stdout.flush()  # what is still held back would otherwise fail when Python ends, beyond our reach
     except KeyboardInterrupt:
         print("interrupted; nothing half-written is left behind", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            sys.exit(128 + signal.SIGPIPE)
         line = describe(error)
         if line is None:
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def _output_is_closed() -> bool:
+    """Whether the reader of standard output has gone; what is still to be written is then dropped."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # captured, as in a test
+        return False
+    state = select.poll()
+    state.register(output, 0)
+    if not state.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes once more when it ends
+    return True
