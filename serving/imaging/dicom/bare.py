@@ -4,6 +4,8 @@ import struct
 
 _PREAMBLE = 128
 _PREFIX = b"DICM"
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"GIF8")
+"""How pictures begin. Dark pixels that are stored as they are look like elements, so no preamble begins like this."""
 _GROUPS = frozenset({0x0002, 0x0008, 0x0010, 0x0018, 0x0020, 0x0028})
 """Groups that the first element of an object may belong to: meta information, or what describes an image."""
 _LOOKED_AT = 1024  # bytes
@@ -19,6 +21,8 @@ def data_set_start(content: bytes) -> int | None:
 
     It may stand at the very start, behind a prefix without its preamble, or behind a preamble without its prefix.
     """
+    if content.startswith(_PICTURES):
+        return None
     places = (len(_PREFIX),) if content.startswith(_PREFIX) else (0, _PREAMBLE)
     return next((place for place in places if _is_data_set(content[place : place + _LOOKED_AT])), None)
 

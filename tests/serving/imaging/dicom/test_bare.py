@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,7 +14,7 @@ from serving.imaging import decode, dicom
 from tests.serving.imaging.dicom.builders import COMPRESSED, coded, fault, name, picture, radiograph, refusal
 
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
-PREFIX = 132
+PREAMBLE, PREFIX = 128, 132
 
 
 def bare(content: bytes) -> bytes:
@@ -50,6 +51,14 @@ def test_the_meta_information_needs_no_preamble(syntax: UID) -> None:
 def test_the_prefix_needs_no_preamble(syntax: UID) -> None:
     content = coded(picture(12), syntax, 12)
     same(content[128:], content)
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png", ".bmp", ".tif", ".webp"])
+def test_a_picture_whose_pixels_look_like_a_data_set_stays_a_picture(kind: str) -> None:
+    content = cv2.imencode(kind, picture(8))[1].tobytes()
+    disguised = content[:PREAMBLE].ljust(PREAMBLE, b"\0") + bare(coded(picture(12), ImplicitVRLittleEndian, 12))
+    assert dicom.is_dicom(b"\0" * PREAMBLE + disguised[PREAMBLE:])
+    assert not dicom.is_dicom(disguised)
 
 
 @pytest.mark.parametrize("syntax", NATIVE, ids=name)

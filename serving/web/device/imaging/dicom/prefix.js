@@ -16,6 +16,7 @@ export function startOf(bytes) {
 
 // At the very start, behind a prefix without its preamble, or behind a preamble without its prefix.
 function dataSetStart(bytes) {
+  if (BARE.PICTURES.some((start) => text(bytes, 0, start.length) === start)) return null;
   const prefixed = text(bytes, 0, BARE.PREFIX.length) === BARE.PREFIX;
   const places = prefixed ? [BARE.PREFIX.length] : [0, BARE.PREAMBLE];
   return places.find((place) => isDataSet(bytes.subarray(place, place + BARE.LOOKED_AT))) ?? null;
