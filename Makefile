@@ -147,5 +147,5 @@ state: setup ## the committed state of a run anew: sample data, dvc repro; then 
 	git status --short dvc.lock data.dvc reports
 
 clean: ## remove what the pipeline made; data/, mlflow.db, the DVC cache and committed reports stay
-	rm -rf prepared build checkpoints tuning .cache/prepared
+	rm -rf prepared build checkpoints tuning .cache/prepared .cache/blocks
 	git clean -dfqX reports

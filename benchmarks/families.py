@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\n".join(report(found, judged)))
         if options.sheets:
             options.sheets.mkdir(parents=True, exist_ok=True)
-            write_sheets(root / "data", found.groups, options.sheets)
+            write_sheets(lambda file: (root / "data" / file).read_bytes(), found.groups, options.sheets)
             lines = [f"family-{number}.jpg {' '.join(ids)}" for number, ids in enumerate(found.ids, start=1)]
             (options.sheets / "groups.txt").write_text("\n".join(lines) + "\n")
         processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime

@@ -171,6 +171,11 @@ class Artifacts:
         return self.root / ".cache/prepared"
 
     @property
+    def blocks(self) -> Path:
+        """What an engine has done of validate and preprocess while they run; not an output of DVC."""
+        return self.root / ".cache/blocks"
+
+    @property
     def releases(self) -> Path:
         """Released models, which git tracks."""
         return self.root / "models"

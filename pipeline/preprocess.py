@@ -1,8 +1,16 @@
-"""Stage preprocess: radiographs to letterboxed uint8 arrays, and who is in which part."""
+"""Stage preprocess: radiographs to letterboxed uint8 arrays, and who is in which part.
+
+The images of a set that is too large for one machine are prepared by a Ray cluster, into shards (docs/archive.md):
+
+    python -m pipeline.preprocess --engine ray --address HOST:PORT
+
+FRACTURE_ENGINE, FRACTURE_RAY_ADDRESS and FRACTURE_ACTORS say the same where `dvc repro` runs the stage.
+"""
 
 import hashlib
 import itertools
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +23,10 @@ import pandas as pd
 
 from pipeline import params
 from pipeline.artifacts import Artifacts, DatasetRecord, FixedTestSet, PreparedRecord
-from pipeline.data import input_heads, layout, pixel_cache
+from pipeline.data import images, input_heads, layout, pixel_cache
+from pipeline.data.images import EngineImages
 from pipeline.data.layout import Dataset
-from pipeline.data.pixel_cache import PixelCache, PreparedFile
+from pipeline.data.pixel_cache import SHOWN, PixelCache, PreparedFile
 from pipeline.data.prepared import NOT_SLICES
 from pipeline.data.split import PARTS, GivenTestSet, folds, split
 from pipeline.errors import InputError, exit_with_line
@@ -27,10 +36,8 @@ from pipeline.progress import progress_bar
 from serving.errors import ImageError
 from serving.imaging import model_input
 from serving.imaging.canonical.form import NO_HEADS, Heads
-from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Letterbox, Preprocessing, View
 
-SHOWN = ("shown_x0", "shown_y0", "shown_x1", "shown_y1")
 _CHUNK = 32
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -105,10 +112,7 @@ def prepare_files(
 def write_images(
     paths: Sequence[Path], preparation: Preparation, target: Path, hashes: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Write images.npy, uint8 (n, size, size), row after row, and return how each image came to lie on its canvas.
-
-    Columns: left, top, width, height on the canvas in pixels; the box of the picture that is shown, in fractions;
-    quarters it was turned by; inverted, true where it was turned from black bone to white.
+    """Write images.npy, uint8 (n, size, size), row after row, and return the place of each (`PreparedFile.place`).
 
     Plain writes instead of a memory map: pages of a map stay in the process's resident memory.
     """
@@ -118,10 +122,7 @@ def write_images(
         _write_header(file, (len(paths), size, size))
         for found in prepare_files(paths, preparation, hashes):
             file.write(found.pixels.data)
-            view, letterbox = found.placement.view, found.placement.letterbox
-            place = {name: getattr(letterbox, name) for name in ("left", "top", "width", "height")}
-            shown = dict(zip(SHOWN, (round(corner, 5) for corner in view.box), strict=True))
-            rows.append({**place, **shown, "quarters": view.quarters, "inverted": found.inverted >= INVERTED})
+            rows.append(found.place())
             if len(rows) % _CHUNK == 0 or len(rows) == len(paths):
                 advance(len(rows) % _CHUNK or _CHUNK)
     return pd.DataFrame(rows)
@@ -201,20 +202,29 @@ def _without_relatives(table: pd.DataFrame, given: GivenTestSet) -> tuple[pd.Dat
 
 
 def preprocess(
-    data: Dataset, table: pd.DataFrame, options: PreprocessParams, folder: Path, cache: Path | None = None
+    data: Dataset,
+    table: pd.DataFrame,
+    options: PreprocessParams,
+    folder: Path,
+    cache: Path | None = None,
+    *,
+    elsewhere: EngineImages | None = None,
 ) -> pd.DataFrame:
     """Write the whole of prepared/ into `folder`, with pixels from the folder `cache` if given; its split table.
 
-    Raises InputError for heads of canonical steps that are missing.
+    With `elsewhere` an engine prepares the images. Raises InputError for heads of canonical steps that are missing.
     """
     preprocessing, heads = input_heads.chosen(options)
     given = GivenTestSet.read(Path(options.test_set)) if options.test_set else None
     table, fixed = _without_relatives(table, given) if given else (table, None)
     parts = split(table, options, given)
-    files = [data.folder / file for file in table["file"]]
-    with pixel_cache.opened(preprocessing, cache) as kept:
-        preparation = Preparation(preprocessing, heads, kept)
-        places = write_images(files, preparation, folder / "images.npy", list(table["sha256"]))
+    if elsewhere:
+        places = elsewhere.write(list(table["file"]), preprocessing, folder)
+    else:
+        files = [data.folder / file for file in table["file"]]
+        with pixel_cache.opened(preprocessing, cache) as kept:
+            preparation = Preparation(preprocessing, heads, kept)
+            places = write_images(files, preparation, folder / "images.npy", list(table["sha256"]))
     result = split_table(table, parts, places, data.info.classes, preprocessing.canonical.any)
     if options.folds:
         result.insert(list(result.columns).index("part") + 1, "fold", folds(table, parts, options))
@@ -237,15 +247,19 @@ def preprocess(
     return result
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Read data/ and reports/images.csv, write prepared/."""
+    engine = images.engine_of(arguments, __doc__)
     paths = Artifacts()
     options = params.load(paths.params).preprocess
     data = layout.read(paths.data)
     table = read_image_table(paths.images)
     check_image_table(paths.images, table, data)
-    with atomic_folder(paths.prepared) as folder:
-        result = preprocess(data, table, options, folder, paths.pixel_cache)
+    with images.opened(data, engine, paths.blocks / "preprocess") as elsewhere:
+        with atomic_folder(paths.prepared) as folder:
+            result = preprocess(data, table, options, folder, paths.pixel_cache, elsewhere=elsewhere)
+        if elsewhere:
+            elsewhere.forget()
     for part in PARTS:
         chosen = result[result["part"] == part]
         counts = ", ".join(f"{count} {label}" for label, count in chosen["label"].value_counts().items())
@@ -253,4 +267,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_with_line(main)
+    exit_with_line(lambda: main(sys.argv[1:]))

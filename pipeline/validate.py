@@ -2,15 +2,23 @@
 
 Great Expectations judges three tables: one row per image, one per class, one per feature that might give the
 label away. `params.yaml` (validate.offenders) says what an offending image leads to.
+
+The images of a set that is too large for one machine are read by a Ray cluster (docs/archive.md):
+
+    python -m pipeline.validate --engine ray --address HOST:PORT
+
+FRACTURE_ENGINE, FRACTURE_RAY_ADDRESS and FRACTURE_ACTORS say the same where `dvc repro` runs the stage.
 """
 
 import shutil
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import params
 from pipeline.artifacts import Artifacts
-from pipeline.data import input_heads, layout, pixel_cache
+from pipeline.data import images, input_heads, layout, pixel_cache
 from pipeline.data.data_docs import publish
 from pipeline.data.families.sheets import write_sheets
 from pipeline.data.validation.expectations import Judge
@@ -19,8 +27,9 @@ from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, write_text
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Read data/, write reports/images.csv, reports/validation.json and reports/data_docs/."""
+    engine = images.engine_of(arguments, __doc__)
     paths = Artifacts()
     options = params.load(paths.params)
     preprocessing, heads = input_heads.chosen(options.preprocess)
@@ -28,11 +37,18 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="fracture-validate-"))
     try:
         judge = Judge(scratch)
-        with pixel_cache.filling(preprocessing, paths.pixel_cache, heads) as writer:
-            verdict = judge_data(data, options.validate_, judge, writer)
-        with atomic_folder(paths.data_docs) as docs:
-            pictures = write_sheets(data.folder, verdict.report.families, docs)
-            publish(judge.pages(), summary_html(verdict), docs, pictures)
+        with images.opened(data, engine, paths.blocks / "validate") as elsewhere:
+            if elsewhere:
+                verdict = judge_data(data, options.validate_, judge, images=elsewhere)
+            else:
+                with pixel_cache.filling(preprocessing, paths.pixel_cache, heads) as writer:
+                    verdict = judge_data(data, options.validate_, judge, writer)
+            with atomic_folder(paths.data_docs) as docs:
+                reader = elsewhere or images.FolderImages(data)
+                pictures = write_sheets(reader.read, verdict.report.families, docs)
+                publish(judge.pages(), summary_html(verdict), docs, pictures)
+            if elsewhere and not verdict.failures:
+                elsewhere.forget()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     verdict.report.write(paths.validation)
@@ -45,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    exit_with_line(main)
+    exit_with_line(lambda: main(sys.argv[1:]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 
@@ -29,7 +29,7 @@ from serving.scoring import File
 
 _CHUNK = 8
 """Images that are prepared before the network runs on them, as in `serving.scoring`."""
-_FETCHES = 16
+FETCHES = 16
 """Images that are fetched at the same time."""
 _MOST_AHEAD = 128 << 20
 """Bytes of images that wait to be decoded."""
@@ -49,19 +49,19 @@ class Begun:
 
 @dataclass(frozen=True)
 class Answered:
-    """A message: rows by their positions among the entries that were given."""
+    """A message: rows, or what else answers an entry, by their positions among the entries that were given."""
 
-    rows: tuple[tuple[int, Row], ...]
+    rows: tuple[tuple[int, Any], ...]
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A message: the model is loaded, or all entries are answered."""
+    """A message: all is loaded, or all entries are answered."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A message: the model cannot be loaded; one line says why."""
+    """A message: the work cannot begin; one line says why."""
 
     reason: str
 
@@ -164,7 +164,7 @@ def run(connection: Connection, asked: Scoring) -> None:
         connection.send(Failed(str(error)))
         return
     fetcher = Fetcher(asked.roots)
-    with ThreadPoolExecutor(_FETCHES, "fetch") as pool:
+    with ThreadPoolExecutor(FETCHES, "fetch") as pool:
         connection.send(Ready())
         while True:
             try:
@@ -187,7 +187,7 @@ def answers(
 ) -> Iterator[tuple[tuple[int, Row], ...]]:
     """Rows by position, a few at a time; what is not on this machine's disk is fetched ahead."""
     model = predictor.bundle.sha256
-    ahead = _Ahead(fetcher, pool, entries)
+    ahead = Ahead(fetcher, pool, entries)
 
     def fetch(path: str) -> bytes:
         position = int(path)
@@ -214,7 +214,7 @@ def answers(
         yield tuple(rows)
 
 
-class _Ahead:
+class Ahead:
     """The bytes of images, fetched before they are asked for as long as they are few."""
 
     def __init__(self, fetcher: Fetcher, pool: ThreadPoolExecutor, entries: Sequence[Entry]) -> None:
@@ -239,7 +239,7 @@ class _Ahead:
         while self._waiting:
             position = self._waiting[0]
             size = self._size(position)
-            if self._held and (len(self._held) >= 2 * _FETCHES or self._bytes + size > _MOST_AHEAD):
+            if self._held and (len(self._held) >= 2 * FETCHES or self._bytes + size > _MOST_AHEAD):
                 return
             self._waiting.popleft()
             self._held.append((position, self._pool.submit(self._fetcher.fetch, self._entries[position])))

@@ -7,17 +7,16 @@ writes the same file, so doing it twice is no harm (`pipeline.archive.shards`).
 import fcntl
 import os
 import tempfile
-import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError, RayActorError, RayError, RayTaskError
+from ray.exceptions import AuthenticationError, RayError
 
 from pipeline.archive.cluster_safety import check_safety, is_loopback
+from pipeline.archive.crew import STALL, run_on_actors
 from pipeline.archive.engines import Report, Work
 from pipeline.archive.places import open_place
 from pipeline.archive.shards import Block, Plan, Shards
@@ -26,11 +25,6 @@ from pipeline.files import atomic_folder
 from serving import bundle, signature
 from serving.errors import one_line
 
-_TICK = 5.0
-"""Seconds between two looks at whether anything still moves."""
-_MOST_LOSSES = 20
-"""Actors that may be lost with one block before it is not tried again."""
-_STALL = 1800.0
 _SIGNATURE = ".."
 """Stands for the signature among a bundle's files: no file of one can have this name."""
 
@@ -41,7 +35,7 @@ class RayEngine:
     `stall` is the time in seconds after which a cluster that ends no block is given up. Use it in a `with` block.
     """
 
-    def __init__(self, work: Work, processes: int, address: str = "", stall: float = _STALL) -> None:
+    def __init__(self, work: Work, processes: int, address: str = "", stall: float = STALL) -> None:
         self._work, self._processes, self._address, self._stall = work, processes, address, stall
         self._files: Any = None
 
@@ -54,110 +48,12 @@ class RayEngine:
         ray.shutdown()
 
     def run(self, shards: Shards, blocks: Iterator[Block], done: Callable[[Report], None]) -> None:
-        count = self._processes or int(ray.cluster_resources().get("CPU", 0))
-        if not count:
-            raise InputError("the cluster has no CPU yet; say with --actors how many to wait for")
         make = ray.remote(num_cpus=1, max_restarts=0, max_concurrency=1)(ScoringActor)
-        crew = _Crew(lambda: make.remote(self._work, shards.place.uri, shards.plan, self._files), blocks)
-        crew.grow(count)
-        moved = time.monotonic()
-        try:
-            while crew.busy:
-                found = crew.next_reports(_TICK)
-                for report in found:
-                    done(report)
-                if found:
-                    moved = time.monotonic()
-                elif time.monotonic() - moved > self._stall:
-                    raise InputError(
-                        f"the cluster ended no block for {self._stall:.0f} seconds ({crew.ready} of {count} actors "
-                        "run); see that its nodes have free CPUs, and run the command again: it goes on where it was"
-                    )
-        finally:
-            crew.dismiss()
 
+        def start() -> Any:
+            return make.remote(self._work, shards.place.uri, shards.plan, self._files)
 
-@dataclass(frozen=True)
-class _Task:
-    """What an actor does: a block, or None while it starts."""
-
-    actor: Any
-    block: Block | None
-
-
-class _Crew:
-    """Actors and what each of them does. One that is lost is replaced; its block is done by another one."""
-
-    def __init__(self, make: Callable[[], Any], blocks: Iterator[Block]) -> None:
-        self._make, self._blocks = make, blocks
-        self._tasks: dict[Any, _Task] = {}
-        self._again: deque[Block] = deque()
-        self._losses: Counter[int] = Counter()
-        self._waiting: Block | None = next(blocks, None)
-        self.ready = 0
-
-    @property
-    def busy(self) -> bool:
-        """Whether a block is to be done, or being done; actors that still start do not count."""
-        return bool(self._again) or self._waiting is not None or any(task.block for task in self._tasks.values())
-
-    def grow(self, count: int) -> None:
-        """Ask for further actors; Ray starts them when nodes have room."""
-        for _ in range(count):
-            actor = self._make()
-            self._tasks[actor.ready.remote()] = _Task(actor, None)
-
-    def next_reports(self, patience: float) -> list[Report]:
-        """What ended, waiting up to `patience` seconds for the first; InputError where an actor cannot work."""
-        ended, _ = ray.wait(list(self._tasks), num_returns=1, timeout=patience)
-        reports = []
-        for reference in ended:
-            task = self._tasks.pop(reference)
-            try:
-                found = ray.get(reference)
-            except RayTaskError as error:
-                raise _cause(error) from None
-            except RayActorError:
-                self._lost(task)
-                continue
-            if task.block is None:
-                self.ready += 1
-            else:
-                reports.append(found)
-            self._give(task.actor)
-        return reports
-
-    def dismiss(self) -> None:
-        """End all actors, and with them their processes."""
-        for task in self._tasks.values():
-            ray.kill(task.actor)
-
-    def _give(self, actor: Any) -> None:
-        block = self._next_block()
-        if block is None:
-            ray.kill(actor)  # its CPU may be wanted elsewhere
-        else:
-            self._tasks[actor.do.remote(block)] = _Task(actor, block)
-
-    def _next_block(self) -> Block | None:
-        if self._again:
-            return self._again.popleft()
-        block, self._waiting = self._waiting, None
-        if block is not None:
-            self._waiting = next(self._blocks, None)
-        return block
-
-    def _lost(self, task: _Task) -> None:
-        number = -1 if task.block is None else task.block.number
-        self._losses[number] += 1
-        if self._losses[number] > _MOST_LOSSES:
-            raise InputError(
-                "actors of the cluster end again and again; see Ray's logs for why, and run the command again"
-            )
-        if task.block is not None:
-            self.ready -= 1
-            self._again.append(task.block)
-        self.grow(1)
+        run_on_actors(start, self._processes, blocks, done, self._stall)
 
 
 class ScoringActor:
@@ -241,9 +137,3 @@ def _unpacked(files: Mapping[str, bytes], digest: str) -> Path:
         if _SIGNATURE in files:
             signature.beside(target).write_bytes(files[_SIGNATURE])
     return target
-
-
-def _cause(error: RayTaskError) -> Exception:
-    """What went wrong in an actor: bad input and a full disk keep their line."""
-    cause = error.cause
-    return cause if isinstance(cause, InputError | OSError) else InputError(f"an actor failed: {one_line(cause, 200)}")

@@ -1,14 +1,12 @@
 """Who does the blocks of a scoring: processes of this machine, or of a Ray cluster (`pipeline.archive.cluster`)."""
 
-import itertools
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.archive import results
 from pipeline.archive.child import Scoring
+from pipeline.archive.processes import run_here
 from pipeline.archive.pseudonyms import Pseudonyms
 from pipeline.archive.shards import Block, Counts, Shards
 from pipeline.archive.worker import RUN, Bounds, Worker
@@ -66,33 +64,4 @@ class LocalEngine:
 
     def run(self, shards: Shards, blocks: Iterator[Block], done: Callable[[Report], None]) -> None:
         workers = [self._work.worker() for _ in range(self._processes)]
-        idle = deque(workers)
-
-        def work(block: Block) -> Report:
-            worker = idle.pop()
-            try:
-                return self._work.do(worker, shards, block)
-            finally:
-                idle.append(worker)
-
-        pool = ThreadPoolExecutor(self._processes, "score")
-        running: set[Future[Report]] = set()
-        try:
-            for block in itertools.chain(blocks, itertools.repeat(None)):
-                if block is not None:
-                    running.add(pool.submit(work, block))
-                    if len(running) < 2 * self._processes:
-                        continue
-                if not running:
-                    return
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    done(future.result())
-        finally:
-            for future in running:
-                future.cancel()
-            for worker in workers:
-                worker.stop()
-            pool.shutdown(wait=True, cancel_futures=True)
-            for worker in workers:
-                worker.close()
+        run_here(workers, lambda worker, block: self._work.do(worker, shards, block), blocks, done)

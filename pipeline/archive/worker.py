@@ -1,4 +1,4 @@
-"""Scores entries in a child process, and survives what an image does to it."""
+"""Has a child process answer for entries, and survives what an image does to it."""
 
 import contextlib
 import multiprocessing
@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from pipeline.archive.child import OUT_OF_MEMORY, Answered, Begun, Failed, Message, Ready, Scoring
 from pipeline.archive.entries import Entry
@@ -89,25 +89,30 @@ class StoppedError(Exception):
     """Raised in the thread that scores when another one stopped its worker."""
 
 
-class Worker:
-    """One child process at a time, started anew when an image ends it.
+Answer = TypeVar("Answer")
 
-    `target` is what the child runs, a module and a function; in tests another one. Used by one thread at a time, but
-    for `stop`.
+
+class WatchedChild(Generic[Answer]):
+    """One child process at a time, which answers for entries, started anew when an image ends it.
+
+    `asked` is handed to what the child runs, `target`, a module and a function; `failed` makes the answer for an image
+    that ends its child. Used by one thread at a time, but for `stop`.
     """
 
-    def __init__(self, asked: Scoring, bounds: Bounds, model: str, target: str = RUN) -> None:
-        self._asked, self._bounds, self._model, self._target = asked, bounds, model, target
+    def __init__(
+        self, asked: object, bounds: Bounds, failed: Callable[[Entry, ImageError], Answer], target: str
+    ) -> None:
+        self._asked, self._bounds, self._failed, self._target = asked, bounds, failed, target
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._stopped = False
 
-    def score(self, entries: Sequence[Entry]) -> list[Row]:
-        """One row an entry, in their order; InputError when no child can be started, StoppedError after `stop`.
+    def answer(self, entries: Sequence[Entry]) -> list[Answer]:
+        """One answer an entry, in their order; InputError when no child can be started, StoppedError after `stop`.
 
         An image of which a child dies is tried once more, alone: not every death is its fault.
         """
-        rows: dict[int, Row] = {}
+        rows: dict[int, Answer] = {}
         suspects: set[int] = set()
         deaths = 0
         while open_positions := [n for n in range(len(entries)) if n not in rows]:
@@ -119,16 +124,18 @@ class Worker:
                 continue
             deaths = deaths + 1 if at is None else 0
             if deaths == _MOST_STARTS:
-                raise InputError("the processes that score end before they begin an image; is there enough memory?")
+                raise InputError(
+                    "the processes end before they begin an image; is there enough memory?"
+                )
             if at is not None and at in suspects:
-                rows[at] = error_row(entries[at], ImageError(death, _MESSAGES[death]), self._model, 0.0)
+                rows[at] = self._failed(entries[at], ImageError(death, _MESSAGES[death]))
                 suspects.discard(at)
             elif at is not None:
                 suspects.add(at)
         return [rows[n] for n in range(len(entries))]
 
     def stop(self) -> None:
-        """End the child from another thread, for good: what `score` waits for does not come any more."""
+        """End the child from another thread, for good: what `answer` waits for does not come any more."""
         self._stopped = True
         if (process := self._process) is not None:
             process.kill()
@@ -143,7 +150,7 @@ class Worker:
         self._process = self._connection = None
 
     def _ask(
-        self, entries: Sequence[Entry], positions: Sequence[int], rows: dict[int, Row]
+        self, entries: Sequence[Entry], positions: Sequence[int], rows: dict[int, Answer]
     ) -> tuple[Death | None, int | None]:
         """Let the child answer some entries into `rows`; how it died, and at which one, or None twice."""
         if self._process is None and not self._stopped:
@@ -199,3 +206,14 @@ class Worker:
         if isinstance(found, Failed):
             self.close()
             raise InputError(found.reason)
+
+
+class Worker(WatchedChild[Row]):
+    """One that scores; in tests `target` is another one."""
+
+    def __init__(self, asked: Scoring, bounds: Bounds, model: str, target: str = RUN) -> None:
+        super().__init__(asked, bounds, lambda entry, error: error_row(entry, error, model, 0.0), target)
+
+    def score(self, entries: Sequence[Entry]) -> list[Row]:
+        """One row an entry, as `answer` gives them."""
+        return self.answer(entries)

@@ -26,10 +26,12 @@ import numpy.typing as npt
 from pipeline.files import atomic_folder, sha256_files
 from serving import imaging
 from serving.imaging.canonical.form import NO_HEADS, Heads
+from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Pixels, Placement, Preprocessing, View, letterbox_of
 from serving.imaging.decode import Decoded
 from serving.imaging.model_input import ModelInput, prepare_decoded, size_of
 
+SHOWN = ("shown_x0", "shown_y0", "shown_x1", "shown_y1")
 LIMIT = 4 * 2**30
 """Bytes of rows at most, 85,000 images of 224 pixels; those after them are decoded twice."""
 _ROW = np.dtype([
@@ -50,6 +52,17 @@ class PreparedFile:
     def of(cls, found: ModelInput) -> "PreparedFile":
         """Without what only a service needs."""
         return cls(found.pixels, found.placement, found.canonical.inverted if found.canonical else 0.0)
+
+    def place(self) -> dict[str, Any]:
+        """How the image came to lie on its canvas.
+
+        left, top, width, height on the canvas in pixels; the box of the picture that is shown, in fractions; quarters
+        it was turned by; inverted, true where it was turned from black bone to white.
+        """
+        view, letterbox = self.placement.view, self.placement.letterbox
+        place = {name: getattr(letterbox, name) for name in ("left", "top", "width", "height")}
+        shown = dict(zip(SHOWN, (round(corner, 5) for corner in view.box), strict=True))
+        return {**place, **shown, "quarters": view.quarters, "inverted": self.inverted >= INVERTED}
 
 
 class PixelWriter:

@@ -1,6 +1,6 @@
 """The folder prepared/: what preprocess leaves for train and evaluate.
 
-prepared/images.npy     uint8 (n, size, size), memory-mapped
+prepared/images.npy     uint8 (n, size, size), memory-mapped; or shards and images.json (`image_shards`)
 prepared/split.csv      one row per image: index, image_id, label, class, part, group, box on the canvas, ...
 prepared/boxes.csv      fracture boxes as fractions of the canvas
 prepared/prepared.json  classes, preprocessing, hashes of data, split and test set
@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.artifacts import DatasetRecord, PreparedRecord
+from pipeline.data import image_shards
+from pipeline.data.image_shards import ImageRows, ImageShards
 from pipeline.errors import InputError
 from serving.imaging.canvas import Letterbox, Preprocessing
 
@@ -31,9 +33,9 @@ _CORNERS = ("index", "x0", "y0", "x1", "y1")
 
 @dataclass(frozen=True)
 class Prepared:
-    """The prepared data set; `images` is a read-only memory map, uint8 (n, size, size)."""
+    """The prepared data set; `images` are uint8 (n, size, size), by row."""
 
-    images: npt.NDArray[np.uint8]
+    images: ImageRows
     table: pd.DataFrame
     boxes: pd.DataFrame
     classes: tuple[str, ...]
@@ -71,7 +73,7 @@ def load(folder: Path) -> Prepared:
     """Open prepared/; InputError names the file that is missing or does not fit the others."""
     record = PreparedRecord.read(folder / "prepared.json")
     try:
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        images = _images(folder)
         text = pd.read_csv(folder / "split.csv", keep_default_na=False, dtype=str)
         table = text.astype(dict.fromkeys(_NUMBERS, int))
         boxes = pd.read_csv(folder / "boxes.csv", keep_default_na=False)
@@ -93,11 +95,19 @@ def load(folder: Path) -> Prepared:
     )
 
 
-def _fault(images: npt.NDArray[np.uint8], table: pd.DataFrame, boxes: pd.DataFrame, record: PreparedRecord) -> str:
+def _images(folder: Path) -> ImageRows:
+    if (folder / image_shards.INDEX).is_file():
+        return ImageShards.open(folder)
+    images: npt.NDArray[np.uint8] = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    return images
+
+
+def _fault(images: ImageRows, table: pd.DataFrame, boxes: pd.DataFrame, record: PreparedRecord) -> str:
     """What does not fit together in the files of prepared/; empty when all does."""
     size = record.preprocessing.get("image_size")
     if images.shape != (len(table), size, size):
-        return f"images.npy has the shape {images.shape}, but split.csv {len(table)} rows and prepared.json {size} px"
+        name = image_shards.INDEX if isinstance(images, ImageShards) else "images.npy"
+        return f"{name} has the shape {images.shape}, but split.csv {len(table)} rows and prepared.json {size} px"
     for name, columns, found in (("split.csv", _TEXTS, table.columns), ("boxes.csv", _CORNERS, boxes.columns)):
         missing = [column for column in columns if column not in found]
         if missing:

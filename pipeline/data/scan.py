@@ -32,7 +32,8 @@ THUMBNAIL = 16
 _HASH_SIDE = 32
 _STATISTICS_SIDE = 56
 """Pixels that the longer side of a JPEG keeps, at least, where its grey levels and colours are measured."""
-_CHUNK = 64
+CHUNK = 64
+"""Files that are described together."""
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Scan:
     features: Features | None = field(default=None, repr=False)
 
 
+MISSING = Scan("missing", "no such file")
 _NO_COLUMNS = ("thumbnail", "features")
 _FAULTS = {"empty": "empty", "too_many_pixels": "oversized"}
 
@@ -71,7 +73,12 @@ def scan_file(path: Path, writer: PixelWriter | None = None, with_features: bool
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return Scan("missing", "no such file")
+        return MISSING
+    return scan_content(content, writer, with_features)
+
+
+def scan_content(content: bytes, writer: PixelWriter | None = None, with_features: bool = False) -> Scan:
+    """The same of the bytes of a file."""
     digest = hashlib.sha256(content).hexdigest() if content else ""  # empty files are no copies of each other
     try:
         header = decode.inspect(content)
@@ -104,12 +111,11 @@ def scan_file(path: Path, writer: PixelWriter | None = None, with_features: bool
     )
 
 
-def features_of(path: Path) -> Features | None:
-    """The features of one file, as of `scan_file`; None where it cannot be read."""
+def features_of(content: bytes) -> Features | None:
+    """The features of the bytes of a file, as of `scan_content`; None where they are no image."""
     try:
-        content = path.read_bytes()
         pixels = decode.look(content, decode.inspect(content), 2 * SIDE)[0]
-    except (OSError, ImageError):
+    except ImageError:
         return None
     return describe(_grey(pixels))
 
@@ -151,17 +157,28 @@ def scan_files(
             if features is not None:
                 features.extend(found)
             advance(len(described))
+    return scan_table(rows), small
+
+
+def scan_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table of `scan_files` of the rows of all files."""
     columns = [*(name for name in Scan.__dataclass_fields__ if name not in _NO_COLUMNS), "perceptual_hash"]
-    return pd.DataFrame(rows, columns=columns), small
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _scan_chunk(
-    paths: list[Path], writer: PixelWriter | None, with_features: bool
-) -> tuple[list[dict[str, Any]], npt.NDArray[np.float32], list[Features | None]]:
-    """Rows of the table, thumbnails, float32 (n, 16, 16), and features; larger thumbnails, 4 kB each, are not kept."""
-    scans = [vars(scan_file(path, writer, with_features)) for path in paths]
+Chunk = tuple[list[dict[str, Any]], npt.NDArray[np.float32], list[Features | None]]
+"""Of some files: rows of the table, thumbnails, float32 (n, 16, 16), and features."""
+
+
+def _scan_chunk(paths: list[Path], writer: PixelWriter | None, with_features: bool) -> Chunk:
+    return chunk_of([scan_file(path, writer, with_features) for path in paths])
+
+
+def chunk_of(found: Iterable[Scan]) -> Chunk:
+    """What is kept of some scans; the larger thumbnails, 4 kB each, are not."""
+    scans = [dict(vars(one)) for one in found]
     missing = np.full((_HASH_SIDE, _HASH_SIDE), np.nan, np.float32)
-    large = np.stack([missing if (found := scan.pop("thumbnail")) is None else found for scan in scans])
+    large = np.stack([missing if (small := scan.pop("thumbnail")) is None else small for scan in scans])
     features = [scan.pop("features") for scan in scans]
     hashes = perceptual_hashes(large)
     half = large.reshape(-1, THUMBNAIL, 2, THUMBNAIL, 2).mean(axis=(2, 4))
@@ -171,7 +188,7 @@ def _scan_chunk(
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(items)
-    while chunk := list(islice(iterator, _CHUNK)):
+    while chunk := list(islice(iterator, CHUNK)):
         yield chunk
 
 

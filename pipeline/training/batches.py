@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data.image_shards import ImageRows
 from pipeline.params import Augmentation
 from pipeline.training.architectures import LOCATION, PROBABILITY
 from pipeline.training.augmentation import NO_BOXES, Pixels, augment
@@ -30,7 +31,7 @@ class Batches(keras.utils.PyDataset):
 
     def __init__(
         self,
-        images: npt.NDArray[np.uint8],
+        images: ImageRows,
         rows: npt.NDArray[np.int64],
         labels: npt.NDArray[Any],
         *,

@@ -357,7 +357,7 @@ def test_a_share_of_the_image_loss_reaches_the_maps(backbone_weights: str, share
 
 def _large(data: Prepared) -> Prepared:
     """The same at 64 px."""
-    images = data.images.repeat(2, axis=1).repeat(2, axis=2)
+    images = data.images[:].repeat(2, axis=1).repeat(2, axis=2)
     return replace(data, images=images, preprocessing=Preprocessing(64))
 
 

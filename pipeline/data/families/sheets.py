@@ -1,7 +1,7 @@
 """Families side by side, for the pages of the validation."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,31 +16,31 @@ _MEMBERS = 6
 """Pictures of a family that are shown, at most."""
 
 
-def write_sheets(folder: Path, families: Sequence[Sequence[str]], target: Path) -> str:
-    """Write a picture of each family, its members' files below `folder`, into `target`; HTML that shows them."""
+def write_sheets(read: Callable[[str], bytes], families: Sequence[Sequence[str]], target: Path) -> str:
+    """Write a picture of each family, whose members `read` gives by name, into `target`; HTML that shows them."""
     if not families:
         return ""
     figures = []
     for number, files in enumerate(families, start=1):
         name = f"family-{number}.jpg"
-        (target / name).write_bytes(_sheet([folder / file for file in files[:_MEMBERS]]))
+        (target / name).write_bytes(_sheet([_small(read, file) for file in files[:_MEMBERS]]))
         more = f" and {len(files) - _MEMBERS} more" if len(files) > _MEMBERS else ""
         caption = html.escape(", ".join(files[:_MEMBERS]) + more)
         figures.append(f'<figure><img src="{name}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')
     return f"<h2>Some families of near duplicates</h2>{''.join(figures)}"
 
 
-def _sheet(paths: Sequence[Path]) -> bytes:
-    pictures = [cv2.copyMakeBorder(_small(path), 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=128.0) for path in paths]
+def _sheet(members: Sequence[Pixels]) -> bytes:
+    pictures = [cv2.copyMakeBorder(one, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=128.0) for one in members]
     done, content = cv2.imencode(".jpg", np.hstack(pictures))
     if not done:
         raise RuntimeError("OpenCV cannot write a JPEG")
     return content.tobytes()
 
 
-def _small(path: Path) -> Pixels:
+def _small(read: Callable[[str], bytes], file: str) -> Pixels:
     try:
-        pixels = decode.decode(path.read_bytes(), at_least=_SIDE).pixels
+        pixels = decode.decode(read(file), at_least=_SIDE).pixels
     except (ImageError, OSError):
         return np.zeros((_SIDE, _SIDE), np.uint8)
     height, width = pixels.shape

@@ -1,7 +1,6 @@
 """The three tables that are judged: one row per image, per class, per feature that might give the label away."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,44 +9,47 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.data import scan
 from pipeline.data.families import large
-from pipeline.data.families.features import FeatureTable
+from pipeline.data.families.features import Features, FeatureTable
 from pipeline.data.families.search import related, with_few_keypoints
+from pipeline.data.images import FolderImages, Images
 from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import PixelWriter
 from pipeline.data.validation.checks import UNLABELLED
+from serving.errors import ImageError
 
 
-def image_table(data: Dataset, correlation: float, writer: PixelWriter | None = None) -> pd.DataFrame:
+def image_table(
+    data: Dataset, correlation: float, writer: PixelWriter | None = None, images: Images | None = None
+) -> pd.DataFrame:
     """One row per image on disk or in labels.csv: its label row, its scan, its groups and conflicts.
 
     Rows are sorted by file. `near_group` and `group` are the smallest image_id of the near-duplicate group and
     of everything that must stay in one part of a split (near duplicates, same patient, same study). `writer` takes the
-    pixels, for preprocess.
+    pixels, for preprocess; `images` reads the files in another way than from data/.
     """
+    images = images or FolderImages(data, writer)
     labels = data.labels.copy()
     labels["listed"] = "yes"
     known = set(labels["file"])
-    strays = [file for path in data.image_files() if (file := path.relative_to(data.folder).as_posix()) not in known]
+    strays = [file for file in images.files() if file not in known]
     extra = pd.DataFrame({"image_id": strays, "file": strays})  # a path is never the image_id of a listed image
     table = pd.concat([labels, extra.assign(listed="no", label=UNLABELLED)]).fillna("")
     table = table.sort_values("file", kind="stable").reset_index(drop=True)
-    scans, alike = _scanned([data.folder / file for file in table["file"]], correlation, writer)
+    scans, alike = _scanned(images, list(table["file"]), correlation)
     table = pd.concat([table, scans], axis=1)
     # A missing or unknown label contradicts no other.
     labels_known = table["label"].where(table["label"].isin(data.info.classes))
     return _with_conflicts(_with_groups(table, labels_known, alike), data)
 
 
-def _scanned(
-    paths: list[Path], correlation: float, writer: PixelWriter | None
-) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+def _scanned(images: Images, files: list[str], correlation: float) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
     """The scan of each file, and pairs, int64 (m, 2), that connect the members of each family."""
-    if len(paths) > large.LARGE:
-        scans, thumbnails = scan.scan_files(paths, writer=writer)
+    if len(files) > large.LARGE:
+        scans, thumbnails = images.scan(files, None)
         equal = scan.pairs_of_equal(scans["sha256"])
-        return scans, large.related(thumbnails, correlation, lambda row: scan.features_of(paths[row]), equal)
-    features = FeatureTable(len(paths))
-    scans, thumbnails = scan.scan_files(paths, writer=writer, features=features)
+        return scans, large.related(thumbnails, correlation, lambda row: _features(images, files[row]), equal)
+    features = FeatureTable(len(files))
+    scans, thumbnails = images.scan(files, features)
     near = np.concatenate(
         [
             scan.near_duplicates(thumbnails, correlation),
@@ -56,6 +58,13 @@ def _scanned(
         ]
     )
     return scans, np.concatenate([near, related(features, near)])
+
+
+def _features(images: Images, file: str) -> Features | None:
+    try:
+        return scan.features_of(images.read(file))
+    except (OSError, ImageError):
+        return None
 
 
 def _with_groups(table: pd.DataFrame, labels: pd.Series, near: npt.NDArray[np.int64]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipeline.artifacts import ValidationReport
 from pipeline.data.families import large
+from pipeline.data.images import Images
 from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import PixelWriter
 from pipeline.data.validation.checks import UNUSABLE, Check, checks
@@ -36,9 +37,18 @@ class Verdict:
     report: ValidationReport
 
 
-def judge_data(data: Dataset, limits: ValidateParams, judge: Judge, writer: PixelWriter | None = None) -> Verdict:
-    """Judge a data set; raises nothing for what it finds, that is for the caller to act on."""
-    table = image_table(data, limits.near_duplicate_correlation, writer)
+def judge_data(
+    data: Dataset,
+    limits: ValidateParams,
+    judge: Judge,
+    writer: PixelWriter | None = None,
+    images: Images | None = None,
+) -> Verdict:
+    """Judge a data set; raises nothing for what it finds, that is for the caller to act on.
+
+    `writer` and `images` as in `image_table`.
+    """
+    table = image_table(data, limits.near_duplicate_correlation, writer, images)
     classes = data.info.classes
     findings = {f.check: f.rows for f in judge_images(judge, table, classes, limits.offenders)}
     if findings.pop("empty_table"):

@@ -26,7 +26,7 @@ def test_files_and_objects_may_stand_in_one_block(bucket: str, tmp_path: Path) -
     entries = list(Sources(named).entries(lambda _: None))
     entries.append(entries[0])
     with ThreadPoolExecutor(1) as pool:
-        ahead = child._Ahead(Fetcher(Roots.of(named)), pool, entries)
+        ahead = child.Ahead(Fetcher(Roots.of(named)), pool, entries)
         assert [ahead.content(number) for number in range(3)] == [b"file", b"object", b"file"]
 
 

@@ -140,7 +140,7 @@ def test_a_training_from_a_release_is_not_judged_by_what_the_release_has_seen(
     own = prepared.load(released.parents[1] / "prepared")
     with pytest.raises(InputError, match=r"of the validation set were used to make sample-cnn-1, so .* too good"):
         leakage.require(own, released)
-    strangers = replace(own, images=255 - own.images)
+    strangers = replace(own, images=255 - own.images[:])
     leakage.require(strangers, released)
     broken = tmp_path / "models/sample-cnn-1"
     shutil.copytree(released, broken)

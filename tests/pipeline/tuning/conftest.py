@@ -26,7 +26,7 @@ OPTIONS = Params(
 def write_prepared(data: Prepared, folder: Path) -> None:
     """Write the files that `prepared.load` reads."""
     folder.mkdir(parents=True)
-    np.save(folder / "images.npy", data.images)
+    np.save(folder / "images.npy", data.images[:])
     data.table.to_csv(folder / "split.csv", index=False)
     data.boxes.to_csv(folder / "boxes.csv", index=False)
     PreparedRecord(
