@@ -124,9 +124,7 @@ class WatchedChild(Generic[Answer]):
                 continue
             deaths = deaths + 1 if at is None else 0
             if deaths == _MOST_STARTS:
-                raise InputError(
-                    "the processes end before they begin an image; is there enough memory?"
-                )
+                raise InputError("the processes end before they begin an image; is there enough memory?")
             if at is not None and at in suspects:
                 rows[at] = self._failed(entries[at], ImageError(death, _MESSAGES[death]))
                 suspects.discard(at)
