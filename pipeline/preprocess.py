@@ -23,8 +23,8 @@ import pandas as pd
 
 from pipeline import params
 from pipeline.artifacts import Artifacts, DatasetRecord, FixedTestSet, PreparedRecord
-from pipeline.data import images, input_heads, layout, pixel_cache
-from pipeline.data.images import EngineImages
+from pipeline.data import engine, input_heads, layout, pixel_cache
+from pipeline.data.engine import ShardWriter
 from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import SHOWN, PixelCache, PreparedFile
 from pipeline.data.prepared import NOT_SLICES
@@ -208,7 +208,7 @@ def preprocess(
     folder: Path,
     cache: Path | None = None,
     *,
-    elsewhere: EngineImages | None = None,
+    elsewhere: ShardWriter | None = None,
 ) -> pd.DataFrame:
     """Write the whole of prepared/ into `folder`, with pixels from the folder `cache` if given; its split table.
 
@@ -249,13 +249,13 @@ def preprocess(
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Read data/ and reports/images.csv, write prepared/."""
-    engine = images.engine_of(arguments, __doc__)
+    chosen = engine.engine_of(arguments, __doc__)
     paths = Artifacts()
     options = params.load(paths.params).preprocess
     data = layout.read(paths.data)
     table = read_image_table(paths.images)
     check_image_table(paths.images, table, data)
-    with images.opened(data, engine, paths.blocks / "preprocess") as elsewhere:
+    with engine.opened(data, chosen, paths.blocks / "preprocess") as elsewhere:
         with atomic_folder(paths.prepared) as folder:
             result = preprocess(data, table, options, folder, paths.pixel_cache, elsewhere=elsewhere)
         if elsewhere:

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.artifacts import Artifacts
-from pipeline.data import images, input_heads, layout, pixel_cache
+from pipeline.data import engine, input_heads, layout, pixel_cache
 from pipeline.data.data_docs import publish
 from pipeline.data.families.sheets import write_sheets
+from pipeline.data.images import FolderImages
 from pipeline.data.validation.expectations import Judge
 from pipeline.data.validation.verdict import judge_data, summary_html
 from pipeline.errors import InputError, exit_with_line
@@ -29,7 +30,7 @@ from pipeline.files import atomic_folder, write_text
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Read data/, write reports/images.csv, reports/validation.json and reports/data_docs/."""
-    engine = images.engine_of(arguments, __doc__)
+    chosen = engine.engine_of(arguments, __doc__)
     paths = Artifacts()
     options = params.load(paths.params)
     preprocessing, heads = input_heads.chosen(options.preprocess)
@@ -37,14 +38,14 @@ def main(arguments: Sequence[str] = ()) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="fracture-validate-"))
     try:
         judge = Judge(scratch)
-        with images.opened(data, engine, paths.blocks / "validate") as elsewhere:
+        with engine.opened(data, chosen, paths.blocks / "validate") as elsewhere:
             if elsewhere:
                 verdict = judge_data(data, options.validate_, judge, images=elsewhere)
             else:
                 with pixel_cache.filling(preprocessing, paths.pixel_cache, heads) as writer:
                     verdict = judge_data(data, options.validate_, judge, writer)
             with atomic_folder(paths.data_docs) as docs:
-                reader = elsewhere or images.FolderImages(data)
+                reader = elsewhere or FolderImages(data)
                 pictures = write_sheets(reader.read, verdict.report.families, docs)
                 publish(judge.pages(), summary_html(verdict), docs, pictures)
             if elsewhere and not verdict.failures:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pipeline.archive import cluster_safety
 from pipeline.archive.preparing.tasks import Block, Job
 from pipeline.archive.processes import run_here
-from pipeline.data.images import RAY, Engine
+from pipeline.data.engine import RAY, Engine
 from pipeline.errors import InputError
 from pipeline.late import late
 

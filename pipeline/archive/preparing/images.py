@@ -28,9 +28,9 @@ from pipeline.archive.preparing.tasks import (
 )
 from pipeline.archive.worker import Bounds
 from pipeline.data import scan
+from pipeline.data.engine import Engine
 from pipeline.data.families.features import FeatureTable
 from pipeline.data.image_shards import ShardIndex, shard_name
-from pipeline.data.images import Engine
 from pipeline.data.layout import Dataset
 from pipeline.errors import InputError, os_errors_name
 from pipeline.files import locked
@@ -60,7 +60,7 @@ def opened(data: Dataset, engine: Engine, scratch: Path) -> Iterator["EngineImag
 
 
 class EngineImages:
-    """As `pipeline.data.images.EngineImages`; `target` is what a child runs."""
+    """The images of a data set, and the model's inputs of them, as an engine makes them."""
 
     def __init__(
         self, folder: Path, listing: Listing, runner: Runner, scratch: Path, bounds: Bounds | None = None

@@ -6,7 +6,7 @@ from typing import Protocol
 from pipeline.archive.addresses import FILE, WEB, Address, Roots, parse
 from pipeline.archive.entries import Entry, file_etag
 from pipeline.archive.manifest import Manifest
-from pipeline.data.images import MANIFEST
+from pipeline.data.engine import MANIFEST
 from pipeline.data.layout import Dataset
 from pipeline.errors import InputError
 

@@ -46,7 +46,7 @@ class Refused:
 
 Answer = TypeVar("Answer")
 Result = TypeVar("Result")
-Gathered_co = TypeVar("Gathered", covariant=True)
+Gathered_co = TypeVar("Gathered_co", covariant=True)
 
 
 @dataclass(frozen=True)

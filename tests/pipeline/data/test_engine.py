@@ -1,0 +1,42 @@
+"""Which engine reads the images of a stage."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.data import engine
+from pipeline.data.engine import Engine
+from pipeline.errors import InputError
+
+
+def test_a_stage_reads_its_images_itself_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FRACTURE_ENGINE", "FRACTURE_RAY_ADDRESS", "FRACTURE_ACTORS"):
+        monkeypatch.delenv(name, raising=False)
+    assert engine.engine_of([], None) == Engine("local", "", 0)
+
+
+def test_the_environment_names_the_engine_where_dvc_runs_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRACTURE_ENGINE", "ray")
+    monkeypatch.setenv("FRACTURE_RAY_ADDRESS", "10.0.0.5:6379")
+    monkeypatch.setenv("FRACTURE_ACTORS", "8")
+    assert engine.engine_of([], None) == Engine("ray", "10.0.0.5:6379", 8)
+
+
+def test_arguments_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRACTURE_ENGINE", "ray")
+    assert engine.engine_of(["--engine", "local", "--actors", "3"], None) == Engine("local", "", 3)
+
+
+@pytest.mark.parametrize(("name", "value"), [("FRACTURE_ENGINE", "dask"), ("FRACTURE_ACTORS", "-1")])
+def test_an_unusable_variable_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"{name}: '{value}' is n"):
+        engine.engine_of([], None)
+
+
+def test_an_engine_without_ray_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from pipeline.archive.preparing import engines
+
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="--engine ray: Ray is not installed here; `make ray-setup`"):
+        engines.runner_of(Engine("ray"))
