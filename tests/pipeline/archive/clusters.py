@@ -55,7 +55,7 @@ class Cluster:
         found = []
         for raylet in self.raylets:
             try:
-                found += [one for one in psutil.Process(raylet).children() if "ScoringActor" in one.cmdline()[0]]
+                found += [one for one in psutil.Process(raylet).children() if "Actor" in one.cmdline()[0]]
             except (psutil.Error, IndexError):
                 continue  # that node was killed, or one of its processes has just ended
         return found

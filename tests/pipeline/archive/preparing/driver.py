@@ -1,7 +1,7 @@
 """Run by the Python of .venv-ray: scan or prepare the images of a data set slowly, or with a decoder that breaks.
 
-Its arguments are `scan` or `prepare`, a data set, the folder of what is kept, that of the result, and the address of the
-cluster; `local` instead of an address stands for processes of this machine.
+Its arguments are `scan` or `prepare`, a data set, the folder of what is kept, that of the result, and the address of
+the cluster.
 """
 
 import sys
@@ -22,8 +22,7 @@ def main() -> None:
     what, folder, kept, out, address = sys.argv[1:]
     data = layout.read(Path(folder))
     Path(kept).mkdir(exist_ok=True)
-    engine = Engine("local", "", 1) if address == "local" else Engine("ray", address, 2)
-    with runner_of(engine) as runner:
+    with runner_of(Engine("ray", address, 2)) as runner:
         images = EngineImages(data.folder, listing_of(data), runner, Path(kept), Bounds(seconds=10))
         images.target = "tests.pipeline.archive.preparing.poison:run"
         images.shard_bytes = 8 * 32 * 32

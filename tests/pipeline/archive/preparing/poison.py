@@ -39,4 +39,4 @@ class _Poisoned:
 
 def run(connection: Connection, asked: Any) -> None:
     """As `tasks.run`."""
-    tasks.run(connection, _Poisoned(asked))  # type: ignore[arg-type]  # it does what a task does
+    tasks.run(connection, _Poisoned(asked))
