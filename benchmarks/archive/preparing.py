@@ -111,9 +111,8 @@ def _turn(  # noqa: PLR0917  one place calls it, with everything at hand
     """Processor seconds an image of a stage, without the start."""
     command = [python, "-m", f"pipeline.{stage}"]
     start, whole = (spent(command, meter, environment, projects[engine, count]) for count in (_FEW, images))
-    processor, elapsed = (
-        (getattr(whole, name) - getattr(start, name)) / (images - _FEW) for name in ("processor", "elapsed")
-    )
+    processor = (whole.processor - start.processor) / (images - _FEW)
+    elapsed = (whole.elapsed - start.elapsed) / (images - _FEW)
     print(
         f"{stage:<10} {engine:<9} {whole.elapsed:7.1f} s, {whole.processor:7.1f} processor seconds; without the start "
         f"({start.elapsed:.1f} s, {start.processor:.1f}) {1000 * processor:.2f} processor ms and "
