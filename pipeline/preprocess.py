@@ -221,6 +221,7 @@ def preprocess(
     if elsewhere:
         places = elsewhere.write(list(table["file"]), preprocessing, folder)
     else:
+        engine.require_folder(data)
         files = [data.folder / file for file in table["file"]]
         with pixel_cache.opened(preprocessing, cache) as kept:
             preparation = Preparation(preprocessing, heads, kept)

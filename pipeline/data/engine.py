@@ -67,6 +67,15 @@ class ShardWriter(Protocol):
         """Remove what was kept: the stage has ended well."""
 
 
+def require_folder(data: Dataset) -> None:
+    """InputError where the images of a data set lie elsewhere: only the two stages have engines."""
+    if (data.folder / MANIFEST).exists():
+        raise InputError(
+            f"{data.folder}: its images lie elsewhere ({MANIFEST}), where only validate and preprocess read them; "
+            "fetch them into images/ for anything else"
+        )
+
+
 @contextmanager
 def opened(data: Dataset, engine: Engine, scratch: Path) -> Iterator[Any]:
     """Yield what reads the images in several processes; None where this process reads the folder images/ itself.

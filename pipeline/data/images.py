@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.data import scan
+from pipeline.data.engine import require_folder
 from pipeline.data.families.features import FeatureTable
 from pipeline.data.layout import Dataset
 from pipeline.data.pixel_cache import PixelWriter
@@ -27,9 +28,13 @@ class Images(Protocol):
 
 
 class FolderImages:
-    """Those of the folder images/, read by the threads of this process; `writer` as in `scan.scan_files`."""
+    """Those of the folder images/, read by the threads of this process; `writer` as in `scan.scan_files`.
+
+    InputError where the images lie elsewhere.
+    """
 
     def __init__(self, data: Dataset, writer: PixelWriter | None = None) -> None:
+        require_folder(data)
         self._data, self._writer = data, writer
 
     def files(self) -> list[str]:

@@ -1,11 +1,14 @@
 """Which engine reads the images of a stage."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline.data import engine
 from pipeline.data.engine import Engine
+from pipeline.data.images import FolderImages
+from pipeline.data.layout import Dataset
 from pipeline.errors import InputError
 
 
@@ -34,7 +37,14 @@ def test_an_unusable_variable_is_named(name: str, value: str, monkeypatch: pytes
         engine.engine_of([], None)
 
 
-def test_an_engine_without_ray_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_images_that_lie_elsewhere_are_for_the_stages_alone(tmp_path: Path, make_data: Callable[..., Dataset]) -> None:
+    data = make_data(tmp_path / "data", {"a": {}, "b": {}})
+    (data.folder / "manifest.parquet").touch()
+    with pytest.raises(InputError, match=r"data: its images lie elsewhere \(manifest\.parquet\), .* into images/"):
+        FolderImages(data)
+
+
+def test_an_engine_without_ray_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.archive.preparing import engines
 
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
