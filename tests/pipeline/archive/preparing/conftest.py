@@ -1,22 +1,19 @@
 """Data sets of drawn shapes whose images an engine reads, and an engine that needs no process."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from pipeline.archive.fetching import Fetcher
 from pipeline.archive.preparing.images import EngineImages
 from pipeline.archive.preparing.listings import listing_of
 from pipeline.archive.preparing.tasks import Block, Job, answers_of, contents_of
+from pipeline.data import layout
 from pipeline.data.layout import Dataset
-from tests.pipeline.archive.conftest import bucket, cloud_tools, moto, tool_environment
-
-__all__ = ["bucket", "cloud_tools", "moto", "tool_environment"]
 
 IDS = [f"i{number:02d}" for number in range(20)]
 
@@ -50,10 +47,17 @@ class _Answers:
 def _hear(_: Any) -> None: ...
 
 
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory, make_data: Callable[..., Dataset]) -> Path:
+    """Draw twenty images, once."""
+    return make_data(tmp_path_factory.mktemp("drawn") / "data", {image_id: {} for image_id in IDS}).folder
+
+
 @pytest.fixture
-def data(tmp_path: Path, make_data: Callable[..., Dataset], draw: Callable[..., npt.NDArray[np.uint8]]) -> Dataset:
-    """Write twenty drawn images."""
-    return make_data(tmp_path / "data", {image_id: {} for image_id in IDS})
+def data(tmp_path: Path, drawn: Path) -> Dataset:
+    """Copy the drawn images, for a test that changes them."""
+    shutil.copytree(drawn, tmp_path / "data")
+    return layout.read(tmp_path / "data")
 
 
 @pytest.fixture
