@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from pipeline import train
+from pipeline.data.image_shards import ImageShards, ShardIndex, shard_name
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.params import Augmentation, TrainParams
@@ -487,6 +488,18 @@ def test_batches_depend_on_seed_epoch_and_number_alone(squares: Squares) -> None
     assert np.array_equal(one[0][0], other[0][0])
     other.epoch = 1
     assert not np.array_equal(one[0][0], other[0][0])
+
+
+def test_batches_of_shards_are_those_of_one_array(squares: Squares, tmp_path: Path) -> None:
+    data = squares()
+    index = ShardIndex(len(data.images), 32, 7)
+    for shard in range(index.shards):
+        np.save(tmp_path / shard_name(shard), data.images[slice(*index.bounds(shard))])
+    index.write(tmp_path)
+    sharded = replace(data, images=ImageShards.open(tmp_path))
+    for one, other in zip(*(train.batches_of(each, "train", OPTIONS) for each in (data, sharded)), strict=True):
+        for part, twin in zip(one, other, strict=True):
+            np.testing.assert_array_equal(part, twin)
 
 
 def test_an_epoch_holds_every_training_image_once(squares: Squares) -> None:
