@@ -26,8 +26,8 @@ from pipeline.data import layout, prepared
 from pipeline.errors import exit_with_line
 from pipeline.files import project_root, write_json
 
-_FEW = 64
-"""Images of a run that is nearly all start-up: a block of validate."""
+_FEW = 128
+"""Images of a run that is nearly all start-up: a block of validate for each of two processes."""
 _STAGES = ("validate", "preprocess")
 _ENGINES = ("threads", "processes", "ray")
 _EQUAL = ("reports/images.csv", "prepared/split.csv", "prepared/boxes.csv", "prepared/prepared.json")
