@@ -4,7 +4,7 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,15 @@ class Spent:
     processor: float
 
 
-def spent(command: Sequence[str], meter: Meter, environment: Mapping[str, str], folder: Path | None = None) -> Spent:
-    """Run a command, in `folder` if given, and wait for it; RuntimeError where it fails."""
+def spent(
+    command: Sequence[str],
+    meter: Meter,
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    *,
+    codes: Collection[int] = (0,),
+) -> Spent:
+    """Run a command, in `folder` if given, and wait for it; RuntimeError where it ends with none of `codes`."""
     other, before, start = meter.look(), resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=said)
@@ -52,7 +59,7 @@ def spent(command: Sequence[str], meter: Meter, environment: Mapping[str, str], 
             except subprocess.TimeoutExpired:
                 meter.look()
         elapsed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-        if code not in {0, 1}:  # predict ends with 1 where a file has no answer
+        if code not in codes:
             said.seek(0)
             raise RuntimeError(said.read()[-500:])
     own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
