@@ -30,6 +30,7 @@ from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, Trai
 from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
 from pipeline.training.localisation_targets import LocalisationTargets, Targets
 from pipeline.training.phases import Phase, compile_for, phases, schedule
+from pipeline.training.processes import Epochs, OneProcess, Processes
 from pipeline.training.soft_targets import SoftTargets
 
 KILLED = 143
@@ -153,34 +154,10 @@ def fit(
     `mirror_of(run_id)` gives the live copy in MLflow, `soft` is what teachers say of the training set. Raises
     InputError for parameters that do not fit.
     """
-    classes, whole = len(data.classes), data.preprocessing.image_size
-    plan = phases(options)
-    with strategy().scope():
-        sizes = Sizes(options, classes)
-
-        def prepare(state: TrainingState) -> keras.Model:
-            phase = plan[state.phase]
-            model = sizes.trained(phase.patch or whole)
-            compile_for(model, phase, options, classes)
-            return model
-
-        state = store.restore(prepare)
-        if state.epoch:
-            print(f"going on after epoch {state.epoch} of {options.epochs}")
-        mirror = mirror_of(state.run_id)
-        state.run_id = mirror.run_id
-        for number, phase in enumerate(plan):
-            if number < state.phase or (number == state.phase and _finished(state, phase)):
-                if number == state.phase and options.weight_average:
-                    model = sizes.trained(phase.patch or whole)
-                    model.optimizer.finalize_variable_values(model.trainable_variables)  # as at the end of `fit`
-                continue
-            if number > state.phase or state.epoch == 0:
-                if plan[state.phase].patch != phase.patch:
-                    state.best_loss = float("inf")  # losses of patches and of whole images do not compare
-                state.phase, state.counters = number, {}
-                prepare(state)
-            _fit_phase(sizes.trained(phase.patch or whole), phase, state, store, options, mirror, data, soft)
+    alone = OneProcess(strategy())
+    with alone.scope():
+        sizes, state = fit_epochs(data, options, store, mirror_of, soft, alone)
+        whole = data.preprocessing.image_size
         model = sizes.trained(whole)
         if options.average_epochs:
             state.best_epoch = state.epoch
@@ -190,13 +167,53 @@ def fit(
         return sizes.answering(whole), state
 
 
+def fit_epochs(  # noqa: PLR0917  as `fit`
+    data: Prepared,
+    options: TrainParams,
+    store: CheckpointStore,
+    mirror_of: Any,
+    soft: SoftTargets | None,
+    processes: Processes,
+) -> tuple[Sizes, TrainingState]:
+    """What `fit` does but its end, which is to choose the weights; every one of `processes` calls it."""
+    classes, whole = len(data.classes), data.preprocessing.image_size
+    plan = phases(options)
+    sizes = Sizes(options, classes)
+
+    def prepare(state: TrainingState) -> keras.Model:
+        phase = plan[state.phase]
+        model = sizes.trained(phase.patch or whole)
+        compile_for(model, phase, options, classes)
+        return model
+
+    state = store.restore(prepare)
+    processes.agree(state.epoch)
+    if state.epoch:
+        print(f"going on after epoch {state.epoch} of {options.epochs}")
+    mirror = mirror_of(state.run_id)
+    state.run_id = mirror.run_id
+    for number, phase in enumerate(plan):
+        if number < state.phase or (number == state.phase and _finished(state, phase)):
+            if number == state.phase and options.weight_average:
+                model = sizes.trained(phase.patch or whole)
+                model.optimizer.finalize_variable_values(model.trainable_variables)  # as at the end of `fit`
+            continue
+        if number > state.phase or state.epoch == 0:
+            if plan[state.phase].patch != phase.patch:
+                state.best_loss = float("inf")  # losses of patches and of whole images do not compare
+            state.phase, state.counters = number, {}
+            prepare(state)
+        epochs = _epochs(phase, state, store, options, mirror, data, soft)
+        processes.fit(sizes.trained(phase.patch or whole), epochs)
+    return sizes, state
+
+
 def _finished(state: TrainingState, phase: Phase) -> bool:
     """Whether the phase that `state` stands in has reached its last epoch or was stopped early."""
     return state.epoch >= phase.stop or bool(state.counters.get("EarlyStopping", {}).get("stopped_epoch", 0))
 
 
-def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
-    model: keras.Model,
+def _epochs(  # noqa: PLR0917  one place calls it, with everything at hand
     phase: Phase,
     state: TrainingState,
     store: CheckpointStore,
@@ -204,28 +221,21 @@ def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
     mirror: Mirror,
     data: Prepared,
     soft: SoftTargets | None,
-) -> None:
+) -> Epochs:
     training = batches_of(data, "train", options, phase.patch, soft)
     validation = batches_of(data, "validation", options, phase.patch)
     averaging = [keras.callbacks.SwapEMAWeights()] if options.weight_average else []
     counting = schedule(options, phase)
     if options.early_stopping_patience:
         counting.append(keras.callbacks.EarlyStopping("val_loss", patience=options.early_stopping_patience))
-    model.fit(
-        training,
-        validation_data=validation,
-        initial_epoch=state.epoch,
-        epochs=phase.stop,
-        shuffle=False,  # Batches shuffles, the same way after a resume
-        verbose=0,
-        callbacks=[
-            FollowEpoch(training),
-            *averaging,
-            *counting,
-            Report(options.epochs, mirror),
-            KeepCheckpoints(store, state, counting),
-        ],
-    )
+    callbacks = [
+        FollowEpoch(training),
+        *averaging,
+        *counting,
+        Report(options.epochs, mirror),
+        KeepCheckpoints(store, state, counting),
+    ]
+    return Epochs(training, validation, state.epoch, phase.stop, callbacks)
 
 
 def strategy() -> Any:

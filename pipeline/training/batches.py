@@ -50,7 +50,19 @@ class Batches(keras.utils.PyDataset):
         self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
         self._locations, self._patch = locations, patch
         self._places, self._soft = places, soft
+        self._rank, self._processes = 0, 1
         self.epoch = 0
+
+    def share(self, rank: int, processes: int) -> None:
+        """From now on give only the images of each batch that process `rank` of `processes` works on.
+
+        Shares differ by one image at most; that of the last batch may be empty.
+        """
+        self._rank, self._processes = rank, processes
+
+    def rows_of(self, index: int) -> int:
+        """How many images a batch has, whoever works on them."""
+        return min(self._batch_size, len(self._rows) - index * self._batch_size)
 
     def __len__(self) -> int:
         return math.ceil(len(self._rows) / self._batch_size)
@@ -59,6 +71,12 @@ class Batches(keras.utils.PyDataset):
         order = self._order()[index * self._batch_size : (index + 1) * self._batch_size]
         # Ascending rows read the memory map front to back.
         order = np.sort(order)
+        share = order[self._rank :: self._processes]
+        if len(share):
+            return self._batch(share)
+        return keras.tree.map_structure(lambda array: array[:0], self._batch(order[:1]))  # type: ignore[no-any-return]
+
+    def _batch(self, order: npt.NDArray[np.int64]) -> tuple[Pixels, Any, Any]:
         pixels = self._images[self._rows[order]]
         moved = np.tile(np.eye(3), (len(order), 1, 1))
         if self._augmentation is not None:
