@@ -1,7 +1,10 @@
 """Stage train: fit the network, epoch by epoch, so that it can be killed at any time and goes on."""
 
+import argparse
+import importlib.util
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -316,19 +319,55 @@ def train(
     soft: SoftTargets | None = None,
 ) -> TrainingState:
     """Train and write build/model/ and the history; the checkpoints go when both are on disk."""
-
-    def mirror_of(run_id: str) -> Mirror:
-        mirror = Mirror(run_id, name=options.architecture)
-        if not run_id:
-            mirror.log_params({f"train.{k}": v for k, v in options.model_dump(mode="json").items()})
-        return mirror
-
-    model, state = fit(data, options, store, mirror_of, soft)
+    model, state = fit(data, options, store, lambda run_id: _mirror(run_id, options), soft)
     write_text(history, history_table(state).to_csv(index=False, lineterminator="\n"))
     with atomic_folder(target) as folder:
         write_model(model, state, data, options, folder)
     store.finish()
     return state
+
+
+def _mirror(run_id: str, options: TrainParams) -> Mirror:
+    """The live copy in MLflow; a new run gets the parameters."""
+    mirror = Mirror(run_id, name=options.architecture)
+    if not run_id:
+        mirror.log_params({f"train.{k}": v for k, v in options.model_dump(mode="json").items()})
+    return mirror
+
+
+def address_for(options: TrainParams, asked: str) -> str:
+    """HOST:PORT of the cluster that `options` need; `asked` on the command line, or RAY_ADDRESS. Empty: none.
+
+    Raises InputError where one is missing or not needed.
+    """
+    if options.workers == 1:
+        if asked:
+            raise InputError(f"--address {asked}: set train.workers in params.yaml to 2 or more to train on a cluster")
+        return ""
+    address = asked or os.environ.get("RAY_ADDRESS", "")
+    if not re.fullmatch(r"[^/\s]+:\d+", address):
+        found = f" (found {address!r})" if address else ""
+        raise InputError(
+            f"params.yaml: train.workers: {options.workers} needs a Ray cluster: its HOST:PORT in RAY_ADDRESS or "
+            f"--address{found}; on one machine set it to 1, which uses all its GPUs"
+        )
+    if importlib.util.find_spec("ray") is None:
+        raise InputError(
+            f"params.yaml: train.workers: {options.workers}: Ray is not installed here; `make ray-setup` makes "
+            ".venv-ray, put its bin/ first in PATH (elsewhere: pip install 'bone-fracture-detection[train,ray]')"
+        )
+    return address
+
+
+def _on_cluster(data: Prepared, options: TrainParams, store: CheckpointStore, address: str) -> None:
+    """Go through the epochs with the processes of a cluster; `train` then finds them done."""
+    from pipeline.training import cluster  # noqa: PLC0415  it needs the extra `ray`
+
+    if len(data.rows("train")) < options.workers:
+        raise InputError(f"params.yaml: train.workers: {options.workers} are more than there are training images")
+    mirror = _mirror(store.run_id(), options)
+    job = cluster.Job(project_root(), store.folder.resolve(), options, data.data_hash, data.split_hash, mirror.run_id)
+    cluster.run(job, address, mirror)
 
 
 def _begun_from(data: Prepared, options: TrainParams) -> str:
@@ -345,16 +384,17 @@ def _begun_from(data: Prepared, options: TrainParams) -> str:
     return sha256_file(file)
 
 
-def main() -> None:
-    """Read prepared/, write build/model/ and reports/history.csv."""
+def main(asked: str = "") -> None:
+    """Read prepared/, write build/model/ and reports/history.csv; `asked` is the address of a cluster."""
     watch_dvc()
     paths = Artifacts()
     options = params.load(paths.params).train
+    address = address_for(options, asked)
     data = prepared.load(paths.prepared)
     if len(set(data.labels(data.rows("train")))) < len(data.classes):
         raise InputError("prepared/split.csv: the training set lacks a class; add images or change preprocess")
     key = keys.key_of(
-        options.model_dump(mode="json"),
+        keys.section_of(options),
         [
             data.data_hash,
             data.split_hash,
@@ -367,9 +407,13 @@ def main() -> None:
     store = CheckpointStore(home_root() / "checkpoints" / key, kept=options.average_epochs)
     with store.locked():
         soft = distillation.soft_targets(data, options, home_root() / "checkpoints") if options.distil else None
+        if address:
+            _on_cluster(data, options, store, address)
         state = train(data, options, store, paths.model, paths.history, soft=soft)
     print(f"trained {state.epoch} epochs; the best was {state.best_epoch} with validation loss {state.best_loss:.4f}")
 
 
 if __name__ == "__main__":
-    exit_with_line(main)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=main.__doc__)
+    parser.add_argument("--address", default="", metavar="HOST:PORT", help="of a Ray cluster, with train.workers")
+    exit_with_line(lambda: main(parser.parse_args().address))

@@ -56,9 +56,14 @@ class Batches(keras.utils.PyDataset):
     def share(self, rank: int, processes: int) -> None:
         """From now on give only the images of each batch that process `rank` of `processes` works on.
 
-        Shares differ by one image at most; that of the last batch may be empty.
+        Shares differ by one image at most. Where the last batch has none left for a process, it gets one that weighs
+        nothing (`is_filler`), because TensorFlow's convolutions fail without any.
         """
         self._rank, self._processes = rank, processes
+
+    def is_filler(self, index: int) -> bool:
+        """Whether this process's share of a batch is an image of another process, given the weight 0."""
+        return self.rows_of(index) <= self._rank
 
     def rows_of(self, index: int) -> int:
         """How many images a batch has, whoever works on them."""
@@ -74,7 +79,8 @@ class Batches(keras.utils.PyDataset):
         share = order[self._rank :: self._processes]
         if len(share):
             return self._batch(share)
-        return keras.tree.map_structure(lambda array: array[:0], self._batch(order[:1]))  # type: ignore[no-any-return]
+        pixels, truth, weights = self._batch(order[:1])
+        return pixels, truth, keras.tree.map_structure(np.zeros_like, weights)
 
     def _batch(self, order: npt.NDArray[np.int64]) -> tuple[Pixels, Any, Any]:
         pixels = self._images[self._rows[order]]

@@ -77,9 +77,11 @@ class SeveralProcesses:
     that are summed already, and checkpoints are those of one process.
     """
 
-    def __init__(self, rank: int, count: int) -> None:
+    def __init__(self, rank: int, count: int, cpus: int) -> None:
         import tensorflow as tf  # noqa: PLC0415  other backends run this module's functions without it
 
+        tf.config.threading.set_intra_op_parallelism_threads(cpus)
+        tf.config.threading.set_inter_op_parallelism_threads(cpus)
         self.rank, self.count = rank, count
         self._tf = tf
         self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -106,7 +108,9 @@ class SeveralProcesses:
         )
         with _synchronized(model):
             _make_metrics(model, training)
-            step, judge, total = self._train_step(model, training), self._test_step(model, validation), self._sum(model)
+            step, judge = self._train_step(model, training), self._test_step(model, validation)
+            states = _states(model)
+            total = self._sum(model, states)
             model.stop_training = False
             told.on_train_begin()
             for epoch in range(epochs.start, epochs.stop):
@@ -114,13 +118,15 @@ class SeveralProcesses:
                 told.on_epoch_begin(epoch)
                 for number, batch in enumerate(_ahead(training)):
                     told.on_train_batch_begin(number)
-                    step(batch, training.rows_of(number))
+                    with _kept(states if training.is_filler(number) else []):
+                        step(batch, training.rows_of(number))
                     told.on_train_batch_end(number)
                 found = total()
                 told.on_test_begin()
                 model.reset_metrics()
-                for batch in _ahead(validation):
-                    judge(batch)
+                for number, batch in enumerate(_ahead(validation)):
+                    with _kept(states if validation.is_filler(number) else []):
+                        judge(batch)
                 judged = total()
                 told.on_test_end(judged)
                 told.on_epoch_end(epoch, found | {f"val_{name}": value for name, value in judged.items()})
@@ -179,12 +185,13 @@ class SeveralProcesses:
         return loss
 
     def _signature(self, batches: Batches) -> Any:
-        return self._tf.nest.map_structure(lambda one: self._tf.TensorSpec((None, *one.shape[1:]), one.dtype), batches[0])
+        return self._tf.nest.map_structure(
+            lambda one: self._tf.TensorSpec((None, *one.shape[1:]), one.dtype), batches[0]
+        )
 
-    def _sum(self, model: keras.Model) -> Any:
+    def _sum(self, model: keras.Model, states: Sequence[Any]) -> Any:
         """A function that gives the metrics of all processes, and leaves their sums in `model`."""
         add = self._tf.distribute.ReduceOp.SUM
-        states = list({id(one): one for metric in model.metrics for one in metric.variables}.values())
         together = self._function(
             lambda: self._run(lambda here: here.all_reduce(add, [self._tf.identity(one.value) for one in states]))
         )
@@ -200,7 +207,7 @@ class SeveralProcesses:
 @contextmanager
 def _synchronized(model: keras.Model) -> Iterator[None]:
     """Let batch normalisation count the images of all processes for a while; a saved model shall not ask for it."""
-    normalising = [one for one in model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]  # noqa: SLF001  Keras has no public way
+    normalising = [one for one in model._flatten_layers() if isinstance(one, keras.layers.BatchNormalization)]
     for layer in normalising:
         layer.synchronized = True
     try:
@@ -210,9 +217,23 @@ def _synchronized(model: keras.Model) -> Iterator[None]:
             layer.synchronized = False
 
 
+def _states(model: keras.Model) -> list[Any]:
+    """The variables in which the metrics of `model` count."""
+    return list({id(one): one for metric in model.metrics for one in metric.variables}.values())
+
+
+@contextmanager
+def _kept(states: Sequence[Any]) -> Iterator[None]:
+    """Give variables the values back that they have now."""
+    before = [np.array(state) for state in states]
+    yield
+    for state, value in zip(states, before, strict=True):
+        state.assign(value)
+
+
 def _make_metrics(model: keras.Model, batches: Batches) -> None:
     """Let `model` make the variables of its metrics, which must not be those of the strategy."""
-    pixels, truth, weights = keras.tree.map_structure(lambda one: keras.ops.convert_to_tensor(one), batches[0])
+    pixels, truth, weights = keras.tree.map_structure(keras.ops.convert_to_tensor, batches[0])
     answer = model(pixels, training=False)
     model.compute_loss(pixels, truth, answer, weights, training=False)
     model.compute_metrics(pixels, truth, answer, weights)
