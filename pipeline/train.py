@@ -1,10 +1,8 @@
 """Stage train: fit the network, epoch by epoch, so that it can be killed at any time and goes on."""
 
 import argparse
-import importlib.util
 import json
 import os
-import re
 import threading
 import time
 from pathlib import Path
@@ -27,7 +25,7 @@ from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
 from pipeline.params import Augmentation, TrainParams
 from pipeline.registry.mlflow import Mirror
-from pipeline.training import architectures, distillation, disturbances, keys, leakage
+from pipeline.training import architectures, distillation, disturbances, keys, leakage, places
 from pipeline.training.batches import Batches, FollowEpoch
 from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, TrainingState
 from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
@@ -335,30 +333,6 @@ def _mirror(run_id: str, options: TrainParams) -> Mirror:
     return mirror
 
 
-def address_for(options: TrainParams, asked: str) -> str:
-    """HOST:PORT of the cluster that `options` need; `asked` on the command line, or RAY_ADDRESS. Empty: none.
-
-    Raises InputError where one is missing or not needed.
-    """
-    if options.workers == 1:
-        if asked:
-            raise InputError(f"--address {asked}: set train.workers in params.yaml to 2 or more to train on a cluster")
-        return ""
-    address = asked or os.environ.get("RAY_ADDRESS", "")
-    if not re.fullmatch(r"[^/\s]+:\d+", address):
-        found = f" (found {address!r})" if address else ""
-        raise InputError(
-            f"params.yaml: train.workers: {options.workers} needs a Ray cluster: its HOST:PORT in RAY_ADDRESS or "
-            f"--address{found}; on one machine set it to 1, which uses all its GPUs"
-        )
-    if importlib.util.find_spec("ray") is None:
-        raise InputError(
-            f"params.yaml: train.workers: {options.workers}: Ray is not installed here; `make ray-setup` makes "
-            ".venv-ray, put its bin/ first in PATH (elsewhere: pip install 'bone-fracture-detection[train,ray]')"
-        )
-    return address
-
-
 def _on_cluster(data: Prepared, options: TrainParams, store: CheckpointStore, address: str) -> None:
     """Go through the epochs with the processes of a cluster; `train` then finds them done."""
     from pipeline.training import cluster  # noqa: PLC0415  it needs the extra `ray`
@@ -389,7 +363,7 @@ def main(asked: str = "") -> None:
     watch_dvc()
     paths = Artifacts()
     options = params.load(paths.params).train
-    address = address_for(options, asked)
+    address = places.address_for(options, asked)
     data = prepared.load(paths.prepared)
     if len(set(data.labels(data.rows("train")))) < len(data.classes):
         raise InputError("prepared/split.csv: the training set lacks a class; add images or change preprocess")

@@ -57,13 +57,13 @@ class Batches(keras.utils.PyDataset):
         """From now on give only the images of each batch that process `rank` of `processes` works on.
 
         Shares differ by one image at most. Where the last batch has none left for a process, it gets one that weighs
-        nothing (`is_filler`), because TensorFlow's convolutions fail without any.
+        nothing, because TensorFlow's convolutions fail without any.
         """
         self._rank, self._processes = rank, processes
 
-    def is_filler(self, index: int) -> bool:
-        """Whether this process's share of a batch is an image of another process, given the weight 0."""
-        return self.rows_of(index) <= self._rank
+    def rows_here(self, index: int) -> int:
+        """How many of a batch's images this process works on."""
+        return len(range(self._rank, self.rows_of(index), self._processes))
 
     def rows_of(self, index: int) -> int:
         """How many images a batch has, whoever works on them."""

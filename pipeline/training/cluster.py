@@ -28,6 +28,7 @@ from pipeline.data import prepared
 from pipeline.errors import InputError, describe
 from pipeline.files import write_text
 from pipeline.params import TrainParams
+from pipeline.training.places import resources_for
 from serving.errors import one_line
 
 _LOSSES = 20
@@ -74,21 +75,6 @@ def run(job: Job, address: str, figures: Figures) -> None:
     finally:
         ray.shutdown()
         shutil.rmtree(job.checkpoints / _STATE, ignore_errors=True)
-
-
-def resources_for(nodes: Sequence[Mapping[str, float]], workers: int) -> dict[str, int]:
-    """What each of `workers` processes takes of nodes with these resources: most CPUs, and a GPU if there are enough.
-
-    InputError where they do not all find a place.
-    """
-    gpus = int(sum(node.get("GPU", 0) // 1 for node in nodes) >= workers)
-    for cpus in range(int(max((node["CPU"] for node in nodes), default=0)), 0, -1):
-        places = [min(node["CPU"] // cpus, node.get("GPU", 0) // 1 if gpus else workers) for node in nodes]
-        if sum(places) >= workers:
-            return {"CPU": cpus, "GPU": gpus}
-    raise InputError(
-        f"the cluster has no CPU for each of {workers} processes; add nodes, or lower train.workers in params.yaml"
-    )
 
 
 def _check_nodes(job: Job, nodes: Sequence[Mapping[str, Any]]) -> None:

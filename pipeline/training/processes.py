@@ -109,8 +109,7 @@ class SeveralProcesses:
         with _synchronized(model):
             _make_metrics(model, training)
             step, judge = self._train_step(model, training), self._test_step(model, validation)
-            states = _states(model)
-            total = self._sum(model, states)
+            total = self._sum(model)
             model.stop_training = False
             told.on_train_begin()
             for epoch in range(epochs.start, epochs.stop):
@@ -118,15 +117,13 @@ class SeveralProcesses:
                 told.on_epoch_begin(epoch)
                 for number, batch in enumerate(_ahead(training)):
                     told.on_train_batch_begin(number)
-                    with _kept(states if training.is_filler(number) else []):
-                        step(batch, training.rows_of(number))
+                    step(batch, training.rows_here(number), training.rows_of(number))
                     told.on_train_batch_end(number)
                 found = total()
                 told.on_test_begin()
                 model.reset_metrics()
                 for number, batch in enumerate(_ahead(validation)):
-                    with _kept(states if validation.is_filler(number) else []):
-                        judge(batch)
+                    judge(batch, validation.rows_here(number), validation.rows_of(number))
                 judged = total()
                 told.on_test_end(judged)
                 told.on_epoch_end(epoch, found | {f"val_{name}": value for name, value in judged.items()})
@@ -147,15 +144,13 @@ class SeveralProcesses:
     def _train_step(self, model: keras.Model, batches: Batches) -> Any:
         tf, add = self._tf, self._tf.distribute.ReduceOp.SUM
 
-        def step(batch: Any, rows: Any) -> None:
+        def step(batch: Any, mine: Any, rows: Any) -> None:
             pixels, truth, weights = batch
 
             def gradients(here: Any) -> list[Any]:
                 with tf.GradientTape() as tape:
                     answer = model(pixels, training=True)
-                    loss = self._loss(model, batch, answer, training=True)
-                    # Of the whole batch: what this process adds to it.
-                    loss *= tf.cast(tf.shape(pixels)[0], loss.dtype) / tf.cast(rows, loss.dtype)
+                    loss = self._loss(model, batch, answer, mine, rows, training=True)
                 model.compute_metrics(pixels, truth, answer, weights)
                 found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
                 return list(here.all_reduce(add, found))
@@ -163,35 +158,48 @@ class SeveralProcesses:
             # Outside of the strategy, so that the optimizer sums nothing again.
             model.optimizer.apply_gradients(zip(self._run(gradients), model.trainable_variables, strict=True))
 
-        # Any number of images: were shapes traced one by one, processes with other shares would get out of step.
-        return self._function(step, (self._signature(batches), tf.TensorSpec((), tf.int32)))
+        return self._function(step, self._signature(batches))
 
     def _test_step(self, model: keras.Model, batches: Batches) -> Any:
-        def judge(batch: Any) -> None:
+        def judge(batch: Any, mine: Any, rows: Any) -> None:
             pixels, truth, weights = batch
             answer = model(pixels, training=False)
-            self._loss(model, batch, answer, training=False)
+            self._loss(model, batch, answer, mine, rows, training=False)
             model.compute_metrics(pixels, truth, answer, weights)
 
-        return self._function(judge, (self._signature(batches),))
+        return self._function(judge, self._signature(batches))
 
-    def _loss(self, model: keras.Model, batch: Any, answer: Any, *, training: bool) -> Any:
-        """The mean over the images of this process; counted in the mean of the epoch."""
+    def _loss(  # noqa: PLR0917  one step's tensors
+        self, model: keras.Model, batch: Any, answer: Any, mine: Any, rows: Any, *, training: bool
+    ) -> Any:
+        """What the `mine` images of this process add to the mean loss of the `rows` of the batch; it is counted.
+
+        Keras counts the whole loss by images, and the losses of several outputs by batches.
+        """
+        tf = self._tf
         pixels, truth, weights = batch
+        whole = next(metric for metric in model.metrics if metric.name == _LOSS)
+        parts = [one for one in model.metrics if one is not whole and isinstance(one, keras.metrics.Mean)]
+        before = [(tf.identity(one.total), tf.identity(one.count)) for one in parts]
         loss = model.compute_loss(pixels, truth, answer, weights, training=training)
-        loss *= self._tf.distribute.get_strategy().num_replicas_in_sync  # by which Keras divides under a strategy
-        mean = next(metric for metric in model.metrics if metric.name == _LOSS)
-        mean.update_state(loss, sample_weight=self._tf.shape(pixels)[0])
-        return loss
+        loss *= tf.distribute.get_strategy().num_replicas_in_sync  # by which Keras divides under a strategy
+        whole.update_state(loss, sample_weight=mine)
+        share = tf.cast(mine, loss.dtype) / tf.cast(rows, loss.dtype)
+        for one, (total, count) in zip(parts, before, strict=True):
+            one.total.assign(total + share * (one.total - total))
+            one.count.assign(count + 1 / self.count)
+        return share * loss
 
     def _signature(self, batches: Batches) -> Any:
-        return self._tf.nest.map_structure(
-            lambda one: self._tf.TensorSpec((None, *one.shape[1:]), one.dtype), batches[0]
-        )
+        """Any number of images: were shapes traced one by one, processes with other shares would get out of step."""
+        tf = self._tf
+        batch = tf.nest.map_structure(lambda one: tf.TensorSpec((None, *one.shape[1:]), one.dtype), batches[0])
+        return batch, tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.int32)
 
-    def _sum(self, model: keras.Model, states: Sequence[Any]) -> Any:
+    def _sum(self, model: keras.Model) -> Any:
         """A function that gives the metrics of all processes, and leaves their sums in `model`."""
         add = self._tf.distribute.ReduceOp.SUM
+        states = list({id(one): one for metric in model.metrics for one in metric.variables}.values())
         together = self._function(
             lambda: self._run(lambda here: here.all_reduce(add, [self._tf.identity(one.value) for one in states]))
         )
@@ -215,20 +223,6 @@ def _synchronized(model: keras.Model) -> Iterator[None]:
     finally:
         for layer in normalising:
             layer.synchronized = False
-
-
-def _states(model: keras.Model) -> list[Any]:
-    """The variables in which the metrics of `model` count."""
-    return list({id(one): one for metric in model.metrics for one in metric.variables}.values())
-
-
-@contextmanager
-def _kept(states: Sequence[Any]) -> Iterator[None]:
-    """Give variables the values back that they have now."""
-    before = [np.array(state) for state in states]
-    yield
-    for state, value in zip(states, before, strict=True):
-        state.assign(value)
 
 
 def _make_metrics(model: keras.Model, batches: Batches) -> None:
