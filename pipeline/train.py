@@ -248,9 +248,9 @@ def strategy() -> Any:
 
 
 def history_table(state: TrainingState) -> pd.DataFrame:
-    """The content of history.csv: a row an epoch."""
+    """The content of history.csv: a row an epoch; columns in one order, whether the training was stopped or not."""
     table = pd.DataFrame(state.history)
-    return table.assign(epoch=table["epoch"].astype(int))
+    return table[["epoch", *sorted(set(table.columns) - {"epoch"})]].astype({"epoch": int})
 
 
 def watch_dvc() -> None:

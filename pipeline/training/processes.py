@@ -169,9 +169,7 @@ class SeveralProcesses:
 
         return self._function(judge, self._signature(batches))
 
-    def _loss(  # noqa: PLR0917  one step's tensors
-        self, model: keras.Model, batch: Any, answer: Any, mine: Any, rows: Any, *, training: bool
-    ) -> Any:
+    def _loss(self, model: keras.Model, batch: Any, answer: Any, mine: Any, rows: Any, *, training: bool) -> Any:
         """What the `mine` images of this process add to the mean loss of the `rows` of the batch; it is counted.
 
         Keras counts the whole loss by images, and the losses of several outputs by batches.

@@ -1,12 +1,10 @@
 """Training on a Ray cluster of two nodes on loopback: the numbers of one machine, whatever is stopped or killed."""
 
-import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import psutil
