@@ -152,7 +152,8 @@ class SeveralProcesses:
                     answer = model(pixels, training=True)
                     loss = self._loss(model, batch, answer, mine, rows, training=True)
                 model.compute_metrics(pixels, truth, answer, weights)
-                found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+                variables = [variable.value for variable in model.trainable_variables]
+                found = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
                 return list(here.all_reduce(add, found))
 
             # Outside of the strategy, so that the optimizer sums nothing again.
