@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -265,8 +265,22 @@ class TrainParams(_Section):
     """Share of the loss that compares with the teachers; the rest compares with labels and boxes."""
     seed: Seed = 7
     """Seed of weights, order and augmentation."""
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Processes that share each batch; 2 or more run on a Ray cluster (docs/training.md, Several machines).
+
+    No choice of the model: a training that was stopped goes on with another number.
+    """
+    backend: Literal["tensorflow"] = "tensorflow"
+    """Library that Keras computes with. JAX is left out (docs/training.md)."""
     augmentation: Augmentation = Augmentation()
     """How far training images are changed at random."""
+
+    @field_validator("backend", mode="before")
+    @classmethod
+    def _computed_here(cls, found: Any) -> Any:
+        if found == "jax":
+            raise ValueError("JAX is left out, see docs/training.md; set it to tensorflow")
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -287,6 +301,8 @@ class TrainParams(_Section):
             raise ValueError("distil, image_gradient and location_targets belong to head: location")
         if self.architecture == "cnn" and (self.head != "pooled" or self.trainable_from):
             raise ValueError("head and trainable_from belong to a backbone of keras.applications, not to cnn")
+        if self.workers > self.batch_size:
+            raise ValueError(f"batch_size ({self.batch_size}) must give each of workers ({self.workers}) an image")
         return self
 
 

@@ -1,5 +1,6 @@
 """Stage train: fit the network, epoch by epoch, so that it can be killed at any time and goes on."""
 
+import argparse
 import json
 import os
 import threading
@@ -24,12 +25,13 @@ from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
 from pipeline.params import Augmentation, TrainParams
 from pipeline.registry.mlflow import Mirror
-from pipeline.training import architectures, distillation, disturbances, keys, leakage
+from pipeline.training import architectures, distillation, disturbances, keys, leakage, places
 from pipeline.training.batches import Batches, FollowEpoch
 from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, TrainingState
 from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
 from pipeline.training.localisation_targets import LocalisationTargets, Targets
 from pipeline.training.phases import Phase, compile_for, phases, schedule
+from pipeline.training.processes import Epochs, OneProcess, Processes
 from pipeline.training.soft_targets import SoftTargets
 
 KILLED = 143
@@ -153,34 +155,10 @@ def fit(
     `mirror_of(run_id)` gives the live copy in MLflow, `soft` is what teachers say of the training set. Raises
     InputError for parameters that do not fit.
     """
-    classes, whole = len(data.classes), data.preprocessing.image_size
-    plan = phases(options)
-    with strategy().scope():
-        sizes = Sizes(options, classes)
-
-        def prepare(state: TrainingState) -> keras.Model:
-            phase = plan[state.phase]
-            model = sizes.trained(phase.patch or whole)
-            compile_for(model, phase, options, classes)
-            return model
-
-        state = store.restore(prepare)
-        if state.epoch:
-            print(f"going on after epoch {state.epoch} of {options.epochs}")
-        mirror = mirror_of(state.run_id)
-        state.run_id = mirror.run_id
-        for number, phase in enumerate(plan):
-            if number < state.phase or (number == state.phase and _finished(state, phase)):
-                if number == state.phase and options.weight_average:
-                    model = sizes.trained(phase.patch or whole)
-                    model.optimizer.finalize_variable_values(model.trainable_variables)  # as at the end of `fit`
-                continue
-            if number > state.phase or state.epoch == 0:
-                if plan[state.phase].patch != phase.patch:
-                    state.best_loss = float("inf")  # losses of patches and of whole images do not compare
-                state.phase, state.counters = number, {}
-                prepare(state)
-            _fit_phase(sizes.trained(phase.patch or whole), phase, state, store, options, mirror, data, soft)
+    alone = OneProcess(strategy())
+    with alone.scope():
+        sizes, state = fit_epochs(data, options, store, mirror_of, soft, alone)
+        whole = data.preprocessing.image_size
         model = sizes.trained(whole)
         if options.average_epochs:
             state.best_epoch = state.epoch
@@ -190,13 +168,53 @@ def fit(
         return sizes.answering(whole), state
 
 
+def fit_epochs(  # noqa: PLR0917  as `fit`
+    data: Prepared,
+    options: TrainParams,
+    store: CheckpointStore,
+    mirror_of: Any,
+    soft: SoftTargets | None,
+    processes: Processes,
+) -> tuple[Sizes, TrainingState]:
+    """What `fit` does but its end, which is to choose the weights; every one of `processes` calls it."""
+    classes, whole = len(data.classes), data.preprocessing.image_size
+    plan = phases(options)
+    sizes = Sizes(options, classes)
+
+    def prepare(state: TrainingState) -> keras.Model:
+        phase = plan[state.phase]
+        model = sizes.trained(phase.patch or whole)
+        compile_for(model, phase, options, classes)
+        return model
+
+    state = store.restore(prepare)
+    processes.agree(state.epoch)
+    if state.epoch:
+        print(f"going on after epoch {state.epoch} of {options.epochs}")
+    mirror = mirror_of(state.run_id)
+    state.run_id = mirror.run_id
+    for number, phase in enumerate(plan):
+        if number < state.phase or (number == state.phase and _finished(state, phase)):
+            if number == state.phase and options.weight_average:
+                model = sizes.trained(phase.patch or whole)
+                model.optimizer.finalize_variable_values(model.trainable_variables)  # as at the end of `fit`
+            continue
+        if number > state.phase or state.epoch == 0:
+            if plan[state.phase].patch != phase.patch:
+                state.best_loss = float("inf")  # losses of patches and of whole images do not compare
+            state.phase, state.counters = number, {}
+            prepare(state)
+        epochs = _epochs(phase, state, store, options, mirror, data, soft)
+        processes.fit(sizes.trained(phase.patch or whole), epochs)
+    return sizes, state
+
+
 def _finished(state: TrainingState, phase: Phase) -> bool:
     """Whether the phase that `state` stands in has reached its last epoch or was stopped early."""
     return state.epoch >= phase.stop or bool(state.counters.get("EarlyStopping", {}).get("stopped_epoch", 0))
 
 
-def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
-    model: keras.Model,
+def _epochs(  # noqa: PLR0917  one place calls it, with everything at hand
     phase: Phase,
     state: TrainingState,
     store: CheckpointStore,
@@ -204,28 +222,21 @@ def _fit_phase(  # noqa: PLR0917  one place calls it, with everything at hand
     mirror: Mirror,
     data: Prepared,
     soft: SoftTargets | None,
-) -> None:
+) -> Epochs:
     training = batches_of(data, "train", options, phase.patch, soft)
     validation = batches_of(data, "validation", options, phase.patch)
     averaging = [keras.callbacks.SwapEMAWeights()] if options.weight_average else []
     counting = schedule(options, phase)
     if options.early_stopping_patience:
         counting.append(keras.callbacks.EarlyStopping("val_loss", patience=options.early_stopping_patience))
-    model.fit(
-        training,
-        validation_data=validation,
-        initial_epoch=state.epoch,
-        epochs=phase.stop,
-        shuffle=False,  # Batches shuffles, the same way after a resume
-        verbose=0,
-        callbacks=[
-            FollowEpoch(training),
-            *averaging,
-            *counting,
-            Report(options.epochs, mirror),
-            KeepCheckpoints(store, state, counting),
-        ],
-    )
+    callbacks = [
+        FollowEpoch(training),
+        *averaging,
+        *counting,
+        Report(options.epochs, mirror),
+        KeepCheckpoints(store, state, counting),
+    ]
+    return Epochs(training, validation, state.epoch, phase.stop, callbacks)
 
 
 def strategy() -> Any:
@@ -237,9 +248,9 @@ def strategy() -> Any:
 
 
 def history_table(state: TrainingState) -> pd.DataFrame:
-    """The content of history.csv: a row an epoch."""
+    """The content of history.csv: a row an epoch; columns in one order, whether the training was stopped or not."""
     table = pd.DataFrame(state.history)
-    return table.assign(epoch=table["epoch"].astype(int))
+    return table[["epoch", *sorted(set(table.columns) - {"epoch"})]].astype({"epoch": int})
 
 
 def watch_dvc() -> None:
@@ -306,19 +317,31 @@ def train(
     soft: SoftTargets | None = None,
 ) -> TrainingState:
     """Train and write build/model/ and the history; the checkpoints go when both are on disk."""
-
-    def mirror_of(run_id: str) -> Mirror:
-        mirror = Mirror(run_id, name=options.architecture)
-        if not run_id:
-            mirror.log_params({f"train.{k}": v for k, v in options.model_dump(mode="json").items()})
-        return mirror
-
-    model, state = fit(data, options, store, mirror_of, soft)
+    model, state = fit(data, options, store, lambda run_id: _mirror(run_id, options), soft)
     write_text(history, history_table(state).to_csv(index=False, lineterminator="\n"))
     with atomic_folder(target) as folder:
         write_model(model, state, data, options, folder)
     store.finish()
     return state
+
+
+def _mirror(run_id: str, options: TrainParams) -> Mirror:
+    """The live copy in MLflow; a new run gets the parameters."""
+    mirror = Mirror(run_id, name=options.architecture)
+    if not run_id:
+        mirror.log_params({f"train.{k}": v for k, v in options.model_dump(mode="json").items()})
+    return mirror
+
+
+def _on_cluster(data: Prepared, options: TrainParams, store: CheckpointStore, address: str) -> None:
+    """Go through the epochs with the processes of a cluster; `train` then finds them done."""
+    from pipeline.training import cluster  # noqa: PLC0415  it needs the extra `ray`
+
+    if len(data.rows("train")) < options.workers:
+        raise InputError(f"params.yaml: train.workers: {options.workers} are more than there are training images")
+    mirror = _mirror(store.run_id(), options)
+    job = cluster.Job(project_root(), store.folder.resolve(), options, data.data_hash, data.split_hash, mirror.run_id)
+    cluster.run(job, address, mirror)
 
 
 def _begun_from(data: Prepared, options: TrainParams) -> str:
@@ -335,16 +358,17 @@ def _begun_from(data: Prepared, options: TrainParams) -> str:
     return sha256_file(file)
 
 
-def main() -> None:
-    """Read prepared/, write build/model/ and reports/history.csv."""
+def main(asked: str = "") -> None:
+    """Read prepared/, write build/model/ and reports/history.csv; `asked` is the address of a cluster."""
     watch_dvc()
     paths = Artifacts()
     options = params.load(paths.params).train
+    address = places.address_for(options, asked)
     data = prepared.load(paths.prepared)
     if len(set(data.labels(data.rows("train")))) < len(data.classes):
         raise InputError("prepared/split.csv: the training set lacks a class; add images or change preprocess")
     key = keys.key_of(
-        options.model_dump(mode="json"),
+        keys.section_of(options),
         [
             data.data_hash,
             data.split_hash,
@@ -357,9 +381,13 @@ def main() -> None:
     store = CheckpointStore(home_root() / "checkpoints" / key, kept=options.average_epochs)
     with store.locked():
         soft = distillation.soft_targets(data, options, home_root() / "checkpoints") if options.distil else None
+        if address:
+            _on_cluster(data, options, store, address)
         state = train(data, options, store, paths.model, paths.history, soft=soft)
     print(f"trained {state.epoch} epochs; the best was {state.best_epoch} with validation loss {state.best_loss:.4f}")
 
 
 if __name__ == "__main__":
-    exit_with_line(main)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.train", description=main.__doc__)
+    parser.add_argument("--address", default="", metavar="HOST:PORT", help="of a Ray cluster, with train.workers")
+    exit_with_line(lambda: main(parser.parse_args().address))

@@ -228,6 +228,7 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
 
 SLOW_FILES = (
     "archive/test_cluster.py",
+    "training/test_cluster.py",
     "test_image.py",
     "test_circle.py",
     "test_ray_tune.py",

@@ -18,8 +18,9 @@ from pipeline.training.soft_targets import SoftTargets
 class Batches(keras.utils.PyDataset):
     """Batches of (pixels uint8 (b, size, size, 1), labels float32 (b,) or int (b,), weights float32 (b,)).
 
-    What a batch holds depends on `seed`, `epoch` and its number alone, so that a training that was stopped goes
-    on with the batches it would have had. Without `augmentation` the order is kept: for measuring.
+    What a batch holds depends on `seed`, `epoch` and its number alone, and how an image is changed on `seed`, `epoch`
+    and its place in `rows`: a training that was stopped goes on with the batches it would have had, whoever makes
+    them. Without `augmentation` the order is kept: for measuring.
 
     With `patch` > 0 they are windows of that size out of the images (`augment`). With `locations` labels and weights
     are dicts: `probability` as above, and `location`, float32 (b, grid, grid, 1) and (b, grid, grid), where the
@@ -50,7 +51,24 @@ class Batches(keras.utils.PyDataset):
         self._batch_size, self._seed, self._augmentation = batch_size, seed, augmentation
         self._locations, self._patch = locations, patch
         self._places, self._soft = places, soft
+        self._rank, self._processes = 0, 1
         self.epoch = 0
+
+    def share(self, rank: int, processes: int) -> None:
+        """From now on give only the images of each batch that process `rank` of `processes` works on.
+
+        Shares differ by one image at most. Where the last batch has none left for a process, it gets one that weighs
+        nothing, because TensorFlow's convolutions fail without any.
+        """
+        self._rank, self._processes = rank, processes
+
+    def rows_here(self, index: int) -> int:
+        """How many of a batch's images this process works on."""
+        return len(range(self._rank, self.rows_of(index), self._processes))
+
+    def rows_of(self, index: int) -> int:
+        """How many images a batch has, whoever works on them."""
+        return min(self._batch_size, len(self._rows) - index * self._batch_size)
 
     def __len__(self) -> int:
         return math.ceil(len(self._rows) / self._batch_size)
@@ -59,15 +77,21 @@ class Batches(keras.utils.PyDataset):
         order = self._order()[index * self._batch_size : (index + 1) * self._batch_size]
         # Ascending rows read the memory map front to back.
         order = np.sort(order)
+        share = order[self._rank :: self._processes]
+        if len(share):
+            return self._batch(share)
+        pixels, truth, weights = self._batch(order[:1])
+        return pixels, truth, keras.tree.map_structure(np.zeros_like, weights)
+
+    def _batch(self, order: npt.NDArray[np.int64]) -> tuple[Pixels, Any, Any]:
         pixels = self._images[self._rows[order]]
         moved = np.tile(np.eye(3), (len(order), 1, 1))
         if self._augmentation is not None:
-            rng = np.random.default_rng((self._seed, self.epoch, index))
             boxes = [self._locations.boxes[row] if self._locations else NO_BOXES for row in order]
             places = [None if self._places is None else self._places[row] for row in order]
             found = [
-                augment(image, self._augmentation, rng, box, self._patch, place=place)
-                for image, box, place in zip(pixels, boxes, places, strict=True)
+                augment(image, self._augmentation, self._chance(row), box, self._patch, place=place)
+                for row, image, box, place in zip(order, pixels, boxes, places, strict=True)
             ]
             pixels, moved = np.stack([image for image, _ in found]), np.stack([matrix for _, matrix in found])
         labels, weights = self._labels[order], self._weights[order]
@@ -83,6 +107,10 @@ class Batches(keras.utils.PyDataset):
             {PROBABILITY: labels, LOCATION: told},
             {PROBABILITY: weights, LOCATION: trust},
         )
+
+    def _chance(self, row: int) -> np.random.Generator:
+        """What changes one image; counted from 1, as a seed that ends in 0 is that of the order."""
+        return np.random.default_rng((self._seed, self.epoch, row + 1))
 
     def _order(self) -> npt.NDArray[np.int64]:
         if self._augmentation is None:

@@ -9,7 +9,7 @@ import math
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,13 @@ class CheckpointStore:
                 return state
         return TrainingState()
 
+    def run_id(self) -> str:
+        """The MLflow run of the newest checkpoint; empty without one."""
+        for path in reversed(self._checkpoints()):
+            with suppress(InputError):
+                return str(read_json(path / "state.json", ["run_id"])["run_id"])
+        return ""
+
     def finish(self) -> None:
         """Remove this training's checkpoints and those of all but the latest other trainings."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -126,6 +133,16 @@ class CheckpointStore:
 
     def _best(self, epoch: int) -> Path:
         return self.folder / f"best-{epoch:04d}.npz"
+
+
+class FollowedStore(CheckpointStore):
+    """The checkpoints of one training that another process writes; this one only begins from them."""
+
+    def save(self, state: TrainingState, model: keras.Model) -> None:
+        """Leave it to the other process."""
+
+    def save_best(self, state: TrainingState, model: keras.Model) -> None:
+        """Leave it to the other process."""
 
 
 def _arrays(model: keras.Model) -> list[np.ndarray]:

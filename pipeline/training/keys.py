@@ -8,6 +8,16 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipeline.params import TrainParams
+
+PLACE = frozenset({"workers", "backend"})
+"""Keys of `train` that say where a training runs, not what it is: it may begin on one machine and go on on four."""
+
+
+def section_of(options: TrainParams) -> dict[str, Any]:
+    """What defines a training in the section `train` of params.yaml."""
+    return options.model_dump(mode="json", exclude=set(PLACE))
+
 
 def key_of(section: Mapping[str, Any], data: Sequence[str], code: Sequence[Path]) -> str:
     """Name of the training that these parameters, data hashes and modules define; 16 hex digits."""

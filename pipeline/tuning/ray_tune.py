@@ -13,7 +13,7 @@ import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from pipeline.archive import cluster
+from pipeline.archive import joining
 from pipeline.errors import InputError
 from pipeline.tuning import trial as trials
 from pipeline.tuning.records import TrialReport
@@ -43,7 +43,7 @@ def run(search: Search, ledger: Ledger, address: str, gpus: float) -> None:
     os.environ |= _SWITCHES
     state = search.folder.folder / _STATE
     shutil.rmtree(state, ignore_errors=True)  # of a run that was killed
-    cluster.connect(address, 0)
+    joining.connect(address, 0)
     try:
         _check_resources(search.asked.cpus, gpus)
         _fit(search, ledger, gpus)

@@ -107,7 +107,7 @@ def _key(root: Path, options: Params, data: Prepared, facts: Mapping[str, Any]) 
     found = [data.data_hash, data.split_hash, repr(data.preprocessing.to_dict())]
     if (root / options.train.weights).is_file():
         found.append(sha256_file(root / options.train.weights))
-    section = {"train": options.train.model_dump(mode="json"), "search": facts}
+    section = {"train": keys.section_of(options.train), "search": facts}
     return keys.key_of(section, found, keys.modules_of_stage(root, "train"))
 
 

@@ -29,6 +29,8 @@ _DIGITS = 4
 _TRIES = 1000
 _REFUSED = {
     "train.epochs": "every trial has those of params.yaml, and the scheduler decides how many of them it gets",
+    "train.workers": "it decides where a training runs; a trial is one process",
+    "train.backend": "it decides where a training runs",
     "train.seed": "choosing a seed is choosing luck",
     "train.distil": "teachers belong to the folds of one split",
     "train.distil_weight": "teachers belong to the folds of one split",

@@ -121,6 +121,8 @@ WRONG = {
     "preprocess: {folds: 1}": ("preprocess", "folds must be 0 (off) or at least 2"),
     "preprocess: {test_set: a.csv, holdout_column: region, holdout_value: hip}": ("preprocess", "exclude each other"),
     "preprocess: {holdout_column: region}": ("preprocess", "holdout_column and holdout_value are given together"),
+    "train: {backend: jax}": ("train.backend", "JAX is left out, see docs/training.md; set it to tensorflow"),
+    "train: {workers: 4, batch_size: 2}": ("train", "batch_size (2) must give each of workers (4) an image"),
     "train: {epochs: 3, frozen_epochs: 3}": ("train", "frozen_epochs (3) must be fewer than epochs (3)"),
 }
 

@@ -502,6 +502,16 @@ def test_batches_of_shards_are_those_of_one_array(squares: Squares, tmp_path: Pa
             np.testing.assert_array_equal(part, twin)
 
 
+def test_how_an_image_is_changed_does_not_depend_on_its_batch(squares: Squares) -> None:
+    data = squares()
+
+    def changed(size: int) -> list[bytes]:
+        batches = train.batches_of(data, "train", OPTIONS.model_copy(update={"batch_size": size}))
+        return sorted(image.tobytes() for i in range(len(batches)) for image in batches[i][0])
+
+    assert changed(3) == changed(16)
+
+
 def test_an_epoch_holds_every_training_image_once(squares: Squares) -> None:
     data = squares()
     options = OPTIONS.model_copy(update={"augmentation": Augmentation(flip=False)})

@@ -5,8 +5,8 @@ from typing import Any
 
 import ray
 
-from pipeline.archive.cluster import connect
 from pipeline.archive.crew import run_on_actors
+from pipeline.archive.joining import connect
 from pipeline.archive.preparing.tasks import Block, Job
 
 
