@@ -18,14 +18,16 @@ from pipeline.packaging.bundle import fetched, write_bundle
 from pipeline.packaging.model_card import Remarks, card
 from pipeline.registry.mlflow import connect
 from serving.bundle import Manifest
+from serving.scope import Terms
 
 CARD, SUMS = "MODEL_CARD.md", "sha256sums"
 
 
-def release(root: Path, target: Path, note: str = "") -> Manifest:
+def release(root: Path, target: Path, note: str = "", terms: Terms | None = None) -> Manifest:
     """Write the model that build/ and reports/ of `root` hold into `target`, whole or not at all.
 
-    `note` is what a reader of the card should know of the data besides, such as that they are a part of something.
+    `note` is what a reader of the card should know of the data besides, such as that they are a part of something;
+    `terms` are as in `write_bundle`.
     Card and bundle say whether the release stays within the change plan of params.yaml.
     Raises InputError: the model is not registered, failed its gates, does not belong to prepared/, or its robustness
     was not measured.
@@ -48,7 +50,7 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
 
     with atomic_folder(target) as folder:
         with fetched(f"models:/{name}/{known.version}") as found:
-            manifest = write_bundle(found, data, folder / "bundle", robustness, judge)
+            manifest = write_bundle(found, data, folder / "bundle", robustness, judge=judge, terms=terms)
         for path in (
             paths.keras_model,
             paths.training,

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from serving import intake
 from serving.errors import ImageError
 from serving.http.settings import Settings
-from serving.scope import REGIONS
+from serving.scope import REGIONS, Scope
 
 _VARIABLES = ("FRACTURE_MAX_PIXELS", "FRACTURE_MAX_FRAMES", "FRACTURE_SCOPE")
 
@@ -24,17 +25,27 @@ class Acceptance:
     regions: Iterable[str] = ()
     settings: Settings = field(default_factory=_of_the_service)
 
+    @cached_property
+    def scope(self) -> Scope:
+        """What the header of a file may name."""
+        return Scope.for_regions(sorted({*REGIONS, *filter(None, self.regions)}))
+
     def problem(self, content: bytes) -> str:
         """Why the service refuses a file before its network looks, in words that follow its name; else empty."""
+        error = self.refusal(content)
+        return f"the service refuses ({error.code}: {error.message})" if error else ""
+
+    def refusal(self, content: bytes) -> ImageError | None:
+        """The error with which the service refuses a file before its network looks; None for one that it takes."""
         limits = self.settings
         try:
             intake.check_file(
                 content,
-                sorted({*REGIONS, *filter(None, self.regions)}),
+                self.scope,
                 max_pixels=limits.max_pixels,
                 max_frames=limits.max_frames,
                 warn_of_scope=limits.scope == "warn",
             )
         except ImageError as error:
-            return f"the service refuses ({error.code}: {error.message})"
-        return ""
+            return error
+        return None

@@ -7,7 +7,6 @@ import { guardLogOdds, regionProbabilities } from "./image_heads.js";
 import { roundTo, threeDigits } from "./numbers.js";
 import { findRegion, regionNotes } from "./region.js";
 import * as saliency from "./saliency.js";
-import { regionOf } from "./scope.js";
 import { inputStatistics, texture } from "./statistics.js";
 import { note } from "./wording.js";
 
@@ -31,10 +30,10 @@ export class Inference {
 
   /** The network's outputs for a prepared image as an answer. */
   infer(prepared, outputs) {
-    const { manifest } = this.bundle;
+    const { manifest, scope } = this.bundle;
     const { given, header, truncated } = prepared;
     const unusual = this.#isUnusual(prepared, outputs);
-    const region = this.#region(outputs, regionOf(header.bodyPart ?? ""));
+    const region = this.#region(outputs, scope.regionOf(header.bodyPart ?? ""));
     const probabilities = calibrated(outputs.scores, manifest.calibration);
     const fracture = 1 - probabilities[0];
     const label = labelOf(fracture, manifest);
