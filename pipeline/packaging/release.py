@@ -44,13 +44,15 @@ def release(root: Path, target: Path, note: str = "", terms: Terms | None = None
     robustness = _robustness(paths, candidate.training)
     predictions = pd.read_csv(paths.predictions, keep_default_na=False)
 
+    listed = terms or Terms.for_regions(candidate.training.regions)
+
     def judge(facts: Mapping[str, Any]) -> change_plan.Verdict:
-        compared = change_plan.Candidate(facts, candidate.metrics, robustness)
+        compared = change_plan.Candidate(facts, candidate.metrics, robustness, listed)
         return change_plan.judge(compared, paths.releases, candidate.options.change_plan)
 
     with atomic_folder(target) as folder:
         with fetched(f"models:/{name}/{known.version}") as found:
-            manifest = write_bundle(found, data, folder / "bundle", robustness, judge=judge, terms=terms)
+            manifest = write_bundle(found, data, folder / "bundle", robustness, judge=judge, terms=listed)
         for path in (
             paths.keras_model,
             paths.training,
