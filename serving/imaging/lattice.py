@@ -27,8 +27,8 @@ def eight_bit_levels(values: Values) -> Pixels | None:
     """The grey levels (h, w) of a picture that holds no more than eight bits, the darkest at 0; None for any other.
 
     Its values, of any number type, are gain * level + offset, rounded to whole numbers or not, for any offset and any
-    gain (of rounded values: a whole number, or from 2 on; most of those between). At which level the darkest was cannot be told. A few thousand pixels rule out
-    nearly every other picture.
+    gain (of rounded values: a whole number, or from 2 on; most of those between). At which level the darkest was cannot
+    be told. A few thousand pixels rule out nearly every other picture.
     """
     step = max(1, int((values.size / _FEW) ** 0.5))
     sample = np.unique(values[::step, ::step])

@@ -46,7 +46,7 @@ export class Inference {
       suspicion,
       statement: statementOf(label, suspicion, truncated),
       probabilities: Object.fromEntries(manifest.classes.map((name, index) => [name, roundTo(probabilities[index], 6)])),
-      region: region && { name: region.name, source: region.source, probability: region.probability === null ? null : roundTo(region.probability, 6) },
+      region: region && regionAnswer(region),
       warnings: [...this.#notes(prepared, unusual), ...regionNotes(region, manifest.intended.regions, manifest.quality.weak_regions ?? {})],
       input: {
         sha256: prepared.sha256, width: header.width, height: header.height, sop_instance_uid: header.sopInstanceUid || null,
@@ -100,6 +100,11 @@ export class Inference {
     }
     return notes;
   }
+}
+
+function regionAnswer({ name, source, probability, also }) {
+  const told = { name, source, probability: probability === null ? null : roundTo(probability, 6) };
+  return also.length === 0 ? told : { ...told, also: also.map(([other, share]) => ({ name: other, probability: roundTo(share, 6) })) };
 }
 
 function capital(words) {
