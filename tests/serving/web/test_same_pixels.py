@@ -21,6 +21,7 @@ from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Preprocessing, Steps
 from serving.imaging.model_input import ModelInput
 from serving.statistics import input_statistics, texture
+from tests.serving.imaging.canonical.screens import screen
 from tests.serving.imaging.dicom.builders import radiograph, table
 from tests.serving.web import device
 
@@ -82,6 +83,8 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
         "blank": encode(np.full((200, 200), 77, np.uint8)),
         "too small": encode(RADIOGRAPH[:20, :20]),
         "strip": encode(np.asarray(cv2.resize(RADIOGRAPH, (900, 40)), np.uint8)),
+        "screen": encode(screen(LARGE, 45, 0)),
+        "bright screen": encode(screen(LARGE, 225, 1), "JPEG"),
         "dicom": radiograph(DEEP, WindowCenter=20_000, WindowWidth=40_000),
         "dicom without a window": radiograph(DEEP),
         "dicom of 8 bits in 16": radiograph(SHIFTED),
