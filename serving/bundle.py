@@ -4,6 +4,7 @@ model.json       what the model is, how its scores become an answer, where it co
 model.tflite     uint8 pixels (1, size, size, 1) -> scores, features, map
 reference.npz    statistics of the training images (`statistics.Reference`)
 image_heads.npz  region head and guard (`image_heads.ImageHeads`), where the model has them
+scope.json       the terms of a header that decide what is answered (`scope.Terms`); without it, those of this version
 polarity.json, orientation.npz   what recognises inverted and turned pictures, where the preprocessing asks for it
 samples/*.png    synthetic radiographs to try the service with
 """
@@ -24,13 +25,14 @@ from serving.errors import BundleError, one_line
 from serving.image_heads import NO_IMAGE_HEADS, ImageHeads
 from serving.imaging.canonical.form import NO_HEADS, Heads, head_files, heads_of
 from serving.imaging.canvas import Preprocessing
+from serving.scope import Scope, Terms
 from serving.statistics import Reference
 
 SCHEMA_VERSION = 2
 """Schema 2 adds canonical steps to the preprocessing; bundles of schema 1 have none, and answer as they always did."""
 READABLE = (1, 2)
 MANIFEST, MODEL, REFERENCE, SAMPLES = "model.json", "model.tflite", "reference.npz", "samples"
-IMAGE_HEADS = "image_heads.npz"
+IMAGE_HEADS, SCOPE = "image_heads.npz", "scope.json"
 _RELEASES, _INNER, _CARD = "models", "bundle", "MODEL_CARD.md"
 """Where a checkout keeps its releases, and what each of them holds."""
 
@@ -144,6 +146,7 @@ class Bundle:
     reference: Reference
     heads: Heads = NO_HEADS
     image_heads: ImageHeads = NO_IMAGE_HEADS
+    scope: Scope = field(default_factory=Scope.for_regions)
     content: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """The files as they were when their signature was verified; empty where nobody asked for a signature."""
     signed_by: signature.PublicKey | None = None
@@ -211,8 +214,19 @@ def read(folder: Path, *, unsigned: bool = False) -> Bundle:
             raise ValueError("its heads are not those that the model was trained with")
         reference = Reference.load(io.BytesIO(files[REFERENCE]))
         image_heads = ImageHeads.load(io.BytesIO(files[IMAGE_HEADS])) if IMAGE_HEADS in files else NO_IMAGE_HEADS
+        regions = manifest.intended.regions
+        terms = Terms.parse(files[SCOPE]) if SCOPE in files else Terms.for_regions(regions)
         return Bundle(
-            folder, manifest, preprocessing, manifest.decision(), reference, heads, image_heads, content, signer
+            folder,
+            manifest,
+            preprocessing,
+            manifest.decision(),
+            reference,
+            heads,
+            image_heads,
+            Scope(terms, regions),
+            content,
+            signer,
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise BundleError(f"{folder}: is not usable ({one_line(error, 200)}); {_remedy(folder)}") from None

@@ -20,7 +20,6 @@ from serving.imaging.model_input import ModelInput
 from serving.network import EMBEDDING, FEATURES, MAP, SCORES, Network, Outputs
 from serving.region import Region
 from serving.saliency import Map
-from serving.scope import region_of
 from serving.statistics import INPUT_MEANINGS, INPUTS, input_statistics, stated, texture
 from serving.wording import IS_IT_INVERTED, NONE_IN_PART, OUTSIDE, STATEMENTS, Note
 
@@ -164,7 +163,7 @@ class Predictor:
         limits = self._limits
         header, out_of_scope = intake.check_header(
             content,
-            self.bundle.manifest.intended.regions,
+            self.bundle.scope,
             max_pixels=limits.max_pixels,
             max_frames=limits.max_frames,
             warn_of_scope=limits.warn_of_scope,
@@ -185,7 +184,7 @@ class Predictor:
         """
         outputs = self._network(prepared.pixels)
         unusual = self._is_unusual(prepared, outputs)
-        region = self._region(outputs, given_region, region_of(prepared.decoded.header.body_part))
+        region = self._region(outputs, given_region, self.bundle.scope.region_of(prepared.decoded.header.body_part))
         manifest, decision = self.bundle.manifest, self.bundle.decision
         probabilities = decision.calibration.apply(outputs[SCORES].astype(np.float64))[0]
         fracture = float(1 - probabilities[0])

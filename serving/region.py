@@ -12,6 +12,8 @@ DIFFERS_BELOW, SURE_FROM = 0.05, 0.9
 
 Chosen on the released model's validation images; `docs/serving.md` says what they give.
 """
+SEVERAL_FROM = 0.8
+"""An image shows several regions where each of them has at least this probability; chosen as those above."""
 FEWEST = 30
 """With fewer fractured or fewer normal test images than this, the metrics of a region or view say little."""
 _FIGURES = re.compile(r"(\d+) fractured of (\d+)")
@@ -23,7 +25,8 @@ class Region:
 
     `probability` is what the network says of that region, None where it knows none. `known` is False where the image
     looks like none of the regions that the network knows. `looks_like` is the region, with its probability, that would
-    be answered if none were stated, where that is another one.
+    be answered if none were stated, where that is another one. `also` are further regions, with their probabilities,
+    that the image shows beside this one, the likeliest first.
     """
 
     name: str
@@ -31,6 +34,7 @@ class Region:
     probability: float | None
     known: bool = True
     looks_like: tuple[str, float] | None = None
+    also: tuple[tuple[str, float], ...] = ()
 
     @property
     def differs(self) -> bool:
@@ -42,7 +46,10 @@ class Region:
     def answer(self) -> dict[str, Any]:
         """For JSON."""
         share = None if self.probability is None else round(self.probability, 6)
-        return {"name": self.name, "source": self.source, "probability": share}
+        told: dict[str, Any] = {"name": self.name, "source": self.source, "probability": share}
+        if self.also:
+            told["also"] = [{"name": name, "probability": round(value, 6)} for name, value in self.also]
+        return told
 
 
 def find(
@@ -61,8 +68,17 @@ def find(
         if name in shares or name in intended:
             # The network cannot say that an image shows none, where it does not know the stated region.
             known = shown or name not in shares
-            return Region(name, source, shares.get(name), known, None if name == likeliest else looks_like)
-    return Region(likeliest, "image", shares[likeliest], shown) if shares else None
+            other = None if name == likeliest else looks_like
+            return Region(name, source, shares.get(name), known, other, _beside(name, shares))
+    return Region(likeliest, "image", shares[likeliest], shown, None, _beside(likeliest, shares)) if shares else None
+
+
+def _beside(name: str, shares: Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    """The further regions of an image that shows this one and others for sure."""
+    if shares.get(name, 0) < SEVERAL_FROM:
+        return ()
+    others = [(other, share) for other, share in shares.items() if other != name and share >= SEVERAL_FROM]
+    return tuple(sorted(others, key=lambda pair: -pair[1]))
 
 
 def notes(region: Region | None, intended: Collection[str], weak: Mapping[str, str]) -> list[Note]:
@@ -87,6 +103,9 @@ def notes(region: Region | None, intended: Collection[str], weak: Mapping[str, s
     if region.looks_like and region.looks_like[0] in weak:  # what is stated hides no warning that the image would get
         name, _ = region.looks_like
         found.append(_weak(name, weak[name], SEEN))
+    for name, _ in region.also:
+        if name in weak and (region.looks_like is None or name != region.looks_like[0]):
+            found.append(_weak(name, weak[name], SEEN))
     return found
 
 

@@ -1,10 +1,18 @@
-"""What a header says of an image's kind and body part, and whether a model is meant for it."""
+"""What a header says of an image's kind and body part, and whether a model is meant for it.
 
+A bundle carries the list of terms that decides it (`Terms`, scope.json). Those without one get the list below.
+"""
+
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Protocol
+from functools import cached_property
+from itertools import chain, pairwise
+from typing import Annotated, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serving.errors import ImageError
 
@@ -79,7 +87,6 @@ _WORDS = {
 Left out are words that mean something else as well: the heads of other bones (TETE, TESTA, CABEZA), sides (COTES).
 The nameless area's words may hold any region, or stand for what nobody showed a model to be bad for: they never refuse.
 """
-_AREAS: Mapping[str, str] = {word: area for area, words in _WORDS.items() for word in words.split()}
 _SIDES = ("L", "R", "LT", "RT", "LEFT", "RIGHT")
 _ACCENTS = {"A": "ÀÁÂÃ", "C": "Ç", "E": "ÈÉÊË", "I": "ÌÍÎÏ", "N": "Ñ", "O": "ÒÓÔÕ", "U": "ÙÚÛ"}
 _OTHER_MODALITIES = {
@@ -128,7 +135,6 @@ _CLASSES = {
     "RTIMAGE": "481",
 }
 """SOP classes (PS3.4, B.5) below `_STORAGE`, with those derived from them, and what their modality would be."""
-_OTHER_CLASSES = {number: modality for modality, numbers in _CLASSES.items() for number in numbers.split()}
 
 
 class Described(Protocol):
@@ -147,86 +153,148 @@ class Described(Protocol):
         """Body part and anatomic region in words, empty where unknown."""
 
 
+_Area = Annotated[str, Field(min_length=1)]
+_Words = tuple[Annotated[str, Field(pattern=r"^[A-Z]+$")], ...]
+_Uid = Annotated[str, Field(pattern=r"^[0-9.]+$")]
+
+
+class Terms(BaseModel):
+    """scope.json: the terms that a header is judged by. Words are of capital letters without accents."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    intended: dict[_Area, _Words] = Field(min_length=1)
+    """Regions that the model is meant for, and words for each."""
+    refused: dict[_Area, _Words]
+    """Other areas of the body, as a refusal names them, and words for each."""
+    either: _Words
+    """Words that may stand for an intended region, or for several areas: they never refuse."""
+    modalities: dict[str, str]
+    """Code and meaning of each modality (PS3.3, C.7.3.1.1.1) that is refused."""
+    sop_classes: dict[_Uid, str]
+    """SOP classes (PS3.4, B.5) that are refused, with those derived from them, and the modality of each."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        words = Counter(chain(*self.intended.values(), *self.refused.values(), self.either))
+        if twice := sorted(word for word, times in words.items() if times > 1):
+            raise ValueError(f"the word {twice[0]} stands in it twice")
+        if unknown := sorted(set(self.sop_classes.values()) - set(self.modalities)):
+            raise ValueError(f"sop_classes names the modality {unknown[0]}, which modalities lacks")
+        return self
+
+    @classmethod
+    def for_regions(cls, regions: Iterable[str] = REGIONS) -> Self:
+        """This version's list for a model that was trained for `regions`; without any it is meant for all of ours."""
+        wanted = {region.casefold() for region in regions} or set(REGIONS)
+        # A model whose regions have other names than ours may be meant for any of them.
+        meant = wanted if wanted <= set(_WORDS) else {*wanted, *REGIONS}
+        words = {area: tuple(text.split()) for area, text in _WORDS.items()}
+        return cls(
+            intended={area: words[area] for area in words if area and area in meant},
+            refused={area: words[area] for area in words if area and area not in meant},
+            either=words[""],
+            modalities=dict(_OTHER_MODALITIES),
+            sop_classes={
+                _STORAGE + number: modality for modality, numbers in _CLASSES.items() for number in numbers.split()
+            },
+        )
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """The list that a file holds; ValueError, in one line, for any other file."""
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "its content"
+            raise ValueError(f"{where}: {first['msg']}") from None
+
+    def text(self) -> str:
+        """The file's content."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
 @dataclass(frozen=True)
-class Refused:
-    """What a header may say that keeps an image from an answer."""
+class Scope:
+    """What a model is meant for: its list of terms, and its regions as it names them itself."""
 
-    modalities: Mapping[str, str]
-    """Code and meaning of each modality of which no object is a radiograph."""
-    body_parts: tuple[str, ...]
-    """Areas of the body, as a refusal names them."""
+    terms: Terms
+    regions: tuple[str, ...] = ()
 
+    @classmethod
+    def for_regions(cls, regions: Iterable[str] = REGIONS) -> Self:
+        """The scope of a model that was trained for `regions` and carries no list of its own."""
+        named = tuple(regions)
+        return cls(Terms.for_regions(named), named)
 
-def refused(regions: Iterable[str] = REGIONS) -> Refused:
-    """What `check_scope` refuses for a model that was trained for `regions`."""
-    passed = _passed(tuple(regions))
-    return Refused(dict(_OTHER_MODALITIES), tuple(sorted(set(_WORDS) - passed)))
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The regions, as a refusal names them."""
+        return self.regions or tuple(self.terms.intended)
+
+    @cached_property
+    def _areas(self) -> Mapping[str, str]:
+        """The area of each word; empty for one that never refuses."""
+        areas = {**self.terms.intended, **self.terms.refused, "": self.terms.either}
+        return {word: area for area, words in areas.items() for word in words}
+
+    def region_of(self, body_part: str) -> str:
+        """The one intended region that a body part's words name, empty where they name none or several."""
+        named = {area for area in self._areas_of(body_part) if area in self.terms.intended}
+        return named.pop() if len(named) == 1 else ""
+
+    def check(self, header: Described, warn: bool = False) -> str:
+        """Refuse an image whose header says that it is none of the model's; ImageError `out_of_scope`.
+
+        With `warn` the reason is given back instead; it is empty where nothing speaks against the image. A header that
+        says nothing, or a word that is not known, never refuses.
+        """
+        found = self.reason(header)
+        if not found:
+            return ""
+        message = f"the header says {found}; this model is for radiographs of: {', '.join(self.named)}"
+        if warn:
+            return message
+        raise ImageError("out_of_scope", message)
+
+    def reason(self, header: Described) -> str:
+        """What the header names that the model is not meant for, empty where it is nothing."""
+        modality = header.modality.strip().upper()
+        modality = modality if modality in self.terms.modalities else self._modality_of(header.sop_class_uid)
+        if modality:
+            return f"{self.terms.modalities[modality]} ({modality})"
+        areas = set(self._areas_of(header.body_part))
+        return " and ".join(sorted(areas)) if areas <= set(self.terms.refused) else ""
+
+    def _modality_of(self, sop_class: str) -> str:
+        """The refused modality that a SOP class belongs to, empty where it may be a radiograph's."""
+        parts = sop_class.split(".")
+        keys = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        return next((self.terms.sop_classes[key] for key in keys if key in self.terms.sop_classes), "")
+
+    def _areas_of(self, body_part: str) -> list[str]:
+        """The area of each word, or pair of words, that is known; empty for one that never refuses."""
+        words = re.split(r"[^A-Z]+", body_part.upper().translate(_UMLAUTS))
+        joined = ["".join(pair) for pair in pairwise(words)]
+        return [area for word in [*words, *joined] if (area := self._area_of(word)) is not None]
+
+    def _area_of(self, word: str) -> str | None:
+        """A word's area. A side may stand before it, but never makes a word one that refuses."""
+        found = self._areas.get(word)
+        if found is not None:
+            return found
+        bare = [self._areas.get(word.removeprefix(side)) for side in _SIDES if word.startswith(side)]
+        return next((area for area in bare if area is not None and area not in self.terms.refused), None)
 
 
 def region_of(body_part: str) -> str:
     """The one of REGIONS that a body part's words name, empty where they name none or several."""
-    named = {area for area in _areas(body_part) if area in REGIONS}
-    return named.pop() if len(named) == 1 else ""
-
-
-def check_scope(header: Described, regions: Iterable[str] = REGIONS, warn: bool = False) -> str:
-    """Refuse an image whose header says that it is none of a model's; ImageError `out_of_scope`.
-
-    `regions` are those that the model was trained for. With `warn` the reason is given back instead; it is empty where
-    nothing speaks against the image. A header that says nothing, or a word that is not known, never refuses.
-    """
-    intended = tuple(regions)
-    found = _reason(header, intended)
-    if not found:
-        return ""
-    meant = ", ".join(intended) if intended else ", ".join(REGIONS)
-    message = f"the header says {found}; this model is for radiographs of: {meant}"
-    if warn:
-        return message
-    raise ImageError("out_of_scope", message)
-
-
-def _reason(header: Described, regions: tuple[str, ...]) -> str:
-    modality = header.modality.strip().upper()
-    modality = modality if modality in _OTHER_MODALITIES else _modality_of(header.sop_class_uid)
-    if modality:
-        return f"{_OTHER_MODALITIES[modality]} ({modality})"
-    areas = set(_areas(header.body_part))
-    return "" if areas & _passed(regions) else " and ".join(sorted(areas))
-
-
-def _passed(regions: tuple[str, ...]) -> frozenset[str]:
-    """The areas of `_WORDS` that a model for these regions may be asked about."""
-    wanted = {region.casefold() for region in regions or REGIONS}
-    # A model whose regions have other names than ours may be meant for any of them.
-    ours = () if wanted <= set(_WORDS) else REGIONS
-    return frozenset({"", *wanted, *ours})
-
-
-def _modality_of(sop_class: str) -> str:
-    """The modality of `_OTHER_MODALITIES` that a SOP class belongs to, empty where it may be a radiograph's."""
-    parts = sop_class.removeprefix(_STORAGE).split(".") if sop_class.startswith(_STORAGE) else []
-    keys = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
-    return next((_OTHER_CLASSES[key] for key in keys if key in _OTHER_CLASSES), "")
-
-
-def _areas(body_part: str) -> list[str]:
-    """The area of each word, or pair of words, that is known; empty for one that never refuses."""
-    words = re.split(r"[^A-Z]+", body_part.upper().translate(_UMLAUTS))
-    joined = ["".join(pair) for pair in pairwise(words)]
-    return [area for word in [*words, *joined] if (area := _area_of(word)) is not None]
-
-
-def _area_of(word: str) -> str | None:
-    """A word's area. A side may stand before it, but never makes a word one that refuses."""
-    found = _AREAS.get(word)
-    if found is not None:
-        return found
-    bare = [_AREAS.get(word.removeprefix(side)) for side in _SIDES if word.startswith(side)]
-    return next((area for area in bare if area == "" or area in REGIONS), None)
+    return _OURS.region_of(body_part)
 
 
 _UMLAUTS = str.maketrans(
     {"Ä": "AE", "Ö": "OE", "Ü": "UE", "ß": "SS"}
     | {accented: plain for plain, many in _ACCENTS.items() for accented in many}
 )
+_OURS = Scope.for_regions()

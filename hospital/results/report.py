@@ -113,7 +113,10 @@ def _group(edition: Edition, view: View, number: int, box: Box) -> PlanarROIMeas
         graphic_data=np.array([(x * width, y * height) for x, y in corners]),
         source_image=source,
     )
-    site = _SITES.get(answer.region.name) if answer.region else None
+    region_of = answer.region
+    # Where the image shows several regions, and nobody stated one, it is not known in which the box lies.
+    is_told = region_of is not None and not (region_of.source == "image" and region_of.also)
+    site = _SITES.get(region_of.name) if region_of and is_told else None
     name = f"{edition.model.name} {header.SOPInstanceUID[-12:]} {number}"
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_region=region,

@@ -46,7 +46,7 @@ class ServiceScorer:
             raise TryAgainError("service", f"the service does not answer ({type(error).__name__})") from None
         if answer.status_code == 200:
             try:
-                found = Prediction.model_validate_json(answer.content)
+                found = Prediction.model_validate_json(answer.content, extra="ignore")
             except ValidationError:
                 raise TryAgainError("service", "the service's answer is none that this gateway reads") from None
             return Scored(found, digest_of(decode.decode(content).pixels))

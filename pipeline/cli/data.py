@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import data_feedback
+from pipeline.cli.bundles import ScopeOption
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root, write_json
 from pipeline.late import late
@@ -116,6 +117,7 @@ def folder(
     keep_split: Annotated[
         bool, typer.Option("--keep-split", help="Keep the split of a folder laid out as train/, val/ and test/.")
     ] = False,
+    scope: ScopeOption = "refuse",
     force: Force = False,
 ) -> None:
     """Read your own images: neutral ids, identifying metadata removed, names kept in private/ only."""
@@ -131,6 +133,7 @@ def folder(
             name=name,
             keep_split=keep_split,
             force=force,
+            scope=scope,
             private_dir=private,
         )
 
@@ -176,6 +179,7 @@ def dicom(
             metavar="NAME", help="Name of the data set; by default that of the source. Do not name a patient."
         ),
     ] = None,
+    scope: ScopeOption = "refuse",
     force: Force = False,
 ) -> None:
     """Read DICOM objects: de-identified by PS3.15, grouped by patient and study, pseudonyms under a key."""
@@ -191,6 +195,7 @@ def dicom(
             reviewed=reviewed,
             name=name,
             force=force,
+            scope=scope,
             private_dir=private,
         )
 

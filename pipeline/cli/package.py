@@ -9,7 +9,7 @@ import typer
 
 from pipeline import params
 from pipeline.artifacts import Artifacts
-from pipeline.cli.bundles import TrustedKeyOption, read_trusted
+from pipeline.cli.bundles import ScopeFileOption, TrustedKeyOption, read_terms, read_trusted
 from pipeline.errors import InputError
 from pipeline.files import make_folder, project_root
 from pipeline.late import late
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.packaging import bundle as bundles
     from pipeline.packaging import web as pages
     from serving import bundle
+    from serving.scope import Terms
 else:
     prepared = late("pipeline.data.prepared")
     bentos = late("pipeline.packaging.bento")
@@ -66,16 +67,20 @@ def package(
         ),
     ] = False,
     trusted_key: TrustedKeyOption = None,
+    scope_file: ScopeFileOption = None,
 ) -> None:
     """Make the bundle and the bento of a registered model, by default of the champion."""
     if trusted_key and not offline_page:
         raise InputError(f"--trusted-key {trusted_key[0]}: is for the page of --offline-page; give that too")
+    terms = read_terms(scope_file)
+    if terms and model and not model.startswith("models:/"):
+        raise InputError(f"--scope-file {scope_file}: --model {model} is a bundle, which carries its list already")
     if output is not None:
         make_folder(output)
     root = project_root()
     keys = read_trusted(trusted_key)
     runtime = pages.install_runtime(root / pages.RUNTIMES) if offline_page else None  # before the work of minutes
-    made = make(root, model or champion_of(root), output, Page(runtime, keys) if runtime else None)
+    made = make(root, model or champion_of(root), output, Page(runtime, keys) if runtime else None, terms)
     print(f"{made.manifest.name} version {made.manifest.version}, weights as {made.manifest.number_format}")
     print(f"bundle: {made.folder}")
     print(f"bento:  {made.bento} ({made.tag})")
@@ -101,10 +106,12 @@ def require_model(model: str) -> None:
         )
 
 
-def make(root: Path, model: str, output: Path | None, page: Page | None = None) -> Packaged:
+def make(
+    root: Path, model: str, output: Path | None, page: Page | None = None, terms: "Terms | None" = None
+) -> Packaged:
     """Bundle and bento of a model, with a page for devices or without, below `output` or build/.
 
-    Raises InputError, BundleError.
+    A new bundle carries `terms` as the list of what a header may name. Raises InputError, BundleError.
     """
     require_model(model)
     paths = Artifacts(root)
@@ -112,7 +119,7 @@ def make(root: Path, model: str, output: Path | None, page: Page | None = None) 
         with bundles.fetched(model) as found:
             name = f"{found.version.name}-{found.version.version}"
             folder = output / "bundle" if output else paths.bundles / name
-            manifest = bundles.write_bundle(found, prepared.load(paths.prepared), folder)
+            manifest = bundles.write_bundle(found, prepared.load(paths.prepared), folder, terms=terms)
     else:
         folder = Path(model)
         manifest = bundle.read(folder).manifest

@@ -32,6 +32,7 @@ from serving.decision import Decision
 from serving.errors import ImageError, one_line
 from serving.imaging.canonical.form import HEADS, head_files
 from serving.predictor import Predictor
+from serving.scope import Terms
 from serving.statistics import QUANTILES, Reference
 
 if TYPE_CHECKING:
@@ -140,12 +141,14 @@ def write_bundle(
     data: Prepared,
     target: Path,
     robustness: Robustness | None = None,
+    *,
     judge: Callable[[Mapping[str, Any]], Verdict] | None = None,
+    terms: Terms | None = None,
 ) -> Manifest:
     """Write the bundle of a registered version into `target`, whole or not at all.
 
     `robustness`, and what `judge` says of its facts by the change plan, go among its quality, where `GET /model` shows
-    them.
+    them. `terms` is the list that headers are judged by; by default this version's, for the regions trained for.
     """
     require_same_preprocessing(found, data)
     try:
@@ -164,6 +167,8 @@ def write_bundle(
             shutil.copyfile(HEADS / head, folder / head)
         if found.image_heads:
             shutil.copyfile(found.image_heads, folder / bundle.IMAGE_HEADS)
+        listed = terms or Terms.for_regions(found.training.regions)
+        (folder / bundle.SCOPE).write_text(listed.text(), encoding="utf-8")
         facts = {
             **manifest_facts(found, reference),
             "number_format": chosen,

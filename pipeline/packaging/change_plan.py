@@ -12,6 +12,7 @@ from serving import bundle
 from serving.bundle import Manifest
 from serving.errors import BundleError
 from serving.imaging.canvas import Preprocessing
+from serving.scope import Terms
 
 POINT = "at_high_sensitivity"
 """The operating point that readers work with, whose figures are limited."""
@@ -35,6 +36,7 @@ class Candidate:
     """As `packaging.bundle.manifest_facts` gives them."""
     measured: Metrics
     changes: Robustness
+    terms: Terms
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,15 @@ def judge(candidate: Candidate, releases: Path, plan: ChangePlanParams) -> Verdi
         return Verdict(("params.yaml names no release as assessed (change_plan.assessed)",))
     folder = releases / plan.assessed
     try:
-        manifest = bundle.read(folder, unsigned=True).manifest
+        opened = bundle.read(folder, unsigned=True)
+        manifest = opened.manifest
         assessed = Assessed(
             plan.assessed, manifest, Metrics.read(folder / "metrics.json"), Robustness.read(folder / "robustness.json")
         )
     except (BundleError, InputError) as error:
         return Verdict((f"the assessed release {plan.assessed} cannot be read: {error}",))
-    reasons = (*_kept(candidate.facts, manifest), *_figures(candidate, assessed, plan))
+    scope = ("scope.json: lists other terms of a header",) if candidate.terms != opened.scope.terms else ()
+    reasons = (*_kept(candidate.facts, manifest), *scope, *_figures(candidate, assessed, plan))
     return Verdict(tuple(reasons), assessed.name, manifest.digest)
 
 

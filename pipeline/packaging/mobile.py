@@ -71,6 +71,7 @@ def facts(opened: Bundle) -> dict[str, Any]:
         "reference": _arrays(folder / bundles.REFERENCE),
         "heads": {"polarity": polarity},
         "image_heads": heads,
+        "scope": opened.scope.terms.model_dump(mode="json"),
     }
 
 

@@ -80,6 +80,7 @@ def card(name: str, folder: Path, data: Prepared, predictions: pd.DataFrame, rem
         weights={"name": Path(options.train.weights).name, "sha256": remarks.start} if remarks.start else None,
         options=options,
         plan=manifest.quality.get("change_plan"),
+        terms=opened.scope.terms,
     )
 
 

@@ -18,14 +18,16 @@ from pipeline.packaging.bundle import fetched, write_bundle
 from pipeline.packaging.model_card import Remarks, card
 from pipeline.registry.mlflow import connect
 from serving.bundle import Manifest
+from serving.scope import Terms
 
 CARD, SUMS = "MODEL_CARD.md", "sha256sums"
 
 
-def release(root: Path, target: Path, note: str = "") -> Manifest:
+def release(root: Path, target: Path, note: str = "", terms: Terms | None = None) -> Manifest:
     """Write the model that build/ and reports/ of `root` hold into `target`, whole or not at all.
 
-    `note` is what a reader of the card should know of the data besides, such as that they are a part of something.
+    `note` is what a reader of the card should know of the data besides, such as that they are a part of something;
+    `terms` are as in `write_bundle`.
     Card and bundle say whether the release stays within the change plan of params.yaml.
     Raises InputError: the model is not registered, failed its gates, does not belong to prepared/, or its robustness
     was not measured.
@@ -42,13 +44,15 @@ def release(root: Path, target: Path, note: str = "") -> Manifest:
     robustness = _robustness(paths, candidate.training)
     predictions = pd.read_csv(paths.predictions, keep_default_na=False)
 
+    listed = terms or Terms.for_regions(candidate.training.regions)
+
     def judge(facts: Mapping[str, Any]) -> change_plan.Verdict:
-        compared = change_plan.Candidate(facts, candidate.metrics, robustness)
+        compared = change_plan.Candidate(facts, candidate.metrics, robustness, listed)
         return change_plan.judge(compared, paths.releases, candidate.options.change_plan)
 
     with atomic_folder(target) as folder:
         with fetched(f"models:/{name}/{known.version}") as found:
-            manifest = write_bundle(found, data, folder / "bundle", robustness, judge)
+            manifest = write_bundle(found, data, folder / "bundle", robustness, judge=judge, terms=listed)
         for path in (
             paths.keras_model,
             paths.training,

@@ -1,7 +1,7 @@
 """The HTTP interface: routes, limits, errors, security headers. `docs/serving.md` describes it to callers."""
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from serving import scope, study
+from serving import study
 from serving.errors import ImageError
 from serving.http import feedback, openapi, pictures, schemas
 from serving.http.admission import Engine
@@ -27,6 +27,7 @@ from serving.http.shell import Shell
 from serving.http.telemetry import Stopwatch
 from serving.http.uploads import Upload, flag, only, read_uploads
 from serving.predictor import RESPONSE_SCHEMA, Prediction
+from serving.scope import Scope
 from serving.store.pseudonyms import Pseudonyms
 
 WEB = Path(__file__).parents[1] / "web"
@@ -178,16 +179,16 @@ async def model(engine: Engine, _: Request) -> Response:
             schema_version=RESPONSE_SCHEMA,
             samples=[f"/{name}" for name in bundle.manifest.samples],
             limits=limits,
-            scope=_scope(bundle.manifest.intended.regions, settings),
+            scope=_scope(bundle.scope, settings),
             feedback=feedback.form(engine),
         )
     )
 
 
-def _scope(regions: Sequence[str], settings: Settings) -> schemas.ScopeOfModel:
-    refused = schemas.RefusedScope(**asdict(scope.refused(regions)))
+def _scope(scope: Scope, settings: Settings) -> schemas.ScopeOfModel:
+    refused = schemas.RefusedScope(modalities=scope.terms.modalities, body_parts=sorted(scope.terms.refused))
     mode: Literal["refuse", "warn"] = "warn" if settings.scope == "warn" else "refuse"
-    return schemas.ScopeOfModel(mode=mode, regions=list(regions or scope.REGIONS), refused=refused)
+    return schemas.ScopeOfModel(mode=mode, regions=list(scope.named), refused=refused)
 
 
 async def sample(engine: Engine, request: Request) -> Response:

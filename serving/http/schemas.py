@@ -126,6 +126,13 @@ class Answer(Schema):
     """none below the high-sensitivity point, high from the high-specificity point on"""
 
 
+class RegionBeside(Schema):
+    """A further region that the image shows."""
+
+    name: str
+    probability: Fraction
+
+
 class Region(Schema):
     """The region of the image: what its sender or its header says, else what it seems to show."""
 
@@ -133,6 +140,8 @@ class Region(Schema):
     source: Literal["caller", "header", "image"]
     probability: Fraction | None
     """what the network says of this region; null where it knows none"""
+    also: list[RegionBeside] | SkipJsonSchema[None] = _may_be_left_out()
+    """further regions, the likeliest first, where the image shows several"""
 
 
 class Prediction(Answer):

@@ -224,10 +224,15 @@ class SpareCounter:
 
 
 def _region(prediction: Prediction) -> tuple[str, str]:
-    """Region and source as labels: `unknown` where the image shows none that is known, `none` without a source."""
+    """Region and source as labels: `unknown` where the image shows none that is known, `none` without a source.
+
+    An image that shows several, of which nobody stated one, counts as `several`.
+    """
     region = prediction.region
     if region is None:
         return "unknown", "none"
+    if region.source == "image" and region.also:
+        return "several", region.source
     return (region.name if region.known or region.source != "image" else "unknown"), region.source
 
 

@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from serving.errors import ImageError, one_line
 from serving.imaging import dicom, formats
 from serving.imaging.canvas import Pixels
+from serving.imaging.lattice import eight_bit_levels
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, beyond which it warns of a decompression bomb: a quarter GiB of RGB."""
@@ -144,14 +145,17 @@ def decode(
 
     `at_least` (pixels) lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its scale as long as its longer side keeps that
     many: the decoder averages at a fraction of the cost. A truncated file is decoded as far as it goes, and
-    `Decoded.truncated` says so. Pictures of more than eight bits are stretched from their darkest to their brightest
-    pixel, unless they hold no more than eight (`in_eight_bits`). `header` is the result of `inspect`, if the caller has
-    it. Raises ImageError as `inspect` does, and
-    `undecodable`, or `unsupported_dicom` for a DICOM object that is not read.
+    `Decoded.truncated` says so. Pictures of more than eight bits, and DICOM objects that leave their range open, are
+    stretched from their darkest to their brightest pixel, unless they hold no more than eight (`in_eight_bits`,
+    `lattice.eight_bit_levels`). `header` is the result of `inspect`, if the caller has it. Raises ImageError as
+    `inspect` does, and `undecodable`, or `unsupported_dicom` for a DICOM object that is not read.
     """
     header = header or inspect(content, max_pixels)
     if header.format == "DICOM":
         shown = dicom.decode(content)
+        same = None if shown.values is None else eight_bit_levels(shown.values)
+        if same is not None:
+            return Decoded(same, header, shown.truncated)
         return Decoded(shown.pixels, header, shown.truncated, shown.values)
     truncated = is_truncated(content, header)
     if not truncated and _suits_opencv(content, header):
@@ -294,7 +298,8 @@ def in_eight_bits(values: npt.NDArray[np.number]) -> Pixels | None:
     """The grey levels of a picture of eight bits that was saved with more; None for any other.
 
     They are multiples of 257 or 256, as programs widen a byte, of 1/255, or bytes as they are. Some of the latter two
-    have to be above the middle, since a dark picture of more bits may have as few levels.
+    have to be above the middle, since a dark picture of more bits may have as few levels. Those of any other gain and
+    offset begin at 0 (`lattice.eight_bit_levels`).
     """
     units: tuple[tuple[float, int], ...] = ((257, 0), (256, 0), (1, 128))
     if values.dtype.kind == "f":
@@ -304,7 +309,7 @@ def in_eight_bits(values: npt.NDArray[np.number]) -> Pixels | None:
         if all(_are_levels(some, unit) for some in (values[::step, ::step], values)):
             levels = np.asarray(np.rint(values / unit), np.uint8)
             return levels if levels.max() >= least else None
-    return None
+    return eight_bit_levels(values)
 
 
 def _are_levels(values: npt.NDArray[np.number], unit: float) -> bool:

@@ -183,11 +183,17 @@ export function firmness(probability, threshold) {
 }
 
 // The body part that an image shows, and how that is known.
-export function regionWords({ region: { name, source, probability }, warnings }) {
+export function regionWords({ region: { name, source, probability, also = [] }, warnings }) {
+  const several = also.length > 0 && `; the image seems to show ${list([name, ...also.map((other) => other.name)])}`;
   if (source === "image" && warnings.some(({ code }) => code === "unknown_region")) return "not recognised";
-  if (source === "caller") return `${name}, as the sender says`;
-  if (source === "header") return `${name}, as the file says`;
-  return `${name}, as the image looks (${percent(probability)})`;
+  if (source === "caller") return `${name}, as the sender says${several || ""}`;
+  if (source === "header") return `${name}, as the file says${several || ""}`;
+  if (!several) return `${name}, as the image looks (${percent(probability)})`;
+  return `several, as the image looks: ${list([{ name, probability }, ...also].map((one) => `${one.name} (${percent(one.probability)})`))}`;
+}
+
+function list(names) {
+  return names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names.join("");
 }
 
 export function isCropped({ x0, y0, x1, y1 }) {

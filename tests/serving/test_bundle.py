@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 
 from serving import bundle
-from serving.errors import BundleError
+from serving.errors import BundleError, ImageError
 from serving.imaging.canonical.form import HEADS, head_files, read_heads
 from serving.imaging.canvas import Steps
 from serving.predictor import Predictor
+from serving.scope import Terms
+from tests.serving.imaging.dicom.builders import radiograph
+
+SLOPE = np.arange(64 * 64).reshape(64, 64)
 
 
 @pytest.fixture
@@ -50,6 +54,40 @@ def test_a_flipped_bit_is_found(copy: Path, name: str) -> None:
     with pytest.raises(BundleError, match="package the model again") as error:
         bundle.read(copy)
     assert str(path) in str(error.value)
+
+
+def _with_list(folder: Path, content: str) -> Path:
+    """The bundle with another list of terms, as if it had been packaged with it."""
+    (folder / bundle.SCOPE).write_text(content)
+    _change(folder, lambda _: None, sign=True)
+    return folder
+
+
+def test_the_list_of_a_bundle_decides_what_it_refuses(copy: Path) -> None:
+    terms = Terms.for_regions(("chest",))
+    answering = Predictor(bundle.read(_with_list(copy, terms.text())))
+    for body_part, code in (("CHEST", "not_a_radiograph"), ("HAND", "out_of_scope")):
+        with pytest.raises(ImageError) as caught:
+            answering.prepare(radiograph(SLOPE, BodyPartExamined=body_part))
+        assert caught.value.code == code
+
+
+def test_a_bundle_without_a_list_has_the_one_of_this_version(copy: Path) -> None:
+    given = bundle.read(copy).scope
+    (copy / bundle.SCOPE).unlink()
+    _change(copy, lambda _: None, sign=True)
+    assert bundle.read(copy).scope == given
+
+
+def test_a_list_that_was_changed_is_found(copy: Path) -> None:
+    (copy / bundle.SCOPE).write_text(Terms.for_regions(("chest",)).text())
+    with pytest.raises(BundleError, match=r"scope.json: is damaged"):
+        bundle.read(copy)
+
+
+def test_a_broken_list_has_one_line(copy: Path) -> None:
+    with pytest.raises(BundleError, match=r"is not usable .*Field required"):
+        bundle.read(_with_list(copy, "{}"))
 
 
 def test_a_changed_threshold_is_found(copy: Path) -> None:

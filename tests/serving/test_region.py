@@ -12,6 +12,12 @@ def _found(shares: dict[str, float], stated: str = "", likely: float = 0.5) -> R
     return region.find(shares, likely, INTENDED, caller="", header=stated)
 
 
+def _answered(shares: dict[str, float], stated: str = "") -> dict[str, object]:
+    found = _found(shares, stated)
+    assert found is not None
+    return found.answer()
+
+
 def _codes(shares: dict[str, float], stated: str = "", weak: tuple[str, ...] = ()) -> list[str]:
     return [note.code for note in region.notes(_found(shares, stated), INTENDED, dict.fromkeys(weak, HIP))]
 
@@ -55,6 +61,34 @@ def test_a_stated_region_does_not_hide_that_the_image_shows_none() -> None:
     nothing = dict.fromkeys(INTENDED, 0.1)
     assert _codes(nothing, "hip", ("hip",)) == ["unknown_region", "weak_region"]
     assert _codes(nothing, "", ("hip",)) == ["unknown_region"]
+
+
+BOTH = SHOULDER | {"hand": 0.9, "leg": 0.85}
+
+
+def test_an_image_that_shows_several_regions_names_them_the_likeliest_first() -> None:
+    found = _found(BOTH)
+    assert found is not None
+    assert found.answer() == {
+        "name": "shoulder", "source": "image", "probability": 0.996,
+        "also": [{"name": "hand", "probability": 0.9}, {"name": "leg", "probability": 0.85}],
+    }  # fmt: skip
+
+
+def test_a_stated_region_that_the_image_shows_beside_others_says_so() -> None:
+    found = _found(BOTH, "leg")
+    assert found is not None
+    assert found.also == (("shoulder", 0.996), ("hand", 0.9))
+
+
+def test_a_region_that_is_not_sure_is_none_of_several() -> None:
+    assert "also" not in _answered(SHOULDER | {"hand": 0.79})
+    assert "also" not in _answered(BOTH, "hip")
+
+
+def test_each_of_several_regions_is_checked_for_weakness() -> None:
+    assert _codes(BOTH, "", ("hand", "leg", "hip")) == ["weak_region", "weak_region"]
+    assert _codes(BOTH, "hand", ("shoulder", "leg")) == ["weak_region", "weak_region"]
 
 
 def test_a_region_that_the_network_does_not_know_is_taken_as_stated() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from serving import bundle
 from serving.errors import ImageError
+from serving.http import telemetry
 from serving.image_heads import GuardHead, ImageHeads, RegionHead
 from serving.network import EMBEDDING
 from serving.predictor import Predictor
@@ -81,6 +82,17 @@ def test_what_the_guard_takes_for_no_radiograph_gets_no_answer(with_heads: WithH
 def test_where_the_guard_is_unsure_the_answer_carries_a_warning(with_heads: WithHeads, content: bytes) -> None:
     assert "unusual" in _codes(with_heads(0, 2), content)
     assert "unusual" not in _codes(with_heads(2, 2), content)
+
+
+def test_an_image_of_several_regions_says_so_and_counts_as_such(with_heads: WithHeads, content: bytes) -> None:
+    predictor = with_heads(5, 2)
+    heads = predictor.bundle.image_heads
+    assert heads.region
+    several = replace(heads, region=replace(heads.region, bias=np.array([1.9, 2.0])))
+    predictor.bundle = replace(predictor.bundle, image_heads=several)
+    prediction = predictor.predict(content)
+    assert prediction.answer()["region"]["also"] == [{"name": "hand", "probability": 0.869892}]
+    assert telemetry._region(prediction) == ("several", "image")
 
 
 def test_a_bundle_without_heads_says_no_region(bundle_folder: Path, content: bytes) -> None:

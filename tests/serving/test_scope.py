@@ -1,14 +1,13 @@
 """What a header says of an image's kind and body part decides whether it is answered."""
 
+import json
 from dataclasses import dataclass
 
 import pytest
 from pydicom import uid
 
-from serving import scope
 from serving.errors import ImageError
-from serving.scope import REGIONS, check_scope, region_of
-from serving.scope import refused as list_of_refused
+from serving.scope import REGIONS, Scope, Terms, region_of
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 
@@ -21,12 +20,16 @@ class Header:
 
 
 def refused(header: Header, regions: tuple[str, ...] = REGIONS) -> bool:
-    reason = check_scope(header, regions, warn=True)
+    return refused_by(Scope.for_regions(regions), header)
+
+
+def refused_by(scope: Scope, header: Header) -> bool:
+    reason = scope.check(header, warn=True)
     if not reason:
-        assert check_scope(header, regions) == ""
+        assert scope.check(header) == ""
         return False
     with pytest.raises(ImageError) as caught:
-        check_scope(header, regions)
+        scope.check(header)
     assert (caught.value.code, caught.value.message) == ("out_of_scope", reason)
     return True
 
@@ -185,25 +188,25 @@ def test_a_model_that_names_no_region_is_meant_for_all_of_ours() -> None:
 
 @pytest.mark.parametrize("regions", [REGIONS, ("hand", "chest"), ("extremities",), ()])
 def test_the_list_of_what_is_refused_holds_what_is_refused(regions: tuple[str, ...]) -> None:
-    listed = set(list_of_refused(regions).body_parts)
+    listed = set(Terms.for_regions(regions).refused)
     areas = ("hand", "hip", "leg", "shoulder", "chest", "skull", "spine", "neck", "abdomen", "breast", "phantom")
     assert listed == {area for area in areas if refused(Header("CR", CR, area), regions)}
 
 
 def test_the_refusal_says_why_and_what_the_model_is_for() -> None:
     with pytest.raises(ImageError) as caught:
-        check_scope(Header("CR", CR, "CHEST PA"))
+        Scope.for_regions().check(Header("CR", CR, "CHEST PA"))
     assert caught.value.message == "the header says chest; this model is for radiographs of: hand, hip, leg, shoulder"
 
 
 def test_the_refusal_repeats_no_free_text() -> None:
     with pytest.raises(ImageError) as caught:
-        check_scope(Header("CR", CR, "CHEST OF JANE DOE"))
+        Scope.for_regions().check(Header("CR", CR, "CHEST OF JANE DOE"))
     assert "JANE" not in caught.value.message.upper()
 
 
 def test_a_warning_has_the_words_of_the_refusal() -> None:
-    assert check_scope(Header("MR"), ("hand",), warn=True) == (
+    assert Scope.for_regions(("hand",)).check(Header("MR"), warn=True) == (
         "the header says magnetic resonance (MR); this model is for radiographs of: hand"
     )
 
@@ -264,6 +267,44 @@ def test_what_may_hold_a_region_or_is_unknown_is_not_refused(word: str) -> None:
     assert region_of(word) == ""
 
 
-def test_no_word_stands_for_two_areas() -> None:
-    words = [word for words in scope._WORDS.values() for word in words.split()]
-    assert len(words) == len(set(words))
+CHEST = Terms(
+    intended={"chest": ("CHEST", "LUNG")},
+    refused={"hand": ("HAND",)},
+    either=("BODY",),
+    modalities={"CT": "computed tomography"},
+    sop_classes={str(uid.CTImageStorage): "CT"},
+)
+
+
+@pytest.mark.parametrize("header", [Header("CT"), Header("", str(uid.CTImageStorage)), Header("CR", CR, "LEFT HAND")])
+def test_another_list_refuses_what_it_names(header: Header) -> None:
+    assert refused_by(Scope(CHEST), header)
+
+
+@pytest.mark.parametrize("header", [Header("MR"), Header("CR", CR, "CHEST"), Header(body_part="HAND BODY"), Header()])
+def test_another_list_refuses_nothing_else(header: Header) -> None:
+    assert not refused_by(Scope(CHEST), header)
+
+
+def test_another_list_names_its_own_regions() -> None:
+    found = Scope(CHEST)
+    assert (found.region_of("LUNG PA"), found.region_of("HAND"), found.named) == ("chest", "", ("chest",))
+
+
+def test_a_list_is_read_as_it_was_written() -> None:
+    assert Terms.parse(CHEST.text().encode()) == CHEST
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"intended": {}}, "intended: .*at least 1"),
+        ({"either": ["hand"]}, "either.0: .*pattern"),
+        ({"either": ["LUNG"]}, "the word LUNG stands in it twice"),
+        ({"sop_classes": {"1.2": "MR"}}, "names the modality MR, which modalities lacks"),
+        ({"weight": 1}, "weight: Extra"),
+    ],
+)
+def test_a_list_that_cannot_be_meant_is_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Terms.parse(json.dumps(CHEST.model_dump() | change).encode())

@@ -239,6 +239,14 @@ def test_the_body_part_that_was_found_is_told(open_page: OpenPage, suspicious: t
     expect(_result(page).get_by_text("Body part: hand, as the image looks (97 %)")).to_be_visible()
 
 
+def test_several_body_parts_are_told(open_page: OpenPage, suspicious: tuple[str, bytes]) -> None:
+    also = [{"name": "hand", "probability": 0.91}]
+    region = {"name": "shoulder", "source": "image", "probability": 0.97, "also": also}
+    page = _answered_with(open_page(), dict([suspicious]), region=region, warnings=[])
+    words = "Body part: several, as the image looks: shoulder (97 %) and hand (91 %)"
+    expect(_result(page).get_by_text(words)).to_be_visible()
+
+
 def test_the_outline_of_the_part_that_was_read_has_a_legend(open_page: OpenPage, suspicious: tuple[str, bytes]) -> None:
     page = _answered(open_page(), dict([suspicious]))
     legend = page.get_by_text("Dashed: the part that was read")

@@ -2,7 +2,7 @@
 
 A frame is a region of one grey level that begins at the picture's edge and ends at a convex outline. What lies inside
 of that outline fills it to the rim: so the air around a hand, whose outline is not convex, is no frame. All of it
-happens on a thumbnail. Frames inside of frames are taken off one after the other.
+happens on a thumbnail. Frames inside of frames are taken off one after the other. Panels of a program come before them.
 """
 
 import math
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from serving.imaging.canonical.panels import within_panels
 from serving.imaging.canonical.thumbnail import thumbnail
 from serving.imaging.canvas import View
 
@@ -123,7 +124,7 @@ WHOLE = Field(_WHOLE)
 def find_field(pixels: Pixels) -> Field:
     """Find the exposed part of a grey picture, uint8 (h, w)."""
     height, width = pixels.shape
-    field = WHOLE
+    field = _without_panels(pixels)
     for _ in range(_FRAMES):
         # What is inside of a frame is looked at as if it had none: so it is found to be the same with and without.
         seen = np.asarray(field.crop(pixels), np.uint8)
@@ -139,6 +140,14 @@ def find_field(pixels: Pixels) -> Field:
         polygon = shared.reshape(-1, 2).astype(np.float64)
         field = Field(polygon, min(field.certainty, found.certainty), (*field.levels, found.level))
     return field
+
+
+def _without_panels(pixels: Pixels) -> Field:
+    (left, top, right, bottom), levels = within_panels(pixels)
+    if not levels:
+        return WHOLE
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
+    return Field(corners / pixels.shape[::-1], levels=tuple(levels))
 
 
 def _inside(field: Field, small: Pixels) -> _Mask:

@@ -13,24 +13,39 @@ _Voi = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 _BLOCK = 1 << 18  # pixels looked up at a time
 
 
-def grey_levels(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> npt.NDArray[np.uint8]:
-    """Grey levels 0 to 255 of stored values, bright bone.
+def occurring(stored: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """The values that occur among stored ones, each once: all that is to be known of an object's millions of pixels."""
+    native, index = stored.dtype.newbyteorder("="), _unsigned(stored)
+    occurs = np.zeros(1 << (8 * native.itemsize), bool)
+    for block in _blocks(index):
+        occurs[index[block]] = True
+    return np.flatnonzero(occurs).astype(f"u{native.itemsize}").view(native).astype(np.int64)
+
+
+def grey_levels(
+    stored: npt.NDArray[np.integer], dataset: pydicom.Dataset, values: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Grey levels 0 to 255 of stored values, bright bone; `values` are those that occur, if the caller has them.
 
     Computed once for each value that occurs, then looked up: in floating point per pixel they would take much memory.
     """
-    native = stored.dtype.newbyteorder("=")
-    index = stored.view(stored.dtype.str.replace("i", "u")).reshape(-1)
-    blocks = [slice(first, first + _BLOCK) for first in range(0, index.size, _BLOCK)]
-    occurs = np.zeros(1 << (8 * native.itemsize), bool)
-    for block in blocks:
-        occurs[index[block]] = True
-    values = np.flatnonzero(occurs)
-    table = np.zeros(occurs.size, np.uint8)
-    table[values] = _levels(values.astype(f"u{native.itemsize}").view(native).astype(np.int64), dataset)
+    values = occurring(stored) if values is None else values
+    index = _unsigned(stored)
+    table = np.zeros(1 << (8 * stored.dtype.itemsize), np.uint8)
+    table[values % table.size] = _levels(values, dataset)
     grey = np.empty(index.size, np.uint8)
-    for block in blocks:
+    for block in _blocks(index):
         np.take(table, index[block], out=grey[block], mode="clip")
     return grey.reshape(stored.shape)
+
+
+def _unsigned(stored: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Stored values as places in a table, (n,)."""
+    return stored.view(stored.dtype.str.replace("i", "u")).reshape(-1)
+
+
+def _blocks(index: npt.NDArray[np.integer]) -> list[slice]:
+    return [slice(first, first + _BLOCK) for first in range(0, index.size, _BLOCK)]
 
 
 def _levels(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> npt.NDArray[np.uint8]:
@@ -39,19 +54,27 @@ def _levels(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> npt.NDAr
     return np.where(padding, 0, 255 - levels if _is_inverted(dataset) else levels).astype(np.uint8)
 
 
-def unmapped(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> npt.NDArray[np.integer] | None:
+def unmapped(
+    stored: npt.NDArray[np.integer], dataset: pydicom.Dataset, values: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.integer] | None:
     """Values whose brightness the object leaves open: more than eight bits, and neither window nor table to show them.
 
     Bright bone, in the order and mostly in the type of the stored values; padding has the darkest of the other values.
-    None where the object says how it is shown.
+    None where the object says how it is shown. `values` are the stored ones that occur, if the caller has them.
     """
-    if stored.dtype.itemsize < 2 or _table(dataset, "ModalityLUTSequence") or _shows(stored, dataset):
+    if stored.dtype.itemsize < 2 or _table(dataset, "ModalityLUTSequence"):
         return None
-    values = ~stored if _is_inverted(dataset) != ((_number(dataset, "RescaleSlope") or 1.0) < 0) else stored
-    if _pixel_value(dataset, "PixelPaddingValue") is None:
-        return values
-    padding = _padding(stored, dataset)
-    return np.where(padding, values[~padding].min(), values)
+    values = occurring(stored) if values is None else values
+    padding = _padding(values, dataset)
+    shown = values[~padding]
+    if _shows(shown, dataset):
+        return None
+    is_turned = _is_inverted(dataset) != ((_number(dataset, "RescaleSlope") or 1.0) < 0)
+    bright = ~stored if is_turned else stored
+    if not padding.any():
+        return bright
+    darkest = ~shown.max() if is_turned else shown.min()
+    return np.where(_padding(stored, dataset), bright.dtype.type(darkest), bright)
 
 
 def _is_inverted(dataset: pydicom.Dataset) -> bool:
@@ -91,14 +114,11 @@ def _modality(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> tuple[
     return np.asarray(stored * slope + intercept, np.float64), lowest < 0
 
 
-def _shows(stored: npt.NDArray[np.integer], dataset: pydicom.Dataset) -> bool:
-    """Whether the object has a table or window that shows anything of the pixels."""
+def _shows(stored: npt.NDArray[np.int64], dataset: pydicom.Dataset) -> bool:
+    """Whether the object has a table or window that shows anything of these values."""
     if _table(dataset, "VOILUTSequence") is None and _window(dataset) is None:
         return False
-    counts = ~_padding(stored, dataset) if _pixel_value(dataset, "PixelPaddingValue") is not None else np.True_
-    kind = np.iinfo(stored.dtype)
-    ends = [stored.min(where=counts, initial=kind.max), stored.max(where=counts, initial=kind.min)]
-    values, signed = _modality(np.array(ends, np.int64), dataset)
+    values, signed = _modality(np.array([stored.min(), stored.max()]), dataset)
     return _voi(dataset, signed, float(values.min()), float(values.max())) is not None
 
 

@@ -15,7 +15,7 @@ from serving.anatomy import MEANINGS
 from serving.errors import ImageError
 from serving.imaging.colour import COLOURFUL, colourfulness
 from serving.imaging.dicom.dataset import faults, identifier, image_size, read, read_whole
-from serving.imaging.dicom.display import grey_levels, unmapped
+from serving.imaging.dicom.display import grey_levels, occurring, unmapped
 from serving.imaging.dicom.stored import COLOURS, GREY, samples_of, stored_values
 from serving.imaging.dicom.syntaxes import DECODERS, unsupported
 
@@ -110,7 +110,9 @@ def decode(content: bytes) -> Shown:
         if colours:
             shown, values = _grey_of_colours(stored.values, dataset), None
         else:
-            shown, values = grey_levels(stored.values, dataset), unmapped(stored.values, dataset)
+            values_there = occurring(stored.values)
+            shown = grey_levels(stored.values, dataset, values_there)
+            values = unmapped(stored.values, dataset, values_there)
     return Shown(_whole(shown, rows), stored.truncated, None if values is None else _whole(values, rows))
 
 

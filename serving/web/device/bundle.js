@@ -4,6 +4,7 @@ import { BUNDLE, FORM, SIGNATURE } from "./constants.js";
 import { BundleError } from "./errors.js";
 import { readNpz } from "./npz.js";
 import { sha256 } from "./predictor.js";
+import { Scope, termsFor } from "./scope.js";
 import { checkSignature } from "./signature.js";
 import { Reference } from "./statistics.js";
 
@@ -20,12 +21,15 @@ export async function readBundle(fetchFile, manifestHash, keys) {
   const steps = manifest.preprocessing.canonical ?? {};
   const polarity = steps.polarity ? JSON.parse(new TextDecoder().decode(await file(FORM.POLARITY))) : null;
   const imageHeads = BUNDLE.IMAGE_HEADS in manifest.files ? await readNpz(await file(BUNDLE.IMAGE_HEADS)) : {};
+  const { regions } = manifest.intended;
+  const terms = BUNDLE.SCOPE in manifest.files ? JSON.parse(new TextDecoder().decode(await file(BUNDLE.SCOPE))) : termsFor(regions);
   return {
     manifest,
     file,
     reference: new Reference(await readNpz(await file(BUNDLE.REFERENCE))),
     heads: { polarity },
     imageHeads,
+    scope: new Scope(terms, regions),
   };
 }
 

@@ -7,7 +7,6 @@ import { guardLogOdds, regionProbabilities } from "./image_heads.js";
 import { roundTo, threeDigits } from "./numbers.js";
 import { findRegion, regionNotes } from "./region.js";
 import * as saliency from "./saliency.js";
-import { regionOf } from "./scope.js";
 import { inputStatistics, texture } from "./statistics.js";
 import { note } from "./wording.js";
 
@@ -31,10 +30,10 @@ export class Inference {
 
   /** The network's outputs for a prepared image as an answer. */
   infer(prepared, outputs) {
-    const { manifest } = this.bundle;
+    const { manifest, scope } = this.bundle;
     const { given, header, truncated } = prepared;
     const unusual = this.#isUnusual(prepared, outputs);
-    const region = this.#region(outputs, regionOf(header.bodyPart ?? ""));
+    const region = this.#region(outputs, scope.regionOf(header.bodyPart ?? ""));
     const probabilities = calibrated(outputs.scores, manifest.calibration);
     const fracture = 1 - probabilities[0];
     const label = labelOf(fracture, manifest);
@@ -47,7 +46,7 @@ export class Inference {
       suspicion,
       statement: statementOf(label, suspicion, truncated),
       probabilities: Object.fromEntries(manifest.classes.map((name, index) => [name, roundTo(probabilities[index], 6)])),
-      region: region && { name: region.name, source: region.source, probability: region.probability === null ? null : roundTo(region.probability, 6) },
+      region: region && regionAnswer(region),
       warnings: [...this.#notes(prepared, unusual), ...regionNotes(region, manifest.intended.regions, manifest.quality.weak_regions ?? {})],
       input: {
         sha256: prepared.sha256, width: header.width, height: header.height, sop_instance_uid: header.sopInstanceUid || null,
@@ -101,6 +100,11 @@ export class Inference {
     }
     return notes;
   }
+}
+
+function regionAnswer({ name, source, probability, also }) {
+  const told = { name, source, probability: probability === null ? null : roundTo(probability, 6) };
+  return also.length === 0 ? told : { ...told, also: also.map(([other, share]) => ({ name: other, probability: roundTo(share, 6) })) };
 }
 
 function capital(words) {

@@ -6,7 +6,7 @@ import { checkHeader } from "./guard.js";
 import { prepareDecoded } from "./imaging/model_input.js";
 import { pixels } from "./imaging/pixels.js";
 import { Inference } from "./inference.js";
-import { checkScope } from "./scope.js";
+import { Scope } from "./scope.js";
 import { Reference } from "./statistics.js";
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -22,6 +22,7 @@ export function open(text) {
     reference: new Reference(arraysOf(facts.reference)),
     heads: facts.heads,
     imageHeads: arraysOf(facts.image_heads),
+    scope: new Scope(facts.scope, facts.manifest.intended.regions),
   };
 }
 
@@ -35,7 +36,7 @@ export function prepare(text) {
     const header = { format: "", width, height, orientation: 1, frames: 1, hasColours: false, ...more };
     const decoded = { pixels: pixels(width, height, bytesOf(grey)), values: null, header, truncated: false };
     if (decoded.pixels.data.length !== width * height) throw new ImageError("undecodable", "the picture has another size than stated");
-    checkScope(header, bundle.manifest.intended.regions);
+    bundle.scope.check(header);
     checkHeader(header);
     const given = prepareDecoded(decoded, bundle.manifest.preprocessing, bundle.heads);
     prepared = new Inference(bundle).look(given, header, "");

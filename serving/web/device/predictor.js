@@ -4,7 +4,6 @@ import * as guard from "./guard.js";
 import { decoderOf, checkComplete } from "./imaging/decode.js";
 import { prepare } from "./imaging/model_input.js";
 import { Inference } from "./inference.js";
-import { checkScope } from "./scope.js";
 
 export class Predictor {
   /** `bundle` as bundle.js reads it; `network(pixels)` gives a promise of { scores, map, embedding }. */
@@ -20,10 +19,10 @@ export class Predictor {
 
   /** Everything before the network: decode, and refuse what is not a radiograph. */
   async prepare(content) {
-    const { manifest, heads } = this.bundle;
+    const { manifest, heads, scope } = this.bundle;
     const decoder = await decoderOf(content);
     const { header } = decoder;
-    checkScope(header, manifest.intended.regions);
+    scope.check(header);
     guard.checkHeader(header);
     guard.checkColours(await decoder.colours());
     const given = await prepare((side) => decoder.decode(side), manifest.preprocessing, heads);

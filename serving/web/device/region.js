@@ -15,9 +15,16 @@ export function findRegion(shares, likely, intended, inHeader) {
   if (stated !== null || intended.includes(inHeader)) {
     const looksLike = shares.length > 0 && known && best !== inHeader ? [best, highest] : null;
     // The network cannot say that an image shows none, where it does not know the stated region.
-    return { name: inHeader, source: "header", probability: stated, known: known || stated === null, looksLike };
+    return { name: inHeader, source: "header", probability: stated, known: known || stated === null, looksLike, also: beside(inHeader, shares) };
   }
-  return shares.length > 0 ? { name: best, source: "image", probability: highest, known, looksLike: null } : null;
+  if (shares.length === 0) return null;
+  return { name: best, source: "image", probability: highest, known, looksLike: null, also: beside(best, shares) };
+}
+
+// The further regions, [name, probability] pairs, of an image that shows this one and others for sure.
+function beside(name, shares) {
+  const sure = shares.filter(([, share]) => share >= REGION.SEVERAL_FROM);
+  return sure.some(([one]) => one === name) ? sure.filter(([one]) => one !== name).sort((one, other) => other[1] - one[1]) : [];
 }
 
 /** The warnings about a region; `weak` holds the regions that the model is not shown to be good for, with their figures. */
@@ -35,6 +42,9 @@ export function regionNotes(region, intended, weak) {
   }
   if (region.name in weak) found.push(weakNote(region.name, weak[region.name]));
   if (name && name in weak) found.push(weakNote(name, weak[name], WORDING.SEEN));
+  for (const [other] of region.also) {
+    if (other in weak && other !== name) found.push(weakNote(other, weak[other], WORDING.SEEN));
+  }
   return found;
 }
 

@@ -14,6 +14,7 @@ from hospital.config import Results
 from hospital.results import capture, presentation, report
 from hospital.results.source import read_source
 from hospital.results.version import NOT_A_DIAGNOSIS, Edition, View
+from serving.http.schemas import Region, RegionBeside
 from tests.hospital.conftest import Scorer
 from tests.hospital.objects import LEAST_SUSPICIOUS, drawn, encoded, radiograph
 
@@ -128,6 +129,18 @@ def test_view_without_suspicion_is_judged_absent_over_the_whole_image(scorer: Sc
     made = Edition([view], scorer.model, Results(), datetime.now().astimezone(), 1, [])
     assert "272519000" in codes_of(report.make(made).dataset)
     assert presentation.make(made) == []
+
+
+def test_of_several_regions_that_nobody_stated_none_is_the_site(scorer: Scorer) -> None:
+    content = encoded(radiograph())
+    answer = scorer.score(content).answer
+    coded = []
+    for also in (None, [RegionBeside(name="hand", probability=0.9)]):
+        region = Region(name="shoulder", source="image", probability=0.99, also=also)
+        view = View(read_source(content), answer.model_copy(update={"region": region}))
+        made = Edition([view], scorer.model, Results(), datetime.now().astimezone(), 1, [])
+        coded.append("16982005" in codes_of(report.make(made).dataset))
+    assert coded == [True, False]
 
 
 def test_capture_carries_no_window_or_rescale(objects: dict[str, pydicom.Dataset]) -> None:

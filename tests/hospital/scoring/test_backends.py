@@ -1,5 +1,6 @@
 """Two back ends, one answer: the bundle in processes of the gateway's own, and the HTTP service."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -66,6 +68,20 @@ def test_both_back_ends_give_the_same_answer(pool: PoolScorer) -> None:
     without = {"request_id", "answer_id"}
     assert first.answer.model_dump(exclude=without) == second.answer.model_dump(exclude=without)
     assert (pool.model.name, pool.model.version) == (service.model.name, service.model.version)
+
+
+def test_keys_of_a_later_service_are_passed_over() -> None:
+    def add(response: httpx.Response) -> None:
+        told = json.loads(response.read())
+        told |= {"later": 1, "region": {**told["region"], "later": [1]}}
+        response._content = json.dumps(told).encode()
+
+    with served() as url:
+        service = ServiceScorer(url)
+        service._client.event_hooks["response"] = [add]
+        found = service.score(encoded(radiograph())).answer
+        service.close()
+    assert "later" not in found.model_dump()["region"]
 
 
 def test_both_refuse_with_the_same_code(pool: PoolScorer) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.cli.package import champion_of, package
 from pipeline.errors import InputError
+from serving.scope import Terms
 
 
 def test_the_last_lines_say_where_bundle_and_bento_are_and_how_to_serve_them(packaged_folder: Path) -> None:
@@ -25,6 +26,22 @@ def test_the_champion_is_of_the_model_that_params_yaml_names(tmp_path: Path) -> 
 def test_a_key_of_a_page_that_is_not_packaged_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is for the page of --offline-page"):
         package(trusted_key=[tmp_path / "key.pub"])
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [("{}", "scope.json: cannot be used .intended: Field required"), ("CHEST", "cannot be used .its content: Invalid")],
+)
+def test_a_list_of_scope_that_cannot_be_used_is_one_line(tmp_path: Path, content: str, line: str) -> None:
+    (tmp_path / "scope.json").write_text(content)
+    with pytest.raises(InputError, match=line):
+        package(scope_file=tmp_path / "scope.json")
+
+
+def test_a_bundle_keeps_its_list_of_scope(tmp_path: Path) -> None:
+    (tmp_path / "scope.json").write_text(Terms.for_regions().text())
+    with pytest.raises(InputError, match="is a bundle, which carries its list already"):
+        package("build/bundle/mine", scope_file=tmp_path / "scope.json")
 
 
 def test_a_page_needs_npm_before_anything_is_made(

@@ -1,6 +1,7 @@
 """The change plan, by the release that stands in models/: each limit, and what no release may change."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pipeline.packaging import change_plan
 from pipeline.packaging.change_plan import Candidate
 from pipeline.params import ChangePlanParams
 from serving import bundle
+from serving.scope import Terms
 from tests.conftest import ROOT
 
 RELEASES = ROOT / "models"
@@ -32,7 +34,7 @@ def _candidate(facts: Mapping[str, Any] = {}, metrics: Mapping[str, Any] = {}, *
     changes = Robustness.read(FOLDER / "robustness.json")
     first, *others = changes.changes
     changed = changes.model_copy(update={"changes": (first.model_copy(update=robustness), *others)})
-    return Candidate({**MANIFEST.model_dump(mode="json"), **facts}, Metrics(**raw), changed)
+    return Candidate({**MANIFEST.model_dump(mode="json"), **facts}, Metrics(**raw), changed, Terms.for_regions())
 
 
 def _reasons(candidate: Candidate, plan: ChangePlanParams = PLAN, releases: Path = RELEASES) -> tuple[str, ...]:
@@ -134,8 +136,13 @@ def test_robustness_counts_under_each_change() -> None:
 def test_a_change_that_was_left_out_of_the_benchmark_is_named() -> None:
     candidate = _candidate()
     shorter = candidate.changes.model_copy(update={"changes": candidate.changes.changes[1:]})
-    (reason,) = _reasons(Candidate(candidate.facts, candidate.measured, shorter))
+    (reason,) = _reasons(replace(candidate, changes=shorter))
     assert reason == f"robustness: not measured under {candidate.changes.changes[0].change}"
+
+
+def test_another_list_of_what_a_header_may_name_is_outside() -> None:
+    (reason,) = _reasons(replace(_candidate(), terms=Terms.for_regions(("hand",))))
+    assert reason == "scope.json: lists other terms of a header"
 
 
 def test_without_an_assessed_release_everything_is_outside(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_the_card_has_every_section_and_the_figures_of_the_test_set(released: Pa
     assert f"| auroc | {figures['auroc']['value']:.3f} (" in card
     assert f"| this model | {figures['auroc']['value']:.3f} |" in card
     assert "nan" not in card
+    assert "- body parts: abdomen, breast, chest" in card
     assert card.startswith("---\nlicense: apache-2.0\n")
     assert f" value: {figures['auroc']['value']}\n" in card
     split = (released / "split.csv").read_text()

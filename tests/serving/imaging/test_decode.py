@@ -506,10 +506,9 @@ def test_eight_bits_saved_with_more_are_the_same_picture(kind: str, values: npt.
 @pytest.mark.parametrize(
     "values",
     [
-        LEVELS.astype(np.uint16) * 100,
+        LEVELS.astype(np.uint16) * 100 + np.arange(50, dtype=np.uint16),
         (LEVELS // 2).astype(np.uint16),
-        LEVELS.astype(np.float32) / 300,
-        LEVELS.astype(np.float32) - 9,
+        LEVELS.astype(np.float32) ** 1.1,
         np.where(LEVELS > 100, np.nan, LEVELS).astype(np.float32),
     ],
 )

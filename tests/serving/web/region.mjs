@@ -9,6 +9,6 @@ const { cases, output } = JSON.parse(await readFile(order, "utf8"));
 
 const found = cases.map(([shares, likely, intended, header, weak]) => {
   const region = findRegion(Object.entries(shares), likely, intended, header);
-  return { region: region && [region.name, region.source, region.probability], notes: regionNotes(region, intended, weak) };
+  return { region: region && [region.name, region.source, region.probability, region.also], notes: regionNotes(region, intended, weak) };
 });
 await writeFile(`${output}.json`, JSON.stringify(found));

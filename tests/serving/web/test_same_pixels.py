@@ -21,6 +21,7 @@ from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Preprocessing, Steps
 from serving.imaging.model_input import ModelInput
 from serving.statistics import input_statistics, texture
+from tests.serving.imaging.canonical.screens import screen
 from tests.serving.imaging.dicom.builders import radiograph, table
 from tests.serving.web import device
 
@@ -31,7 +32,8 @@ Pixels = npt.NDArray[np.uint8]
 PREPROCESSING = Preprocessing(224, canonical=Steps(field=True, range=True, polarity=True))
 RADIOGRAPH = np.asarray(synthetic.render(3, "hand", "frontal", None).pixels, np.uint8)
 LARGE = np.asarray(cv2.resize(RADIOGRAPH, (1100, 1500), interpolation=cv2.INTER_CUBIC), np.uint8)
-DEEP = RADIOGRAPH.astype(np.uint16) * 200 + 1000
+SHIFTED = RADIOGRAPH.astype(np.uint16) * 200 + 1000
+DEEP = np.asarray(SHIFTED + np.arange(RADIOGRAPH.size).reshape(RADIOGRAPH.shape) % 89, np.uint16)
 
 
 def _three(pixels: Pixels) -> Pixels:
@@ -52,7 +54,9 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
     palette = Image.fromarray(RADIOGRAPH).convert("P")
     found = {
         "png": png,
-        "png of 16 bits": encode(RADIOGRAPH.astype(np.uint16) * 200 + 1000),
+        "png of 16 bits": encode(DEEP),
+        "png of 8 bits in 16, shifted": encode(SHIFTED),
+        "png of 8 bits in 16, with fractions of a gain": encode(np.rint(RADIOGRAPH * 2.7).astype(np.uint16)),
         "png of 8 bits in 16": encode(RADIOGRAPH.astype(np.uint16) * 257),
         "png of 8 bits in 16, as they are": encode(RADIOGRAPH.astype(np.uint16)),
         "png with alpha": encode(np.dstack([RADIOGRAPH, half])),
@@ -79,8 +83,12 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
         "blank": encode(np.full((200, 200), 77, np.uint8)),
         "too small": encode(RADIOGRAPH[:20, :20]),
         "strip": encode(np.asarray(cv2.resize(RADIOGRAPH, (900, 40)), np.uint8)),
+        "screen": encode(screen(LARGE, 45, 0)),
+        "bright screen": encode(screen(LARGE, 225, 1), "JPEG"),
         "dicom": radiograph(DEEP, WindowCenter=20_000, WindowWidth=40_000),
         "dicom without a window": radiograph(DEEP),
+        "dicom of 8 bits in 16": radiograph(SHIFTED),
+        "dicom of 8 bits in 16, inverted": radiograph(SHIFTED, PhotometricInterpretation="MONOCHROME1"),
         "dicom, inverted": radiograph(DEEP.max() - DEEP, PhotometricInterpretation="MONOCHROME1"),
         "dicom cut short": radiograph(DEEP)[: DEEP.nbytes * 4 // 5],
         "most of a dicom missing": radiograph(DEEP)[: DEEP.nbytes // 3],

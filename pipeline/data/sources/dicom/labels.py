@@ -44,6 +44,12 @@ class Labels:
         """The row of an object, None for one without a label."""
         return self.instances.get(sop_instance_uid) or self.studies.get(study_instance_uid)
 
+    @property
+    def regions(self) -> frozenset[str]:
+        """The regions that rows name."""
+        rows = (*self.instances.values(), *self.studies.values())
+        return frozenset(row.cells["region"] for row in rows if row.cells.get("region"))
+
     def check_used(self, sop_instance_uids: Iterable[str], study_instance_uids: Iterable[str]) -> None:
         """InputError for the first row whose object or study the source does not hold."""
         lost = [self.instances[uid] for uid in self.instances.keys() - set(sop_instance_uids)]

@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.data.layout import DatasetInfo, read_table, rebuild
+from pipeline.data.sources.acceptance import Acceptance
 from pipeline.data.sources.dicom.archive import ArchiveObjects
 from pipeline.data.sources.dicom.dicomweb import ServerObjects
 from pipeline.data.sources.dicom.files import DirectoryObjects, FolderObjects
@@ -47,14 +48,16 @@ def fill(
     reviewed: Path | None = None,
     name: str | None = None,
     force: bool = False,
+    scope: str = "",
     private_dir: Path | None = None,
 ) -> DatasetInfo:
     """Fill `folder` with the labelled radiographs (CR, DX) of `source`, and write who they are of to `private_dir`.
 
     `source` is a folder, a DICOMDIR, a ZIP archive or the http(s) address of a DICOMweb service. `labels` names objects
     or studies by UID; what has no label is left out. `reviewed` lists SOP Instance UIDs whose burned-in text identifies
-    nobody; other images with text are left out. Pseudonyms follow from FRACTURE_DEIDENTIFICATION_KEY. An interrupted
-    call goes on where it stopped. Raises InputError or SettingsError, before anything is replaced.
+    nobody; other images with text are left out, and so is what the model is not for by its header, unless `scope` is
+    warn (by default as FRACTURE_SCOPE says). Pseudonyms follow from FRACTURE_DEIDENTIFICATION_KEY. An interrupted call
+    goes on where it stopped. Raises InputError or SettingsError, before anything is replaced.
     """
     key = Key.from_environment()
     table = read_labels(labels)
@@ -63,11 +66,12 @@ def fill(
     private = Private(private_dir or project_root() / "private", slug(name or objects.name))
     if not _is_address(source):
         check_places(folder, Path(source), private.folder)
-    staging = Staging(private.folder / f"{private.name}-staged", key.fingerprint)
+    acceptance = Acceptance.of(table.regions, scope)
+    staging = Staging(private.folder / f"{private.name}-staged", f"{key.fingerprint} {acceptance.fingerprint}")
     private.prepare()
     if left := staging.open():
         print(f"going on: {left} image{'s are' if left > 1 else ' is'} de-identified already", file=sys.stderr)
-    taken = _Intake(key, table, seen_by_person, staging)
+    taken = _Intake(key, table, seen_by_person, acceptance, staging)
     for offered in track(objects, "de-identify", len(objects)):
         taken.take(offered)
     taken.part_mixed_studies()
@@ -130,14 +134,17 @@ def _reviewed(path: Path | None) -> frozenset[str]:
 
 @dataclass
 class _Intake:
-    """Takes objects one by one; `staged` is by SOP Instance UID, `refused` and `with_text` by place in the source."""
+    """Takes objects one by one; `staged` is by SOP Instance UID, the objects left out are by place in the source."""
 
     key: Key
     table: Labels
     reviewed: frozenset[str]
+    acceptance: Acceptance
     staging: Staging
     staged: dict[str, Staged] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    beyond: dict[str, str] = field(default_factory=dict)
+    """What the model is not for, and what it is."""
     with_text: dict[str, tuple[str, str]] = field(default_factory=dict)
     instances: set[str] = field(default_factory=set)
     studies: set[str] = field(default_factory=set)
@@ -158,11 +165,18 @@ class _Intake:
             self.refused[offered.original] = str(error)
         except RefusedError as error:
             if error.code == "not_a_radiograph":
-                self.others += 1
+                self._leave_out(offered.original, content)
             elif error.code == "burned_in":
                 self.with_text[offered.original] = (identity.sop_instance_uid, error.message)
             else:
                 self.refused[offered.original] = error.message
+
+    def _leave_out(self, original: str, content: bytes) -> None:
+        """Note what is no radiograph, or none that the model is for."""
+        if reason := self.acceptance.out_of_scope(content):
+            self.beyond[original] = reason
+        else:
+            self.others += 1
 
     def _is_done(self, offered: Offered) -> bool:
         """Whether an object of a server needs not be fetched: it has no label, or was de-identified before."""
@@ -195,7 +209,13 @@ class _Intake:
             self.repeated += first is not None
             self.staged[uid] = found
             return
+        refusal = self.acceptance.refusal(content)
+        if refusal and refusal.code == "out_of_scope":
+            self._leave_out(original, content)
+            return
         exported = deidentify(content, self.key, self.reviewed)
+        if refusal:  # without its message, which may repeat a value of the header
+            raise RefusedError(refusal.code, f"is none that the service takes ({refusal.code})")
         if first:
             self._compare(original, first, exported.content)
             return
@@ -242,6 +262,12 @@ def _announce(taken: _Intake, others: int, private: Private) -> None:
     ):
         if count:
             print(f"{reason}: {count} object{'s' if count > 1 else ''}", file=sys.stderr)
+    if taken.beyond:
+        beyond = pd.DataFrame(sorted(taken.beyond.items()), columns=["file", "reason"])
+        target = private.write(f"{private.name}-out-of-scope.csv", beyond)
+        for reason, count in sorted(Counter(taken.beyond.values()).items()):
+            print(f"out of scope ({reason}), so left out: {count} object{'s' if count > 1 else ''}", file=sys.stderr)
+        print(f"{target} lists what is out of scope; FRACTURE_SCOPE=warn takes such radiographs", file=sys.stderr)
     if taken.with_text:
         rows = [(file, uid, reason) for file, (uid, reason) in sorted(taken.with_text.items())]
         target = private.write(f"{private.name}-review.csv", pd.DataFrame(rows, columns=["file", INSTANCE, "reason"]))

@@ -41,13 +41,14 @@ def fill(
     name: str | None = None,
     keep_split: bool = False,
     force: bool = False,
+    scope: str = "",
     private_dir: Path | None = None,
 ) -> DatasetInfo:
     """Fill `folder` from `source_dir`, one folder a class, and write the names to `private_dir`.
 
     The class folders may lie in folders named train, val and test; `keep_split` then writes the column `given_part`,
     which the split follows. At most 1 % of the files may be none that can be used, those among them that the service
-    refuses before its network looks; they are left out.
+    refuses before its network looks; they are left out. `scope`, refuse or warn, is by default as FRACTURE_SCOPE says.
 
     `normal` names the normal class where its name does not say so; `table` gives patient_id, study_id, region,
     view, hardware and further columns by file; `boxes` gives file, x0, y0, x1, y1 and optionally label, as
@@ -69,7 +70,7 @@ def fill(
     _announce_parts(placed, keep_split)
     if keep_split:
         rows = {file: {**rows.get(file, {}), GIVEN_PART: placed.parts[file]} for file in found.images}
-    acceptance = Acceptance({cells.get("region", "") for cells in rows.values()})
+    acceptance = Acceptance.of({cells.get("region", "") for cells in rows.values()}, scope)
     entries, refused = _prepare(found, placed.labels, rows, marks, acceptance)
     if refused:
         _leave_out(refused, len(found.images), private)

@@ -12,6 +12,7 @@ import * as webp from "./codecs/webp.js";
 import { greyOf } from "./colour.js";
 import { isDicom } from "./dicom/prefix.js";
 import { formatOf, refusal } from "./formats.js";
+import { eightBitLevels } from "./lattice.js";
 import { resizeArea } from "./opencv/resize.js";
 import { pixels } from "./pixels.js";
 
@@ -45,6 +46,8 @@ export async function decoderOf(content) {
   }
   const decode = async (atLeast) => {
     const { grey, values = null, truncated = false } = await attempted(() => found.decode(atLeast));
+    const same = values && eightBitLevels(values);
+    if (same) return { pixels: upright(same, orientation), values: null, header, truncated };
     return { pixels: upright(grey, orientation), values: values && upright(values, orientation), header, truncated };
   };
   const colours = async () => (header.hasColours ? bounded(await attempted(found.colours)) : null);

@@ -7,6 +7,7 @@ import { both, boundingRect, combined, components, count, dilate, erode, open, r
 import { approximated, convexHull, fillConvex, intersection, signedArea } from "../opencv/polygons.js";
 import { sampleLinear } from "../opencv/resize.js";
 import { crop, pixels, sorted } from "../pixels.js";
+import { withinPanels } from "./panels.js";
 import { thumbnail } from "./thumbnail.js";
 
 /** The exposed part of a picture: its convex outline in fractions of the upright picture, and the frames' levels. */
@@ -55,7 +56,7 @@ export class Field {
 /** Find the exposed part of a grey picture. */
 export function findField(picture) {
   const { width, height } = picture;
-  let field = new Field();
+  let field = withoutPanels(picture);
   for (let frame = 0; frame < FIELD.FRAMES; frame += 1) {
     const seen = field.crop(picture);
     const small = thumbnail(seen, FIELD.SIDE);
@@ -70,6 +71,13 @@ export function findField(picture) {
     field = new Field(polygon, Math.min(field.certainty, found.certainty), [...field.levels, found.level]);
   }
   return field;
+}
+
+function withoutPanels(picture) {
+  const { bounds: [left, top, right, bottom], levels } = withinPanels(picture);
+  if (levels.length === 0) return new Field();
+  const corners = [[left, top], [right, top], [right, bottom], [left, bottom]];
+  return new Field(corners.map(([x, y]) => [x / picture.width, y / picture.height]), 1, levels);
 }
 
 // Which pixels of a thumbnail of a field's box lie wholly in the field.

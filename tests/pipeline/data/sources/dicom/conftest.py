@@ -23,11 +23,17 @@ Fill = Callable[..., DatasetInfo]
 
 def image(number: int, study: int = 1, patient: str = "Doe^Jane", **values: Any) -> bytes:
     """The radiograph of a number, each with pixels of its own."""
-    pixels = (np.arange(128, dtype="<u2") * 31 % (4000 - number)).tobytes()
+    pixels = (np.arange(32 * 64, dtype="<u2") * 31 % (4000 - number)).tobytes()
+    given: dict[str, Any] = {
+        "Rows": 32,
+        "Columns": 64,
+        "BodyPartExamined": "HAND",
+        "ViewPosition": "PA",
+        "PixelData": pixels,
+    }
     return radiograph(
-        SOPInstanceUID=f"{ROOT}.1.{number}", StudyInstanceUID=f"{ROOT}.3.{study}", PatientID=patient, PixelData=pixels,
-        BodyPartExamined="HAND", ViewPosition="PA", **values,
-    )  # fmt: skip
+        SOPInstanceUID=f"{ROOT}.1.{number}", StudyInstanceUID=f"{ROOT}.3.{study}", PatientID=patient, **given | values
+    )
 
 
 @pytest.fixture(autouse=True)

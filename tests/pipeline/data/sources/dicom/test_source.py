@@ -4,6 +4,7 @@ import io
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pydicom
@@ -16,6 +17,8 @@ from serving.errors import SettingsError
 from serving.imaging.dicom.deidentify.pseudonyms import VARIABLE
 from tests.pipeline.data.sources.dicom.conftest import Fill, image
 from tests.serving.imaging.dicom.deidentify.planted import DX, KEY, ROOT, marks_in, radiograph
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def rows(folder: Path) -> pd.DataFrame:
@@ -104,6 +107,64 @@ def test_what_is_no_radiograph_is_left_out_and_counted(
     assert "no radiographs (CR, or DX for presentation), so left out: 2 objects" in capsys.readouterr().err
 
 
+def test_what_the_model_is_not_for_is_left_out_and_counted_by_reason(
+    source: Path, fill: Fill, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (source / "STUDY1" / "IM1").write_bytes(image(1, BodyPartExamined="CHEST"))
+    for number in (8, 9):
+        (source / f"slice{number}").write_bytes(image(number, SOPClassUID=CT, Modality="CT"))
+    fill(source)
+    told = capsys.readouterr().err
+    assert "out of scope (chest), so left out: 1 object\n" in told
+    assert "out of scope (computed tomography (CT)), so left out: 2 objects\n" in told
+    listed = pd.read_csv(tmp_path / "private/set-out-of-scope.csv")
+    assert listed["file"].tolist() == ["STUDY1/IM1", "slice8", "slice9"]
+    assert len(rows(tmp_path)) == 2
+
+
+def test_what_the_model_is_not_for_is_taken_where_the_service_warns(source: Path, fill: Fill, tmp_path: Path) -> None:
+    (source / "STUDY1" / "IM1").write_bytes(image(1, BodyPartExamined="CHEST"))
+    fill(source, scope="warn")
+    assert len(rows(tmp_path)) == 3
+
+
+def test_a_region_of_the_table_is_wanted(source: Path, fill: Fill, tmp_path: Path) -> None:
+    (source / "STUDY1" / "IM1").write_bytes(image(1, BodyPartExamined="CHEST"))
+    table = tmp_path / "chest.csv"
+    table.write_text(
+        f"study_instance_uid,label,region\n{ROOT}.3.1,normal,chest\n{ROOT}.3.2,fractured,hand\n", encoding="utf-8"
+    )
+    fill(source, labels=table)
+    assert len(rows(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"Rows": 16, "PixelData": bytes(2 * 16 * 64)}, "too_small"),
+        ({"PixelData": bytes(2 * 32 * 64)}, "blank"),
+    ],
+)
+def test_what_the_service_refuses_is_not_taken(source: Path, fill: Fill, values: dict[str, Any], code: str) -> None:
+    (source / "STUDY1" / "IM1").write_bytes(image(1, **values))
+    with pytest.raises(InputError, match=rf"1 object cannot be used .the first is none that the service takes .{code}"):
+        fill(source)
+
+
+def test_work_under_another_scope_is_done_again(
+    source: Path, fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "STUDY1" / "IM1").write_bytes(image(1, BodyPartExamined="CHEST"))
+    (source / "broken").write_bytes(image(8)[:-50])
+    monkeypatch.setenv("FRACTURE_SCOPE", "warn")
+    with pytest.raises(InputError):
+        fill(source)
+    (source / "broken").unlink()
+    monkeypatch.delenv("FRACTURE_SCOPE")
+    fill(source)
+    assert len(rows(tmp_path)) == 2
+
+
 def test_text_that_nobody_reviewed_is_left_out_and_listed(
     source: Path, fill: Fill, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -139,7 +200,7 @@ def test_a_copy_of_an_object_is_taken_once(
 
 
 def test_two_objects_of_one_uid_are_refused(source: Path, fill: Fill, tmp_path: Path) -> None:
-    (source / "another").write_bytes(image(1, Rows=4, Columns=32))
+    (source / "another").write_bytes(image(1, WindowCenter=1500))
     with pytest.raises(InputError, match=r"2 objects cannot be used.*SOP Instance UID of another object"):
         fill(source)
     assert not (tmp_path / "data").exists()
@@ -211,7 +272,7 @@ def test_work_under_another_key_is_done_again(
 
 def test_boxes_are_found_by_uid(source: Path, fill: Fill, tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.csv"
-    boxes.write_text(f"sop_instance_uid,x0,y0,x1,y1\n{ROOT}.1.3,4,2,8,4\n")
+    boxes.write_text(f"sop_instance_uid,x0,y0,x1,y1\n{ROOT}.1.3,16,8,32,16\n")
     fill(source, boxes=boxes)
     found = layout.read(tmp_path / "data").boxes.iloc[0]
     assert (found["x0"], found["y1"], found["label"]) == (0.25, 0.5, "fractured")
