@@ -141,7 +141,7 @@ export class Jpeg {
     frame.mcusAcross = Math.ceil(frame.width / (8 * frame.h));
     frame.mcusDown = Math.ceil(frame.height / (8 * frame.v));
     for (const component of frame.components) {
-      if (!component.h || !component.v) throw new Error("a component without samples");
+      if (![component.h, component.v].every((factor) => factor >= 1 && factor <= 4)) throw new Error("an unusual sampling factor");
       component.blocksAcross = Math.ceil(Math.ceil((frame.width * component.h) / frame.h) / 8);
       component.blocksDown = Math.ceil(Math.ceil((frame.height * component.v) / frame.v) / 8);
       component.across = frame.mcusAcross * component.h;
@@ -170,7 +170,9 @@ export class Jpeg {
       const number = this.bytes[at] & 15;
       const counts = this.bytes.subarray(at + 1, at + 17);
       const total = counts.reduce((sum, count) => sum + count, 0);
-      this.tables[kind][number] = codesOf(counts, this.bytes.subarray(at + 17, at + 17 + total));
+      const symbols = this.bytes.subarray(at + 17, Math.min(at + 17 + total, end));
+      if (kind === "dc" && symbols.some((length) => length > 15)) throw new Error("a difference of more than 15 bits");
+      this.tables[kind][number] = codesOf(counts, symbols);
       at += 17 + total;
     }
   }
