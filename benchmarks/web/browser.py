@@ -26,7 +26,7 @@ READY = """async (run) => {
   const asked = document.createElement("input");
   document.body.append(Object.assign(asked, { type: "file", multiple: true, hidden: true, id: "asked" }));
 }"""
-ASK = """() => Promise.all(Array.from(document.querySelector("#asked").files, async (file) => {
+ASK = """(given) => Promise.all(Array.from(given ?? document.querySelector("#asked").files, async (file) => {
   try {
     const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer")), 180_000));
     const asked = window.onDevice.predict(file, { signal: new AbortController().signal });
