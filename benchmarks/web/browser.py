@@ -1,7 +1,7 @@
 """An exported page in headless Chromium, asked as a device would be."""
 
-import base64
 import functools
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,26 +17,26 @@ _ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-comp
 _NO_GPU = ("--disable-gpu",)
 _SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 """An adapter for WebGPU that is a program: it shows whether the page runs and answers with one, not how fast."""
-_PATIENCE_MS = 120_000
-_ASK = """async ([files, run]) => {
-  if (!window.onDevice) {
-    const app = document.querySelector('script[src$="web/app.js"]').src;
-    const { Service } = await import(new URL("device/service.js", app));
-    window.onDevice = new Service(null, run);
-  }
-  return Promise.all(files.map(async (encoded) => {
-    const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-    try {
-      const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer")), 180_000));
-      const asked = window.onDevice.predict(new File([bytes], "image"), { signal: new AbortController().signal });
-      const found = await Promise.race([asked, late]);
-      const { preview: _, explanation: { heatmap: __, ...explanation }, ...answer } = found;
-      return { answer: { ...answer, explanation } };
-    } catch (error) {
-      return { error: { code: error.code ?? error.name, message: error.message } };
-    }
-  }));
+PATIENCE_MS = 120_000
+READY = """async (run) => {
+  if (window.onDevice) return;
+  const app = document.querySelector('script[src$="web/app.js"]').src;
+  const { Service } = await import(new URL("device/service.js", app));
+  window.onDevice = new Service(null, run);
+  const asked = document.createElement("input");
+  document.body.append(Object.assign(asked, { type: "file", multiple: true, hidden: true, id: "asked" }));
 }"""
+ASK = """(given) => Promise.all(Array.from(given ?? document.querySelector("#asked").files, async (file) => {
+  try {
+    const late = new Promise((_, reject) => setTimeout(() => reject(new Error("no answer")), 180_000));
+    const asked = window.onDevice.predict(file, { signal: new AbortController().signal });
+    const found = await Promise.race([asked, late]);
+    const { preview: _, explanation: { heatmap: __, ...explanation }, ...answer } = found;
+    return { answer: { ...answer, explanation } };
+  } catch (error) {
+    return { error: { code: error.code ?? error.name, message: error.message } };
+  }
+}))"""
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -87,8 +87,13 @@ class Device:
 
     def ask_together(self, contents: list[bytes]) -> list[dict[str, Any]]:
         """What the page answers to files that it is asked about at the same time, each as in `ask`."""
-        encoded = [base64.b64encode(one).decode() for one in contents]
-        found: list[dict[str, Any]] = self.page.evaluate(_ASK, [encoded, self.run])
+        self.page.evaluate(READY, self.run)
+        with tempfile.TemporaryDirectory() as name:
+            paths = [Path(name) / f"image{number}" for number in range(len(contents))]
+            for path, content in zip(paths, contents, strict=True):
+                path.write_bytes(content)
+            self.page.set_input_files("#asked", paths)
+            found: list[dict[str, Any]] = self.page.evaluate(ASK)
         return found
 
     def memory(self) -> int:
@@ -122,6 +127,6 @@ def open_page(context: BrowserContext, address: str, run: str = "") -> Device:
     """Visit the page for the first time, or again, and wait until it is there."""
     page = context.new_page()
     page.goto(address)
-    page.wait_for_selector("#welcome", timeout=_PATIENCE_MS)
-    page.wait_for_selector("#open-about:not([hidden])", timeout=_PATIENCE_MS)
+    page.wait_for_selector("#welcome", timeout=PATIENCE_MS)
+    page.wait_for_selector("#open-about:not([hidden])", timeout=PATIENCE_MS)
     return Device(page, run)

@@ -5,13 +5,12 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from benchmarks.robustness import changes
-from benchmarks.web.browser import Device
 from serving.errors import ImageError
 from serving.http import pictures
 from serving.predictor import Predictor
@@ -109,7 +108,17 @@ def of_service(predictor: Predictor, content: bytes) -> dict[str, Any]:
     return {"answer": {**prediction.answer(), "explanation": shown}}
 
 
-def compare(predictor: Predictor, device: Device, files: Iterable[File]) -> Iterator[Compared]:
+class Asked(Protocol):
+    """A page in some browser, as `benchmarks.web.browser.Device` is one."""
+
+    def ask(self, content: bytes) -> dict[str, Any]:
+        """What it answers to a file."""
+
+    def processor_seconds(self) -> float:
+        """What its browser took so far; 0 where that is not known."""
+
+
+def compare(predictor: Predictor, device: Asked, files: Iterable[File]) -> Iterator[Compared]:
     """Ask both about each file."""
     for file in files:
         began, ours, theirs = time.perf_counter(), time.process_time(), device.processor_seconds()

@@ -56,13 +56,15 @@ async function asPicture(canvas, type) {
 // The upright grey image, of at most so many pixels a side.
 async function preview({ width, height, data }) {
   const image = new ImageData(width, height);
-  for (let at = 0; at < data.length; at += 1) image.data.fill(data[at], 4 * at, 4 * at + 3);
-  for (let at = 3; at < image.data.length; at += 4) image.data[at] = 255;
+  const colours = new Uint32Array(image.data.buffer);
+  for (let at = 0; at < data.length; at += 1) colours[at] = data[at] * 0x010101 - 0x1000000; // opaque
   const scale = Math.min(1, PICTURES.PREVIEW_SIDE / Math.max(width, height));
   if (scale === 1) return encoded(image, "image/jpeg");
   const canvas = new OffscreenCanvas(roundEven(width * scale), roundEven(height * scale));
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(await createImageBitmap(image), 0, 0, canvas.width, canvas.height);
+  const whole = await createImageBitmap(image);
+  context.drawImage(whole, 0, 0, canvas.width, canvas.height);
+  whole.close();
   return asPicture(canvas, "image/jpeg");
 }

@@ -12,3 +12,6 @@ export class ImageError extends Error {
 export class BundleError extends Error {
   code = "bundle";
 }
+
+/** The bytes only begin as a picture of their format does: for the service, Pillow's SyntaxError or struct.error. */
+export class Unidentified extends Error {}

@@ -1,17 +1,27 @@
 // A class activation map to what a reader sees: serving/saliency.py.
 
 import { SALIENCY } from "./constants.js";
-import { roundEven, roundTo } from "./numbers.js";
+import { clamp, roundEven, roundTo } from "./numbers.js";
 import { components } from "./imaging/opencv/masks.js";
 import { resizeFloats } from "./imaging/opencv/resize.js";
 import { crop } from "./imaging/pixels.js";
 
 /** A signed map as evidence for a fracture over what is shown of the image, 0 to 1, as large as it is on the canvas. */
 export function evidence({ width, height, data }, place) {
-  const canvas = resizeFloats({ width, height, data: data.map((value) => Math.max(value, 0)) }, place.size, place.size);
+  const positive = Float32Array.from(data);
+  for (let at = 0; at < positive.length; at += 1) if (positive[at] < 0) positive[at] = 0;
+  const canvas = resizeFloats({ width, height, data: positive }, place.size, place.size);
   const image = crop(canvas, place.left, place.top, place.left + place.width, place.top + place.height);
-  const top = image.data.reduce((most, value) => Math.max(most, value), 0);
-  return { ...image, data: image.data.map((value) => (top > 0 ? value / top : 0)) };
+  const found = new Float32Array(image.data.length);
+  const top = highestOf(image.data);
+  if (top > 0) for (let at = 0; at < found.length; at += 1) found[at] = image.data[at] / top;
+  return { ...image, data: found };
+}
+
+function highestOf(data) {
+  let top = 0;
+  for (let at = 0; at < data.length; at += 1) if (data[at] > top) top = data[at];
+  return top;
 }
 
 /** Evidence over what is shown of a picture as evidence over the whole picture. */
@@ -30,7 +40,7 @@ export function onPicture(shown, { box: [x0, y0, x1, y1] }) {
 /** Centre of the highest pixel as fractions of the upright image; null where there is no evidence. */
 export function peak({ width, height, data }) {
   let highest = 0;
-  data.forEach((value, at) => { if (value > data[highest]) highest = at; });
+  for (let at = 1; at < data.length; at += 1) if (data[at] > data[highest]) highest = at;
   if (!(data[highest] > 0)) return null;
   return { x: ((highest % width) + 0.5) / width, y: (Math.floor(highest / width) + 0.5) / height };
 }
@@ -38,29 +48,33 @@ export function peak({ width, height, data }) {
 /** Boxes round the connected regions above `level`, strongest first, as fractions of the upright image. */
 export function boxes(shown, level = 0.5, most = 3) {
   const { width, height, data } = shown;
-  const { labels, areas } = components({ width, height, data: Uint8Array.from(data, (value) => (value >= level ? 1 : 0)) });
+  const above = new Uint8Array(data.length);
+  for (let at = 0; at < data.length; at += 1) if (data[at] >= level) above[at] = 1;
+  const { labels, areas } = components({ width, height, data: above });
   const found = areas.map(() => ({ left: width, top: height, right: 0, bottom: 0 }));
-  labels.forEach((label, at) => {
-    if (!label) return;
-    const [x, y, box] = [at % width, Math.floor(at / width), found[label - 1]];
-    box.left = Math.min(box.left, x);
-    box.top = Math.min(box.top, y);
-    box.right = Math.max(box.right, x + 1);
-    box.bottom = Math.max(box.bottom, y + 1);
-  });
+  for (let y = 0, at = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1, at += 1) {
+      if (!labels[at]) continue;
+      const box = found[labels[at] - 1];
+      if (x < box.left) box.left = x;
+      if (x >= box.right) box.right = x + 1;
+      if (box.top === height) box.top = y;
+      box.bottom = y + 1;
+    }
+  }
   return found.map(({ left, top, right, bottom }) => {
-    const inside = crop(shown, left, top, right, bottom).data;
-    const strength = roundTo(inside.reduce((highest, value) => Math.max(highest, value), 0), 4);
+    const strength = roundTo(highestOf(crop(shown, left, top, right, bottom).data), 4);
     return { x0: left / width, y0: top / height, x1: right / width, y1: bottom / height, strength };
   }).sort((one, other) => other.strength - one.strength).slice(0, most);
 }
 
-/** Evidence as a layer to lay over the image, RGBA of its size: no evidence is transparent. */
+/** Evidence as a layer to lay over the image, RGBA of its size: no evidence is transparent. Bytes as on little-endian machines. */
 export function layer({ width, height, data }) {
-  const found = new Uint8ClampedArray(4 * data.length);
-  data.forEach((value, at) => {
-    const [red, green, blue] = SALIENCY.INFERNO[Math.trunc(value * 255)];
-    found.set([red, green, blue, Math.trunc(Math.min(Math.max(value * 1.5, 0), 1) * 255)], 4 * at);
-  });
-  return new ImageData(found, width, height);
+  const colours = Uint32Array.from(SALIENCY.INFERNO, ([red, green, blue]) => (blue << 16) | (green << 8) | red);
+  const found = new Uint32Array(data.length);
+  for (let at = 0; at < data.length; at += 1) {
+    const value = data[at];
+    found[at] = colours[Math.trunc(value * 255)] | (Math.trunc(clamp(value * 1.5, 0, 1) * 255) << 24);
+  }
+  return new ImageData(new Uint8ClampedArray(found.buffer), width, height);
 }

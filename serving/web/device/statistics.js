@@ -28,15 +28,25 @@ export function inputStatistics(canvas) {
   const { rows, columns } = filled(canvas);
   return [
     ...meanAndDeviation(canvas), dark / data.length, bright / data.length, meanLaplacian(canvas),
-    (columns.filter(Boolean).length / canvas.width) * (rows.filter(Boolean).length / canvas.height),
+    (sum(columns) / canvas.width) * (sum(rows) / canvas.height),
   ];
 }
 
-// Which rows and columns hold anything but black.
+function sum(flags) {
+  return flags.reduce((count, flag) => count + flag, 0);
+}
+
+// Which rows and columns hold anything but black, as 1 and 0.
 function filled({ width, height, data }) {
-  const [rows, columns] = [new Array(height).fill(false), new Array(width).fill(false)];
+  const [rows, columns] = [new Uint8Array(height), new Uint8Array(width)];
   for (let y = 0, at = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1, at += 1) if (data[at]) rows[y] = columns[x] = true;
+    let row = 0;
+    for (let x = 0; x < width; x += 1, at += 1) {
+      if (data[at] === 0) continue;
+      row = 1;
+      columns[x] = 1;
+    }
+    rows[y] = row;
   }
   return { rows, columns };
 }
@@ -49,14 +59,7 @@ export function texture(canvas) {
     const width = Math.max(STATISTICS.SMALLEST_LEVEL, content.width >> scale);
     const height = Math.max(STATISTICS.SMALLEST_LEVEL, content.height >> scale);
     const level = resizeArea(content, width, height);
-    const counts = new Float64Array(256);
-    for (let y = 0; y < height - 1; y += 1) {
-      for (let x = 0; x < width - 1; x += 1) {
-        const at = y * width + x;
-        const corner = level.data[at];
-        counts[Math.max(Math.abs(level.data[at + 1] - corner), Math.abs(level.data[at + width] - corner))] += 1;
-      }
-    }
+    const counts = steps(level);
     const total = (width - 1) * (height - 1);
     const shares = [0];
     let below = 0;
@@ -70,10 +73,26 @@ export function texture(canvas) {
   return found;
 }
 
+// How many pixels differ by each number of grey levels from that beside or below them, whichever is more.
+function steps({ width, height, data }) {
+  const counts = new Int32Array(256);
+  for (let y = 0; y < height - 1; y += 1) {
+    let at = y * width;
+    for (const end = at + width - 1; at < end; at += 1) {
+      const corner = data[at];
+      let [across, down] = [data[at + 1] - corner, data[at + width] - corner];
+      if (across < 0) across = -across;
+      if (down < 0) down = -down;
+      counts[across > down ? across : down] += 1;
+    }
+  }
+  return counts;
+}
+
 function withoutPadding(canvas) {
   const { rows, columns } = filled(canvas);
-  if (!rows.includes(true)) return canvas;
-  return crop(canvas, columns.indexOf(true), rows.indexOf(true), columns.lastIndexOf(true) + 1, rows.lastIndexOf(true) + 1);
+  if (!rows.includes(1)) return canvas;
+  return crop(canvas, columns.indexOf(1), rows.indexOf(1), columns.lastIndexOf(1) + 1, rows.lastIndexOf(1) + 1);
 }
 
 /** What the images of training looked like: reference.npz. */

@@ -1,6 +1,7 @@
 """The page's modules see the pixels that the service sees, to the last bit, and refuse what it refuses."""
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,58 @@ def _oriented(number: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x112] = number
     return exif
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4) + name + data + zlib.crc32(name + data).to_bytes(4)
+
+
+def _changed(content: bytes, mark: bytes, offset: int, value: int) -> bytes:
+    """Write one byte `offset` bytes behind the start of `mark`."""
+    found = bytearray(content)
+    found[content.index(mark) + offset] = value
+    return bytes(found)
+
+
+def _with_filter(png: bytes, number: int) -> bytes:
+    """Store the radiograph with a filter of that number in one row, behind a third of the others."""
+    rows = np.insert(RADIOGRAPH, 0, 0, axis=1)
+    rows[len(rows) // 3, 0] = number
+    return png[:33] + _chunk(b"IDAT", zlib.compress(rows.tobytes())) + _chunk(b"IEND", b"")
+
+
+DAMAGES: Mapping[str, Callable[[bytes], bytes]] = {
+    "png, its signature alone": lambda png: png[:8],
+    "png that ends within its first chunk": lambda png: png[:20],
+    "png that ends behind its first chunk": lambda png: png[:33],
+    "png that ends within a chunk's head": lambda png: png[:37],
+    "png whose first chunk was changed": lambda png: _changed(png, b"IHDR", 7, png[19] ^ 1),
+    "png with a short first chunk": lambda png: png[:8] + _chunk(b"IHDR", png[16:28]) + png[33:],
+    "png of a depth that is none": lambda png: png[:8] + _chunk(b"IHDR", png[16:24] + b"\x03" + png[25:29]) + png[33:],
+    "png with a broken chunk": lambda png: png[:33] + _chunk(b"te*t", b"words") + png[33:],
+    "png with a short chunk of gamma": lambda png: png[:33] + _chunk(b"gAMA", b"12") + png[33:],
+    "png without a picture": lambda png: png[:33] + _chunk(b"IEND", b""),
+    "png with a filter that is none": lambda png: _with_filter(png, 9),
+    "jpeg, its first marker alone": lambda jpeg: jpeg[:4],
+    "jpeg that ends within a segment": lambda jpeg: jpeg[:60],
+    "jpeg that ends before its frame": lambda jpeg: jpeg[:20],
+    "jpeg that ends behind its frame": lambda jpeg: jpeg[: jpeg.index(b"\xff\xc0") + 13],
+    "jpeg that ends within its tables": lambda jpeg: jpeg[: jpeg.index(b"\xff\xc4") + 12],
+    "jpeg with a marker that is none": lambda jpeg: _changed(jpeg, b"\xff\xdb", 1, 0x99),
+    "jpeg of twelve bits": lambda jpeg: _changed(jpeg, b"\xff\xc0", 4, 12),
+    "jpeg of two components": lambda jpeg: _changed(jpeg, b"\xff\xc0", 9, 2),
+    "jpeg of unusual samples": lambda jpeg: _changed(jpeg, b"\xff\xc0", 11, 0xAD),
+    "jpeg with too many short codes": lambda jpeg: _changed(jpeg, b"\xff\xc4", 5, 9),
+    "jpeg with a difference of many bits": lambda jpeg: _changed(jpeg, b"\xff\xc4", 21, 200),
+    "bmp, its first bytes alone": lambda bmp: bmp[:16],
+    "bmp that ends within its header": lambda bmp: bmp[:40],
+    "bmp with a header of no known size": lambda bmp: _changed(bmp, b"BM", 14, 41),
+    "bmp without columns": lambda bmp: _changed(_changed(bmp, b"BM", 18, 0), b"BM", 19, 0),
+    "bmp of wide rows": lambda bmp: _changed(bmp, b"BM", 21, 0x90),
+    "bmp that is cut short": lambda bmp: bmp[: len(bmp) * 7 // 10],
+    "bmp without a row": lambda bmp: bmp[: 14 + 40 + 1024 + 10],
+}
+"""What is done to a PNG, JPEG or BMP, whose kind comes first, so that its header, or what follows it, is damaged."""
 
 
 def _files(encode: Encode) -> Mapping[str, bytes]:
@@ -116,7 +169,7 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
     return found
 
 
-NAMES = tuple(_files(lambda *_, **__: b""))
+NAMES = (*_files(lambda *_, **__: b""), *DAMAGES)
 
 
 @dataclass(frozen=True)
@@ -130,7 +183,9 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def files(encode: Encode) -> Mapping[str, bytes]:
-    return _files(encode)
+    whole = {kind: encode(RADIOGRAPH, kind.upper()) for kind in ("png", "jpeg", "bmp")}
+    damaged = {name: damage(whole[name.split()[0].strip(",")]) for name, damage in DAMAGES.items()}
+    return {**_files(encode), **damaged}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 // gives no reduced scale and no more than eight bits, and it turns pictures and converts colours as it likes.
 
 import { DECODE, LIMITS } from "../constants.js";
-import { ImageError } from "../errors.js";
+import { ImageError, Unidentified } from "../errors.js";
 import { clamp, roundEven } from "../numbers.js";
 import * as bmp from "./codecs/bmp.js";
 import { Jpeg } from "./codecs/jpeg.js";
@@ -58,6 +58,7 @@ function opened(format, content) {
   try {
     return READERS[format](content);
   } catch (error) {
+    if (error instanceof Unidentified) throw new ImageError("unsupported_format", refusal(content));
     throw new ImageError("undecodable", `the image's header is broken (${error.message})`);
   }
 }
@@ -202,7 +203,11 @@ function readBmp(content) {
   const grey = bmp.isGrey(header);
   return {
     stored: header, orientation: 1, hasColours: !grey, colours,
-    decode: () => ({ grey: grey ? pixels(header.width, header.height, colours().red) : greyOf(colours(), false) }),
+    decode: () => {
+      const planes = colours();
+      const shown = grey ? pixels(header.width, header.height, planes.red) : greyOf(planes, false);
+      return { grey: shown, truncated: planes.rows < header.height };
+    },
   };
 }
 

@@ -37,5 +37,16 @@ export function turned(picture, quarters) {
 
 /** Numbers in rising order, as a typed array of their own. */
 export function sorted(values) {
-  return values.slice().sort();
+  return values instanceof Uint8Array ? counted(values) : values.slice().sort();
+}
+
+function counted(values) {
+  const counts = new Uint32Array(256);
+  for (let at = 0; at < values.length; at += 1) counts[values[at]] += 1;
+  const found = new Uint8Array(values.length);
+  for (let value = 0, at = 0; value < 256; value += 1) {
+    found.fill(value, at, at + counts[value]);
+    at += counts[value];
+  }
+  return found;
 }

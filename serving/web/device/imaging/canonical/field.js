@@ -3,7 +3,7 @@
 import { FIELD } from "../../constants.js";
 import { clamp, roundEven } from "../../numbers.js";
 import { fromPicture } from "../canvas.js";
-import { both, boundingRect, combined, components, count, dilate, erode, open, reachedFromOutside, without } from "../opencv/masks.js";
+import { both, boundingRect, components, count, dilate, erode, inverse, open, reachedFromOutside, without } from "../opencv/masks.js";
 import { approximated, convexHull, fillConvex, intersection, signedArea } from "../opencv/polygons.js";
 import { sampleLinear } from "../opencv/resize.js";
 import { crop, pixels, sorted } from "../pixels.js";
@@ -150,9 +150,8 @@ function* levelsOf(rim) {
 // The largest piece of what is not frame, and all of its pieces; frame is what reaches the outside.
 function contentOf(likeFrame, inside) {
   const { width, height } = inside;
-  const passable = combined(likeFrame, inside, (like, within) => (like || !within ? 1 : 0));
-  const reached = reachedFromOutside(passable);
-  const everything = open(pixels(width, height, reached.data.map((value) => (value ? 0 : 1))));
+  const reached = reachedFromOutside(inverse(without(inside, likeFrame)));
+  const everything = open(inverse(reached));
   const { labels, areas } = components(everything);
   if (areas.length < 2) return { content: everything, everything };
   const largest = areas.indexOf(Math.max(...areas)) + 1;

@@ -1,6 +1,7 @@
 // The canonical form of a radiograph: serving/imaging/canonical/form.py. Bundles that turn pictures are not exported.
 
 import { FORM, POLARITY } from "../../constants.js";
+import { sorted } from "../pixels.js";
 import { Field, findField } from "./field.js";
 import { robustRange, spread } from "./intensity.js";
 import { invertedProbability } from "./polarity.js";
@@ -37,9 +38,9 @@ function filled(seen, mask) {
     }
   }
   if (inside.length === 0) return seen;
-  inside.sort((one, other) => one - other);
-  const last = inside.length - 1;
-  const middle = Math.floor((inside[last >> 1] + inside[(last + 1) >> 1]) / 2);
+  const ordered = sorted(Uint8Array.from(inside));
+  const last = ordered.length - 1;
+  const middle = Math.floor((ordered[last >> 1] + ordered[(last + 1) >> 1]) / 2);
   return { ...seen, data: data.map((value, at) => (mask.data[at] ? value : middle)) };
 }
 

@@ -1,19 +1,26 @@
 // BMP without compression: 1, 4, 8, 16, 24 or 32 bits a pixel.
 
+import { Unidentified } from "../../errors.js";
+
+const SIZES = [12, 40, 52, 56, 64, 108, 124];
 const PLAIN = 0;
 const MASKS = [3, 6];
 
-/** What a BMP says of itself. Throws Error for a broken or compressed one. */
+/** What a BMP says of itself. Throws Unidentified where there is no header, Error for a broken or compressed one. */
 export function readHeader(bytes) {
+  if (bytes.length < 18) throw new Unidentified("no header");
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = view.getUint32(14, true);
+  if (!SIZES.includes(size) || 14 + size > bytes.length) throw new Error("an unusual header, or one that is cut short");
   const core = size === 12;
-  const width = core ? view.getUint16(18, true) : view.getInt32(18, true);
-  const rows = core ? view.getInt16(20, true) : view.getInt32(22, true);
+  const width = core ? view.getUint16(18, true) : view.getUint32(18, true);
+  const rows = core ? view.getUint16(20, true) : view.getUint32(22, true);
+  const downwards = !core && bytes[25] === 0xff; // a negative number of rows
   const depth = view.getUint16(core ? 24 : 28, true);
   const compression = core ? PLAIN : view.getUint32(30, true);
   if (compression !== PLAIN && !MASKS.includes(compression)) throw new Error("a compressed BMP is not read");
-  if (![1, 4, 8, 16, 24, 32].includes(depth) || width <= 0 || rows === 0) throw new Error("an unusual BMP header");
+  if (![1, 4, 8, 16, 24, 32].includes(depth)) throw new Error("an unusual BMP header");
+  if (width === 0 || rows === 0) throw new Unidentified("no picture");
   const colours = depth > 8 ? 0 : (core ? 0 : view.getUint32(46, true)) || 2 ** depth;
   const start = 14 + size;
   const palette = Array.from({ length: colours }, (_, index) => {
@@ -23,7 +30,7 @@ export function readHeader(bytes) {
   const masks = MASKS.includes(compression)
     ? [0, 4, 8].map((at) => view.getUint32(54 + at, true))
     : depth === 16 ? [0x7c00, 0x3e0, 0x1f] : [0xff0000, 0xff00, 0xff];
-  return { width, height: Math.abs(rows), upwards: rows > 0, depth, palette, masks, start: view.getUint32(10, true) };
+  return { width, height: downwards ? 2 ** 32 - rows : rows, upwards: !downwards, depth, palette, masks, start: view.getUint32(10, true) };
 }
 
 /** Whether every colour of the palette is the grey level of its number, as a grey picture has it. */
@@ -32,7 +39,7 @@ export function isGrey({ depth, palette }) {
   return (depth === 8 || depth === 1) && palette.every(([r, g, b], index) => r === index * scale && g === r && b === r);
 }
 
-/** Three planes: { width, height, red, green, blue }; and how many rows are there. */
+/** Three planes: { width, height, red, green, blue }; and how many rows are there, those that are missing black. */
 export function readColours(bytes, header) {
   const { width, height, depth, palette, masks, upwards, start } = header;
   const stride = Math.ceil((width * depth) / 32) * 4;
@@ -60,6 +67,5 @@ export function readColours(bytes, header) {
       [red[to + x], green[to + x], blue[to + x]] = colour;
     }
   }
-  if (rows < height) throw new Error("the file is cut short");
-  return { width, height, red, green, blue };
+  return { width, height, red, green, blue, rows };
 }

@@ -77,10 +77,18 @@ function butterfly(i0, i1, i2, i3, i4, i5, i6, i7, shift) {
 }
 
 function transform4(coefficients, at, table, out, to, stride) {
-  const value = (place) => coefficients[at + place] * table[place];
   for (let x = 0; x < 8; x += 1) {
     if (x === 4) continue;
-    quarter(value(x), value(x + 16), value(x + 48), value(x + 56), value(x + 40), value(x + 24), value(x + 8), BITS - PASS + 1);
+    const c = at + x;
+    const first = coefficients[c] * table[x];
+    if (!(coefficients[c + 8] | coefficients[c + 16] | coefficients[c + 24] | coefficients[c + 40] | coefficients[c + 48]
+      | coefficients[c + 56])) {
+      for (let row = 0; row < 32; row += 8) work[x + row] = first << PASS;
+      continue;
+    }
+    quarter(first, coefficients[c + 16] * table[x + 16], coefficients[c + 48] * table[x + 48],
+      coefficients[c + 56] * table[x + 56], coefficients[c + 40] * table[x + 40], coefficients[c + 24] * table[x + 24],
+      coefficients[c + 8] * table[x + 8], BITS - PASS + 1);
     for (let row = 0; row < 4; row += 1) work[x + 8 * row] = eight[row];
   }
   for (let y = 0; y < 4; y += 1) {

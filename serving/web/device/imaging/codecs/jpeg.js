@@ -92,20 +92,27 @@ export class Jpeg {
     if (this.isRgb) return { red: planes[0], green: planes[1], blue: planes[2] };
     const [red, green, blue] = [0, 1, 2].map(() => new Uint8ClampedArray(planes[0].length));
     const isCmyk = planes.length === 4 && this.adobe !== 2;
-    planes[0].forEach((y, at) => {
+    const [first, second, third, fourth] = planes;
+    for (let at = 0; at < first.length; at += 1) {
+      const y = first[at];
       if (isCmyk) {
-        [red[at], green[at], blue[at]] = [y, planes[1][at], planes[2][at]];
+        red[at] = y;
+        green[at] = second[at];
+        blue[at] = third[at];
       } else {
-        const [cb, cr] = [planes[1][at] - 128, planes[2][at] - 128];
+        const cb = second[at] - 128;
+        const cr = third[at] - 128;
         red[at] = y + ((91881 * cr + 32768) >> 16);
         green[at] = y + ((-22554 * cb - 46802 * cr + 32768) >> 16);
         blue[at] = y + ((116130 * cb + 32768) >> 16);
       }
-      if (planes.length < 4) return;
+      if (!fourth) continue;
       // Adobe stores inks inverted; what is left of the light after black.
-      const black = planes[3][at] / 255;
-      [red[at], green[at], blue[at]] = [red[at] * black, green[at] * black, blue[at] * black];
-    });
+      const black = fourth[at] / 255;
+      red[at] *= black;
+      green[at] *= black;
+      blue[at] *= black;
+    }
     return { red: bytesOf(red), green: bytesOf(green), blue: bytesOf(blue) };
   }
 
@@ -141,7 +148,7 @@ export class Jpeg {
     frame.mcusAcross = Math.ceil(frame.width / (8 * frame.h));
     frame.mcusDown = Math.ceil(frame.height / (8 * frame.v));
     for (const component of frame.components) {
-      if (!component.h || !component.v) throw new Error("a component without samples");
+      if (![component.h, component.v].every((factor) => factor >= 1 && factor <= 4)) throw new Error("an unusual sampling factor");
       component.blocksAcross = Math.ceil(Math.ceil((frame.width * component.h) / frame.h) / 8);
       component.blocksDown = Math.ceil(Math.ceil((frame.height * component.v) / frame.v) / 8);
       component.across = frame.mcusAcross * component.h;
@@ -170,7 +177,9 @@ export class Jpeg {
       const number = this.bytes[at] & 15;
       const counts = this.bytes.subarray(at + 1, at + 17);
       const total = counts.reduce((sum, count) => sum + count, 0);
-      this.tables[kind][number] = codesOf(counts, this.bytes.subarray(at + 17, at + 17 + total));
+      const symbols = this.bytes.subarray(at + 17, Math.min(at + 17 + total, end));
+      if (kind === "dc" && symbols.some((length) => length > 15)) throw new Error("a difference of more than 15 bits");
+      this.tables[kind][number] = codesOf(counts, symbols);
       at += 17 + total;
     }
   }

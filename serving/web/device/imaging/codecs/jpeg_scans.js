@@ -9,7 +9,10 @@ export const ZIGZAG = Uint8Array.from([
 ]);
 const SHORT = 9; // bits of a code that one look tells
 
-/** Huffman codes: those of up to SHORT bits in a table, longer ones by their smallest and largest code (T.81, F.2.2.3). */
+/**
+ * Huffman codes: those of up to SHORT bits in a table, longer ones by their smallest and largest code (T.81,
+ * F.2.2.3). Throws Error for lengths that leave no room for their codes, none of which is all ones (T.81, C.2).
+ */
 export function codesOf(counts, symbols) {
   const short = new Int16Array(1 << SHORT).fill(-1); // length << 8 | symbol
   const largest = new Int32Array(18).fill(-1);
@@ -22,6 +25,7 @@ export function codesOf(counts, symbols) {
       const from = code << (SHORT - length);
       short.fill((length << 8) | symbols[place], from, from + (1 << (SHORT - length)));
     }
+    if ((counts[length - 1] && code >= 1 << length) || place > symbols.length) throw new Error("a table of more codes than there can be");
     largest[length] = counts[length - 1] ? code - 1 : -1;
     code <<= 1;
   }

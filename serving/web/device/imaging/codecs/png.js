@@ -1,31 +1,71 @@
 // PNG (W3C, third edition): all kinds of pixels, interlaced or not.
 
+import { Unidentified } from "../../errors.js";
+
+const DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] };
+const SHORTEST = { IHDR: 13, gAMA: 4, cHRM: 32, sRGB: 1, pHYs: 9, acTL: 8, fcTL: 26 };
 const CHANNELS = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+const PAETH = 4; // the last of the filters
 const PASSES = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
 
-/** What a PNG says of itself: size, depth, kind of pixels, palette, transparency, Exif and number of frames. */
+/**
+ * What a PNG says of itself: size, depth, kind of pixels, palette, transparency, Exif and number of frames. Like Pillow it
+ * throws Unidentified for chunks before the picture that are damaged, Error for a file that ends within one of them.
+ */
 export function readHeader(bytes) {
   const found = { frames: 1, palette: null, transparent: null, exif: null, parts: [] };
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let at = 8; at + 8 <= bytes.length;) {
+  for (let at = 8; ;) {
+    if (at + 8 > bytes.length) {
+      if (found.parts.length) break;
+      throw new Unidentified("the file ends before its picture");
+    }
     const length = view.getUint32(at);
     const name = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
     const data = bytes.subarray(at + 8, Math.min(at + 8 + length, bytes.length));
-    if (name === "IHDR") {
-      Object.assign(found, {
-        width: view.getUint32(at + 8), height: view.getUint32(at + 12), depth: data[8], kind: data[9], interlaced: data[12] === 1,
-      });
-    }
-    if (name === "acTL" && !found.parts.length) found.frames = view.getUint32(at + 8);
-    if (name === "PLTE") found.palette = data;
-    if (name === "tRNS") found.transparent = data;
-    if (name === "eXIf" && !found.parts.length) found.exif = data;
-    if (name === "IDAT") found.parts.push(data);
     if (name === "IEND") break;
+    if (name === "IDAT") found.parts.push(data);
+    else if (!found.parts.length) {
+      checkChunk(bytes, view, at, length, name);
+      readChunk(found, name, data);
+    }
     at += 12 + length;
   }
-  if (!found.width || !found.height || !(found.kind in CHANNELS)) throw new Error("no image header");
+  if (!found.width || !found.height || !DEPTHS[found.kind]?.includes(found.depth)) throw new Unidentified("no image header");
   return found;
+}
+
+function checkChunk(bytes, view, at, length, name) {
+  if (!/^\w{4}$/.test(name)) throw new Unidentified("a broken chunk");
+  const end = at + 8 + length;
+  if (end > bytes.length || length < (SHORTEST[name] ?? 0)) throw new Error(`the chunk ${name} is cut short`);
+  if (end + 4 > bytes.length || view.getUint32(end) !== crc32(bytes.subarray(at + 4, end))) {
+    throw new Unidentified(`the chunk ${name} has another checksum`);
+  }
+}
+
+function readChunk(found, name, data) {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  if (name === "IHDR") {
+    if (data[11]) throw new Unidentified("an unknown kind of filters");
+    Object.assign(found, {
+      width: view.getUint32(0), height: view.getUint32(4), depth: data[8], kind: data[9], interlaced: data[12] !== 0,
+    });
+  }
+  if (name === "acTL") found.frames = view.getUint32(0) || 1;
+  if (name === "PLTE") found.palette = data;
+  if (name === "tRNS") found.transparent = data;
+  if (name === "eXIf") found.exif = data;
+}
+
+// Of a chunk's name and data (PNG, annex D).
+function crc32(bytes) {
+  let rest = -1;
+  for (let at = 0; at < bytes.length; at += 1) {
+    rest ^= bytes[at];
+    for (let bit = 0; bit < 8; bit += 1) rest = (rest >>> 1) ^ (rest & 1 ? 0xedb88320 : 0);
+  }
+  return ~rest >>> 0;
 }
 
 /**
@@ -52,6 +92,7 @@ export async function readSamples(header) {
         rows = Math.min(rows, interlaced ? 0 : y);
         break;
       }
+      if (raw[at] > PAETH) return { channels, data, rows: Math.min(rows, interlaced ? 0 : y) }; // damaged from here on
       const row = raw.subarray(at + 1, at + 1 + size);
       unfilter(raw[at], row, before, step);
       spreadOut(row, data, depth, channels, wide, (top + y * down) * width + left, across);

@@ -2,29 +2,44 @@
 // libraries that decode for the service as well.
 
 const FOLDER = new URL("../../../../codecs/", import.meta.url);
-const loaded = new Map();
+const MOST_KEPT = 2 ** 25; // bytes; a decoder's memory grows with its frames and never shrinks
+const compiled = new Map();
+const started = new Map();
 
+// A decoder that is ready; one that was let go starts anew from what was compiled.
 function library(name) {
-  if (!loaded.has(name)) {
-    const begun = load(name);
-    loaded.set(name, begun);
-    begun.catch(() => loaded.delete(name)); // the next frame has it fetched again
-  }
-  return loaded.get(name);
+  return kept(started, name, async () => {
+    const [start, module] = await kept(compiled, name, () => load(name));
+    const silent = () => {};
+    const instantiateWasm = (imports, done) => {
+      WebAssembly.instantiate(module, imports).then((instance) => done(instance, module));
+      return {};
+    };
+    return start({ instantiateWasm, print: silent, printErr: silent });
+  });
 }
 
 async function load(name) {
   const address = (suffix) => new URL(`${name}wasm_decode.${suffix}`, FOLDER);
   const [{ default: start }, response] = await Promise.all([import(address("js")), fetch(address("wasm"))]);
   if (!response.ok) throw new Error(`the decoder ${name} cannot be loaded`);
-  const silent = () => {};
-  return start({ wasmBinary: new Uint8Array(await response.arrayBuffer()), print: silent, printErr: silent });
+  return [start, await WebAssembly.compile(await response.arrayBuffer())];
+}
+
+// What a map has under a name, or what `make` promises; after a failure it is made anew.
+function kept(map, name, make) {
+  if (!map.has(name)) {
+    const begun = make();
+    map.set(name, begun);
+    begun.catch(() => map.delete(name));
+  }
+  return map.get(name);
 }
 
 /** A JPEG-LS frame: { values, precision, planar }, samples as the stream holds them. */
 export async function jpegLs(stream) {
   const { JpegLSDecoder } = await library("charls");
-  return decoded(new JpegLSDecoder(), stream, (decoder) => ({ planar: decoder.getInterleaveMode() === 0 }));
+  return decoded("charls", new JpegLSDecoder(), stream, (decoder) => ({ planar: decoder.getInterleaveMode() === 0 }));
 }
 
 /**
@@ -36,19 +51,24 @@ export async function jpeg2000(stream) {
   const plain = stream.slice();
   const [components, firstSize] = [(stream[40] << 8) | stream[41], 42]; // Csiz, Ssiz (ISO 15444-1, A.5.1)
   for (let index = 0; index < components; index += 1) plain[firstSize + 3 * index] &= 0x7f;
-  return decoded(new J2KDecoder(), plain, () => ({ signed: stream[firstSize] >= 0x80 }));
+  return decoded("openjpeg", new J2KDecoder(), plain, () => ({ signed: stream[firstSize] >= 0x80 }));
 }
 
-function decoded(decoder, stream, more) {
+function decoded(name, decoder, stream, more) {
+  let isKept = false;
   try {
     decoder.getEncodedBuffer(stream.length).set(stream);
     decoder.decode();
     const { bitsPerSample: precision, componentCount: samples, width, height } = decoder.getFrameInfo();
-    const { buffer } = decoder.getDecodedBuffer().slice();
+    const found = decoder.getDecodedBuffer();
+    isKept = found.buffer.byteLength <= MOST_KEPT;
+    const { buffer } = found.slice();
     return { values: new (precision <= 8 ? Uint8Array : Uint16Array)(buffer, 0, width * height * samples), precision, ...more(decoder) };
   } catch (error) {
+    isKept = false;
     throw new Error(typeof error === "number" ? "the decoder gave up" : error.message);
   } finally {
     decoder.delete();
+    if (!isKept) started.delete(name);
   }
 }

@@ -11,13 +11,14 @@ import { viewOf } from "./codestreams.js";
 export function greyLevels(values, dataset) {
   const unsigned = new (values.BYTES_PER_ELEMENT === 1 ? Uint8Array : Uint16Array)(values.buffer, values.byteOffset, values.length);
   const occurs = new Uint8Array(1 << (8 * values.BYTES_PER_ELEMENT));
-  for (const value of unsigned) occurs[value] = 1;
-  const cells = Object.keys(occurs).map(Number).filter((cell) => occurs[cell]);
-  const there = Array.from(new values.constructor(Uint16Array.from(cells)));
-  const levels = levelsOf(there, dataset);
+  for (let at = 0; at < unsigned.length; at += 1) occurs[unsigned[at]] = 1;
+  const cells = Uint16Array.from(occurs.keys()).filter((cell) => occurs[cell]);
+  const levels = levelsOf(Array.from(new values.constructor(cells)), dataset);
   const table = new Uint8Array(occurs.length);
   cells.forEach((cell, at) => { table[cell] = levels[at]; });
-  return Uint8Array.from(unsigned, (value) => table[value]);
+  const found = new Uint8Array(unsigned.length);
+  for (let at = 0; at < found.length; at += 1) found[at] = table[unsigned[at]];
+  return found;
 }
 
 function levelsOf(stored, dataset) {
@@ -42,8 +43,7 @@ export function unmapped(values, dataset) {
   const found = turned ? values.map((value) => ~value) : values;
   if (pixelValue(dataset, "PixelPaddingValue") === null) return found;
   const padding = paddingOf(values, dataset);
-  let darkest = Infinity;
-  found.forEach((value, at) => { if (!padding[at]) darkest = Math.min(darkest, value); });
+  const [darkest] = extremes(found, padding);
   return found.map((value, at) => (padding[at] ? darkest : value));
 }
 
@@ -58,8 +58,9 @@ function paddingOf(stored, dataset) {
   if (ends[0] === null) return none();
   const given = ends.filter((end) => end !== null);
   const [low, high] = [Math.min(...given), Math.max(...given)];
-  const found = Uint8Array.from(stored, (value) => (value >= low && value <= high ? 1 : 0));
-  return found.every(Boolean) ? none() : found;
+  const found = none();
+  for (let at = 0; at < found.length; at += 1) if (stored[at] >= low && stored[at] <= high) found[at] = 1;
+  return found.includes(0) ? found : none();
 }
 
 // A value in the pixels' own type, whatever the VR says of its sign; null where there is none to be used.
@@ -97,10 +98,11 @@ function shows(stored, dataset) {
 
 function extremes(values, padding) {
   let [low, high] = [Infinity, -Infinity];
-  values.forEach((value, at) => {
-    if (padding[at]) return;
-    [low, high] = [Math.min(low, value), Math.max(high, value)];
-  });
+  for (let at = 0; at < values.length; at += 1) {
+    if (padding[at]) continue;
+    if (values[at] < low) low = values[at];
+    if (values[at] > high) high = values[at];
+  }
   return [low, high];
 }
 

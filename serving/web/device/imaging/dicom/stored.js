@@ -88,8 +88,9 @@ function cells(content, { rows, columns, bits, little, ...facts }, shifts) {
   const many = rows * columns;
   let found = content.subarray(0, many);
   if (bits === 16) {
-    const view = viewOf(content);
-    found = Uint16Array.from({ length: many }, (_, at) => view.getUint16(2 * at, little));
+    const [first, second] = little ? [0, 1] : [1, 0];
+    found = new Uint16Array(many);
+    for (let at = 0; at < many; at += 1) found[at] = content[2 * at + first] | (content[2 * at + second] << 8);
   }
   return withoutUnused(found, { bits, ...facts }, shifts);
 }
@@ -99,14 +100,21 @@ function withoutUnused(found, { bits, stored, high, signed }, shifts) {
   const low = shifts && high !== null && high >= stored && high < bits ? high + 1 - stored : 0;
   const values = typed(found, bits, signed);
   const up = bits - stored - low;
-  if (up || low) values.forEach((value, at) => { values[at] = value << up; });
-  if (up || low) values.forEach((value, at) => { values[at] = value >> (up + low); });
-  return values;
+  return up || low ? shifted(values, up, up + low) : values;
 }
 
 function typed(values, bits, signed) {
   const Kind = bits === 8 ? (signed ? Int8Array : Uint8Array) : signed ? Int16Array : Uint16Array;
-  return Kind.from(values);
+  return new Kind(values);
+}
+
+// Each value moved up and down again, in place: bits that leave its type on the way are gone.
+function shifted(values, up, down) {
+  for (let at = 0; at < values.length; at += 1) {
+    values[at] <<= up;
+    values[at] >>= down;
+  }
+  return values;
 }
 
 function coloursOf(content, { rows, columns, photometric, planar }) {
@@ -212,9 +220,7 @@ function fromJpegLs({ values, precision, planar }, dataset) {
   // JPEG-LS does not tell signed values: the object does.
   const found = typed(values, bits, signed);
   const up = bits - (signed ? precision : stored);
-  if (up) found.forEach((value, at) => { found[at] = value << up; });
-  if (up) found.forEach((value, at) => { found[at] = value >> up; });
-  return { values: found };
+  return { values: up ? shifted(found, up, up) : found };
 }
 
 function fromJpeg2000({ values, precision, signed: streamSigned }, dataset) {
@@ -227,7 +233,5 @@ function fromJpeg2000({ values, precision, signed: streamSigned }, dataset) {
   if (precision > 8 && bits === 8) throw new Error(`${precision} bits do not fit in 8`);
   const found = typed(streamSigned && signed ? Int32Array.from(values, (value) => value - 2 ** (precision - 1)) : values, bits, signed);
   const up = signed && !streamSigned ? bits - precision : 0; // the object says that there are signs, the stream does not
-  if (up) found.forEach((value, at) => { found[at] = value << up; });
-  if (up) found.forEach((value, at) => { found[at] = value >> up; });
-  return { values: found };
+  return { values: up ? shifted(found, up, up) : found };
 }

@@ -34,7 +34,8 @@ export function open(mask) {
   return dilate(erode(mask));
 }
 
-function inverse({ width, height, data }) {
+/** What is not set in a mask. */
+export function inverse({ width, height, data }) {
   const found = pixels(width, height);
   for (let at = 0; at < data.length; at += 1) found.data[at] = 1 - data[at];
   return found;
@@ -46,15 +47,19 @@ export function count({ data }) {
   return found;
 }
 
-/** Pixel by pixel: `combine(one, other)`. */
-export function combined(one, other, combine) {
+/** What is set in both masks. */
+export function both(one, other) {
   const found = pixels(one.width, one.height);
-  for (let at = 0; at < found.data.length; at += 1) found.data[at] = combine(one.data[at], other.data[at]);
+  for (let at = 0; at < found.data.length; at += 1) found.data[at] = one.data[at] & other.data[at];
   return found;
 }
 
-export const both = (one, other) => combined(one, other, (a, b) => a & b);
-export const without = (one, other) => combined(one, other, (a, b) => a & ~b);
+/** What is set in one mask and not in the other. */
+export function without(one, other) {
+  const found = pixels(one.width, one.height);
+  for (let at = 0; at < found.data.length; at += 1) found.data[at] = one.data[at] & ~other.data[at];
+  return found;
+}
 
 /** left, top, width and height of the rectangle round what is set. */
 export function boundingRect({ width, height, data }) {
@@ -75,27 +80,27 @@ export function boundingRect({ width, height, data }) {
 export function reachedFromOutside({ width, height, data }) {
   const found = pixels(width, height);
   const waiting = [];
-  const visit = (x, y) => {
-    const at = y * width + x;
+  const last = (height - 1) * width;
+  const visit = (at) => {
     if (!data[at] || found.data[at]) return;
     found.data[at] = 1;
     waiting.push(at);
   };
   for (let x = 0; x < width; x += 1) {
-    visit(x, 0);
-    visit(x, height - 1);
+    visit(x);
+    visit(last + x);
   }
   for (let y = 0; y < height; y += 1) {
-    visit(0, y);
-    visit(width - 1, y);
+    visit(y * width);
+    visit(y * width + width - 1);
   }
   while (waiting.length) {
     const at = waiting.pop();
-    const [x, y] = [at % width, Math.floor(at / width)];
-    if (x > 0) visit(x - 1, y);
-    if (x < width - 1) visit(x + 1, y);
-    if (y > 0) visit(x, y - 1);
-    if (y < height - 1) visit(x, y + 1);
+    const x = at % width;
+    if (x > 0) visit(at - 1);
+    if (x < width - 1) visit(at + 1);
+    if (at >= width) visit(at - width);
+    if (at < last) visit(at + width);
   }
   return found;
 }
@@ -104,25 +109,29 @@ export function reachedFromOutside({ width, height, data }) {
 export function components({ width, height, data }) {
   const labels = new Int32Array(width * height);
   const areas = [];
+  const last = (height - 1) * width;
   const waiting = [];
   for (let start = 0; start < data.length; start += 1) {
     if (!data[start] || labels[start]) continue;
     areas.push(0);
     labels[start] = areas.length;
     waiting.push(start);
+    let area = 0;
     while (waiting.length) {
       const at = waiting.pop();
-      areas[areas.length - 1] += 1;
-      const [x, y] = [at % width, Math.floor(at / width)];
-      for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row += 1) {
-        for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column += 1) {
-          const next = row * width + column;
+      area += 1;
+      const x = at % width;
+      const [left, right] = [x > 0 ? -1 : 0, x < width - 1 ? 1 : 0];
+      const [above, below] = [at >= width ? -width : 0, at < last ? width : 0];
+      for (let row = at + above; row <= at + below; row += width) {
+        for (let next = row + left; next <= row + right; next += 1) {
           if (!data[next] || labels[next]) continue;
           labels[next] = areas.length;
           waiting.push(next);
         }
       }
     }
+    areas[areas.length - 1] = area;
   }
   return { labels, areas };
 }

@@ -14,10 +14,13 @@ export function resizeLinear(picture, width, height) {
   const across = linearPlaces(picture.width, width);
   const down = linearPlaces(picture.height, height, true);
   const found = pixels(width, height);
+  const levels = found.data;
   const { first, second, near, far } = across;
   const mix = (row, source) => {
     const start = source * picture.width;
-    for (let x = 0; x < width; x += 1) row[x] = (data[start + first[x]] * near[x] + data[start + second[x]] * far[x]) >> 4;
+    for (let x = 0; x < width; x += 1) {
+      row[x] = (Math.imul(data[start + first[x]], near[x]) + Math.imul(data[start + second[x]], far[x])) >> 4;
+    }
   };
   let [above, below] = [new Int32Array(width), new Int32Array(width)];
   let [heldAbove, heldBelow] = [-1, -1];
@@ -33,7 +36,7 @@ export function resizeLinear(picture, width, height) {
     const [nearer, farther] = [down.near[y], down.far[y]];
     const at = y * width;
     for (let x = 0; x < width; x += 1) {
-      found.data[at + x] = (((nearer * above[x]) >> 16) + ((farther * below[x]) >> 16) + 2) >> 2;
+      levels[at + x] = ((Math.imul(nearer, above[x]) >> 16) + (Math.imul(farther, below[x]) >> 16) + 2) >> 2;
     }
   }
   return found;
@@ -72,6 +75,7 @@ export function resizeArea(picture, width, height) {
 
 function blockMeans(picture, width, height, across, down) {
   const found = pixels(width, height);
+  const [{ data: levels }, { data }] = [found, picture];
   const sums = new Int32Array(width);
   const share = Math.fround(1 / (across * down));
   const halves = across === 2 && down === 2;
@@ -81,12 +85,12 @@ function blockMeans(picture, width, height, across, down) {
       let at = (y * down + row) * picture.width;
       for (let x = 0; x < width; x += 1) {
         let sum = 0;
-        for (let column = 0; column < across; column += 1, at += 1) sum += picture.data[at];
+        for (let column = 0; column < across; column += 1, at += 1) sum += data[at];
         sums[x] += sum;
       }
     }
     for (let x = 0; x < width; x += 1) {
-      found.data[y * width + x] = halves ? (sums[x] + 2) >> 2 : roundEven(Math.fround(sums[x] * share));
+      levels[y * width + x] = halves ? (sums[x] + 2) >> 2 : roundEven(Math.fround(sums[x] * share));
     }
   }
   return found;
@@ -177,24 +181,33 @@ function areaUpPlaces(from, to) {
 
 /** Floats enlarged or reduced by linear interpolation: cv2.resize of a float32 picture with INTER_LINEAR. */
 export function resizeFloats({ width: wide, height: tall, data }, width, height) {
-  const places = (from, to) => Array.from({ length: to }, (_, index) => {
+  const [across, down] = [floatPlaces(wide, width), floatPlaces(tall, height)];
+  const found = new Float32Array(width * height);
+  for (let y = 0, at = 0; y < height; y += 1) {
+    const [top, bottom, lower] = [down.first[y] * wide, down.second[y] * wide, down.fraction[y]];
+    for (let x = 0; x < width; x += 1, at += 1) {
+      const [left, right, further] = [across.first[x], across.second[x], across.fraction[x]];
+      const above = data[top + left] * (1 - further) + data[top + right] * further;
+      const below = data[bottom + left] * (1 - further) + data[bottom + right] * further;
+      found[at] = above * (1 - lower) + below * lower;
+    }
+  }
+  return { width, height, data: found };
+}
+
+function floatPlaces(from, to) {
+  const places = { first: new Int32Array(to), second: new Int32Array(to), fraction: new Float64Array(to) };
+  for (let index = 0; index < to; index += 1) {
     let fraction = Math.fround((index + 0.5) * (from / to) - 0.5);
     let start = Math.floor(fraction);
     fraction = Math.fround(fraction - start);
     if (start < 0) [start, fraction] = [0, 0];
     if (start >= from - 1) [start, fraction] = [from - 1, 0];
-    return [start, Math.min(start + 1, from - 1), fraction];
-  });
-  const across = places(wide, width);
-  const found = new Float32Array(width * height);
-  places(tall, height).forEach(([top, bottom, lower], y) => {
-    across.forEach(([left, right, further], x) => {
-      const above = data[top * wide + left] * (1 - further) + data[top * wide + right] * further;
-      const below = data[bottom * wide + left] * (1 - further) + data[bottom * wide + right] * further;
-      found[y * width + x] = above * (1 - lower) + below * lower;
-    });
-  });
-  return { width, height, data: found };
+    places.first[index] = start;
+    places.second[index] = Math.min(start + 1, from - 1);
+    places.fraction[index] = fraction;
+  }
+  return places;
 }
 
 /** Grey levels at places between the pixels; those beyond the edge are the edge's: cv2.remap, BORDER_REPLICATE. */
