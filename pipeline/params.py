@@ -102,8 +102,9 @@ class PreprocessParams(_Section):
 
     image_size: Annotated[int, Field(ge=32, le=2048)] = 224
     """Pixels; side of the square that an image is letterboxed into."""
-    denoise: Literal["none", "median", "bilateral"] = "none"
-    """Filter against noise: median of 3 x 3 pixels, or bilateral of 5 x 5 (20 grey levels, 5 pixels)."""
+    denoise: Literal["none", "median", "bilateral", "adaptive"] = "none"
+    """Filter against noise: median of 3 x 3 pixels, bilateral of 5 x 5 (20 grey levels, 5 pixels), or adaptive, which
+    smooths noisy images alone (serving/imaging/noise.py)."""
     clahe: bool = False
     """Contrast-limited adaptive histogram equalisation, in 8 x 8 tiles with clip limit 2."""
     canonical: CanonicalParams = CanonicalParams()

@@ -251,6 +251,8 @@ class Predictor:
         if header.frames > 1:
             notes.append(Note.of("first_frame"))
         notes += _canonical_notes(prepared)
+        if prepared.given.smoothed:
+            notes.append(Note.of("noisy"))
         if max(header.width, header.height) < size:
             notes.append(Note.of("low_resolution", size=size))
         if unusual:

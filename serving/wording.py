@@ -28,6 +28,7 @@ WARNINGS: Mapping[str, str] = {
     "first_frame": "The file holds several frames; only the first one was read.",
     "inverted": "The image looks inverted (bone black on white); it was read with bone white.",
     "turned": "The image looks turned; it was read after turning it by {turn}.",
+    "noisy": "The image is noisy; it was smoothed before the model saw it.",
     "low_resolution": "The image is smaller than the {size} pixels that the model sees.",
     "unusual": "The image is unlike most of the radiographs that the model was trained on.",
     "out_of_range": "{what} unlike any radiograph the model learned from; read the answer with care.",

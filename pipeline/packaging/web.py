@@ -148,7 +148,7 @@ def check_supported(opened: Bundle) -> None:
     missing = [
         name
         for name, wanted in (
-            (f"denoise: {steps.denoise}", steps.denoise != "none"),
+            (f"denoise: {steps.denoise}", steps.denoise not in {"none", "adaptive"}),
             ("clahe", steps.clahe),
             ("canonical: orientation", steps.canonical.orientation),
         )

@@ -6,11 +6,13 @@ Nothing here reads a file: training and evaluation import this module and no dec
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from serving.imaging.noise import is_noisy, smooth
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -39,7 +41,7 @@ class Preprocessing:
     """How an image becomes the model's input; travels in the bundle with the model."""
 
     image_size: int = 224
-    denoise: Literal["none", "median", "bilateral"] = "none"
+    denoise: Literal["none", "median", "bilateral", "adaptive"] = "none"
     clahe: bool = False
     canonical: Steps = Steps()
 
@@ -145,17 +147,27 @@ def letterbox_of(width: int, height: int, size: int) -> Letterbox:
     return Letterbox((size - w) // 2, (size - h) // 2, w, h, size)
 
 
-def fit(pixels: Pixels, width: int, height: int, preprocessing: Preprocessing) -> tuple[Pixels, Letterbox]:
-    """Letterbox an image on a black square and reduce its noise; uint8 (image_size, image_size).
+class Fitted(NamedTuple):
+    """The model's input, uint8 (size, size), where the image lies on it, and whether noise made it be smoothed."""
+
+    pixels: Pixels
+    letterbox: Letterbox
+    smoothed: bool
+
+
+def fit(pixels: Pixels, width: int, height: int, preprocessing: Preprocessing) -> Fitted:
+    """Letterbox an image on a black square and reduce its noise.
 
     `width` and `height` are those of the upright image. `pixels` show all of it, possibly at a reduced scale.
     """
     size = preprocessing.image_size
     box = letterbox_of(width, height, size)
-    content = _denoise(shrink(pixels, box.width, box.height), preprocessing)
+    content = shrink(pixels, box.width, box.height)
+    smoothed = preprocessing.denoise == "adaptive" and is_noisy(content)
     canvas = np.zeros((size, size), np.uint8)
-    canvas[box.top : box.top + box.height, box.left : box.left + box.width] = content
-    return canvas, box
+    within = np.s_[box.top : box.top + box.height, box.left : box.left + box.width]
+    canvas[within] = _denoise(smooth(content) if smoothed else content, preprocessing)
+    return Fitted(canvas, box, smoothed)
 
 
 def _denoise(pixels: Pixels, preprocessing: Preprocessing) -> Pixels:

@@ -18,7 +18,7 @@ class ModelInput:
     """The model's input, uint8 (size, size), and how it came about.
 
     `picture` is the whole upright image in grey, uint8 (h, w), possibly at a reduced scale: for the reader's eyes.
-    `canonical` is None where no step was asked for.
+    `canonical` is None where no step was asked for; `smoothed` says that the image was noisy and therefore smoothed.
     """
 
     pixels: Pixels
@@ -26,6 +26,7 @@ class ModelInput:
     picture: Pixels
     decoded: Decoded
     canonical: Canonical | None = None
+    smoothed: bool = False
 
 
 def prepare(
@@ -49,17 +50,18 @@ def prepare_decoded(decoded: Decoded, preprocessing: Preprocessing, heads: Heads
     """The same of an image that is decoded already."""
     header, steps = decoded.header, preprocessing.canonical
     if not steps.any:
-        pixels, letterbox = fit(decoded.pixels, header.width, header.height, preprocessing)
-        return ModelInput(pixels, Placement(View(), letterbox), decoded.pixels, decoded)
+        pixels, letterbox, smoothed = fit(decoded.pixels, header.width, header.height, preprocessing)
+        return ModelInput(pixels, Placement(View(), letterbox), decoded.pixels, decoded, smoothed=smoothed)
     values: npt.NDArray[np.number] = decoded.pixels
     picture = decoded.pixels
     if steps.range and decoded.values is not None:
         values, picture = decoded.values, picture_of(decoded)
     form = canonical(values, steps, heads)
     width, height = size_of(form.view, header.width, header.height)
-    pixels, letterbox = fit(form.pixels, width, height, preprocessing)
+    pixels, letterbox, smoothed = fit(form.pixels, width, height, preprocessing)
     # The deep values have done their work; images wait for the network with what a reader is shown.
-    return ModelInput(pixels, Placement(form.view, letterbox), picture, replace(decoded, values=None), form)
+    seen = Placement(form.view, letterbox)
+    return ModelInput(pixels, seen, picture, replace(decoded, values=None), form, smoothed)
 
 
 def picture_of(decoded: Decoded) -> Pixels:

@@ -169,7 +169,7 @@ export function inHundred(probability) {
 }
 
 // Warnings of images that the test set holds none, or few, of: there the frequency was not measured.
-const UNLIKE_TEST = new Set(["unusual", "out_of_range", "inverted", "out_of_scope", "for_processing", "truncated", "unknown_region"]);
+const UNLIKE_TEST = new Set(["unusual", "out_of_range", "inverted", "noisy", "out_of_scope", "for_processing", "truncated", "unknown_region"]);
 
 export function isCalibrated({ warnings }) {
   return !warnings.some(({ code }) => UNLIKE_TEST.has(code));

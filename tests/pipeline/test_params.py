@@ -104,7 +104,10 @@ WRONG = {
     "preprocess: {test_fraction: 1}": ("preprocess.test_fraction", "less than 1"),
     "preprocess: {validation_fraction: .nan}": ("preprocess.validation_fraction", "(found nan)"),
     "preprocess: {seed: -1}": ("preprocess.seed", "greater than or equal to 0"),
-    "preprocess: {denoise: gauss}": ("preprocess.denoise", "'none', 'median' or 'bilateral' (found 'gauss')"),
+    "preprocess: {denoise: gauss}": (
+        "preprocess.denoise",
+        "'none', 'median', 'bilateral' or 'adaptive' (found 'gauss')",
+    ),
     "validate: {min_per_class: 1}": ("validate.min_per_class", "greater than or equal to 2"),
     "validate: {offenders: {blank: ignore}}": (
         "validate.offenders.blank",

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.data.sources import synthetic
 from serving import bundle
 from serving.errors import BundleError, ImageError
 from serving.imaging.canonical.form import HEADS, head_files, read_heads
@@ -19,6 +20,7 @@ from serving.predictor import Predictor
 from serving.scope import Terms
 from tests.serving.imaging.dicom.builders import radiograph
 
+Encode = Callable[..., bytes]
 SLOPE = np.arange(64 * 64).reshape(64, 64)
 
 
@@ -117,6 +119,17 @@ def test_a_bundle_of_schema_1_answers_as_the_same_one_of_schema_2(bundle_folder:
     new, old = (Predictor(bundle.read(folder)).predict(content) for folder in (bundle_folder, copy))
     assert old.answer() == new.answer()
     assert old.answer()["input"]["seen"] == {"x0": 0, "y0": 0, "x1": 1, "y1": 1, "turned": 0, "inverted": False}
+
+
+@pytest.mark.parametrize(("sigma", "warned"), [(0, False), (12, True)])
+def test_an_image_that_was_smoothed_says_so(sigma: float, warned: bool, copy: Path, encode: Encode) -> None:
+    _change(copy, lambda raw: raw["guard"].update(limit=100.0), sign=True)
+    _change(copy, lambda raw: raw["preprocessing"].update(denoise="adaptive"), sign=True)
+    radiograph_pixels = np.asarray(synthetic.render(3, "hand", "frontal", None).pixels, np.uint8)
+    clean = cv2.GaussianBlur(cv2.resize(radiograph_pixels, (72, 96), interpolation=cv2.INTER_AREA), (0, 0), 1)
+    noise = np.random.default_rng(0).normal(0, sigma, clean.shape)
+    found = Predictor(bundle.read(copy)).predict(encode(np.rint(clean + noise).clip(0, 255).astype(np.uint8)))
+    assert ("noisy" in {note.code for note in found.warnings}) == warned
 
 
 @pytest.fixture

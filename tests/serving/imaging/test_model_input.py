@@ -38,7 +38,7 @@ def test_a_reduced_decode_is_close_to_a_full_one(mode: str, draw: Draw) -> None:
     preprocessing = Preprocessing(64)
     content = saved(Image.fromarray(draw(2, 600, 800)).convert(mode), "JPEG", quality=95)
     reduced = prepare(content, preprocessing)
-    full, _ = canvas.fit(decode.decode(content).pixels, 600, 800, preprocessing)
+    full, *_ = canvas.fit(decode.decode(content).pixels, 600, 800, preprocessing)
     assert reduced.picture.shape == (100, 75)
     assert np.abs(reduced.pixels.astype(int) - full).mean() < 1
 

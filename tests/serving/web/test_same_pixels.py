@@ -30,7 +30,7 @@ pytestmark = pytest.mark.node
 
 Encode = Callable[..., bytes]
 Pixels = npt.NDArray[np.uint8]
-PREPROCESSING = Preprocessing(224, canonical=Steps(field=True, range=True, polarity=True))
+PREPROCESSING = Preprocessing(224, "adaptive", canonical=Steps(field=True, range=True, polarity=True))
 RADIOGRAPH = np.asarray(synthetic.render(3, "hand", "frontal", None).pixels, np.uint8)
 LARGE = np.asarray(cv2.resize(RADIOGRAPH, (1100, 1500), interpolation=cv2.INTER_CUBIC), np.uint8)
 SHIFTED = RADIOGRAPH.astype(np.uint16) * 200 + 1000
@@ -235,6 +235,7 @@ def test_the_device_sees_what_the_service_sees(name: str, files: Mapping[str, by
     np.testing.assert_array_equal(found.canvas, given.pixels)
     assert found.told["box"] == pytest.approx(given.placement.view.box, abs=1e-6)
     assert found.told["inverted"] == (given.canonical is not None and given.canonical.inverted >= INVERTED)
+    assert found.told["smoothed"] == given.smoothed
     assert found.told["truncated"] == given.decoded.truncated
     assert found.told["texture"] == pytest.approx(texture(given.pixels), abs=1e-9)
     assert found.told["inputs"] == pytest.approx(input_statistics(given.pixels), abs=1e-9)

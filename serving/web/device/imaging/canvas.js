@@ -1,6 +1,7 @@
 // Geometry of the model's input: serving/imaging/canvas.py.
 
 import { roundEven } from "../numbers.js";
+import { isNoisy, smooth } from "./noise.js";
 import { resizeArea, resizeLinear } from "./opencv/resize.js";
 import { pixels } from "./pixels.js";
 
@@ -37,16 +38,18 @@ export function letterboxOf(width, height, size) {
 
 /**
  * Letterbox an image on a black square. `width` and `height` are those of the upright image; `picture` shows all of it,
- * possibly at a reduced scale. Bundles that reduce noise are not exported.
+ * possibly at a reduced scale. Bundles that reduce the noise of every image are not exported.
  */
-export function fit(picture, width, height, size) {
+export function fit(picture, width, height, { image_size: size, denoise }) {
   const box = letterboxOf(width, height, size);
-  const content = shrink(picture, box.width, box.height);
+  const shrunk = shrink(picture, box.width, box.height);
+  const smoothed = denoise === "adaptive" && isNoisy(shrunk);
+  const content = smoothed ? smooth(shrunk) : shrunk;
   const canvas = pixels(size, size);
   for (let y = 0; y < box.height; y += 1) {
     canvas.data.set(content.data.subarray(y * box.width, (y + 1) * box.width), (box.top + y) * size + box.left);
   }
-  return { canvas, letterbox: box };
+  return { canvas, letterbox: box, smoothed };
 }
 
 /** How long the longer side of a picture has to stay when a JPEG is decoded at a reduced scale. */

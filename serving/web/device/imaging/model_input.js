@@ -18,19 +18,20 @@ export async function prepare(decodeAt, preprocessing, heads) {
 /** The same of an image that is decoded already: { pixels, values, header, truncated }. */
 export function prepareDecoded(decoded, preprocessing, heads) {
   const { header } = decoded;
-  const { image_size: size, canonical: steps = {} } = preprocessing;
+  const { canonical: steps = {} } = preprocessing;
   if (!(steps.field || steps.range || steps.polarity)) {
-    const { canvas, letterbox } = fit(decoded.pixels, header.width, header.height, size);
-    return { pixels: canvas, view: WHOLE_VIEW, letterbox, picture: decoded.pixels, decoded, inverted: false };
+    const { canvas, letterbox, smoothed } = fit(decoded.pixels, header.width, header.height, preprocessing);
+    return { pixels: canvas, view: WHOLE_VIEW, letterbox, picture: decoded.pixels, decoded, inverted: false, smoothed };
   }
   const deep = steps.range && decoded.values;
   const values = deep ? decoded.values : decoded.pixels;
   const picture = deep ? spread(values, ...robustRange(values)) : decoded.pixels;
   const form = canonical(values, steps, heads);
   const [width, height] = sizeOf(form.view, header.width, header.height);
-  const { canvas, letterbox } = fit(form.pixels, width, height, size);
+  const { canvas, letterbox, smoothed } = fit(form.pixels, width, height, preprocessing);
   return {
     pixels: canvas, view: form.view, letterbox, picture, decoded: { ...decoded, values: null }, inverted: form.inverted,
+    smoothed,
   };
 }
 

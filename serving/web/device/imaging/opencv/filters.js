@@ -12,7 +12,8 @@ export function gaussian5(picture, sigma) {
   return separable(picture, weights.map((weight) => weight / total));
 }
 
-function separable({ width, height, data }, weights) {
+/** A filter of the same weights along rows and columns. */
+export function separable({ width, height, data }, weights) {
   const reach = (weights.length - 1) / 2;
   const places = (length) => Array.from({ length: length + 2 * reach }, (_, at) => mirrored(at - reach, length));
   const [columns, lines] = [places(width), places(height)];
