@@ -264,6 +264,15 @@ class TrainParams(_Section):
     """Folder of one teacher a fold, fold-<number>.npz or fold-<number>/model.keras; empty: none (distillation.py)."""
     distil_weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the loss that compares with the teachers; the rest compares with labels and boxes."""
+    contradicted_weight: Annotated[float, Field(ge=0, le=1)] = 1
+    """Weight of a training image whose label its out-of-fold score contradicts, beside 1 of any other; 1: off."""
+    contradicted_below: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Probability of its label, by that score, below which a label is contradicted."""
+    out_of_fold: str = ""
+    """The table of these scores, teachers/out_of_fold.csv, as `fracture teachers` writes it; empty: none.
+
+    DVC does not watch the file.
+    """
     seed: Seed = 7
     """Seed of weights, order and augmentation."""
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
@@ -300,6 +309,8 @@ class TrainParams(_Section):
             raise ValueError("average_epochs and weight_average are two ways to one end: set one of them to 0")
         if self.head != "location" and (self.distil or self.image_gradient < 1 or self.location_targets != "covered"):
             raise ValueError("distil, image_gradient and location_targets belong to head: location")
+        if self.contradicted_weight < 1 and not self.out_of_fold:
+            raise ValueError("contradicted_weight needs scores: set out_of_fold to their table, or leave it at 1")
         if self.architecture == "cnn" and (self.head != "pooled" or self.trainable_from):
             raise ValueError("head and trainable_from belong to a backbone of keras.applications, not to cnn")
         if self.workers > self.batch_size:

@@ -25,7 +25,7 @@ from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
 from pipeline.params import Augmentation, TrainParams
 from pipeline.registry.mlflow import Mirror
-from pipeline.training import architectures, distillation, disturbances, keys, leakage, places
+from pipeline.training import architectures, distillation, disturbances, keys, leakage, out_of_fold, places
 from pipeline.training.batches import Batches, FollowEpoch
 from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, TrainingState
 from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
@@ -57,11 +57,14 @@ def batches_of(
     With `patch` they are windows of that size, as many with a fracture as without; those of other parts are always
     the same. `soft` is what teachers say of the training set, in the order of its rows.
     """
-    rows = data.rows(part)
+    rows = all_rows = data.rows(part)
     if patch:
-        rows, all_rows = _balanced(rows, data), rows
+        rows = _balanced(rows, data)
         soft = soft and soft.of(np.searchsorted(all_rows, rows))
     labels = data.labels(rows)
+    weights = class_weights(labels, options.class_weights, len(data.classes))
+    if part == "train":
+        weights *= out_of_fold.trust(data, all_rows, options)[np.searchsorted(all_rows, rows)]
     augmentation = options.augmentation if part == "train" else Augmentation(flip=False) if patch else None
     located = options.head == "location"
     return Batches(
@@ -71,7 +74,7 @@ def batches_of(
         batch_size=options.batch_size * (2 if patch else 1),
         seed=options.seed,
         augmentation=augmentation,
-        weights=class_weights(labels, options.class_weights, len(data.classes)),
+        weights=weights,
         locations=_locations(data, rows, options, patch) if located else None,
         patch=patch,
         places=data.places[rows] if augmentation and disturbances.wanted(augmentation) else None,
@@ -375,6 +378,7 @@ def main(asked: str = "") -> None:
             json.dumps(data.preprocessing.to_dict()),
             _begun_from(data, options),
             distillation.fingerprint(data, options),
+            out_of_fold.fingerprint(options),
         ],
         keys.modules_of_stage(project_root(), "train"),
     )

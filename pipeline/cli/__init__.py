@@ -21,6 +21,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "data": Command("Fill data/ from a source.", "data"),
     "tune": Command("Search for better parameters of the training.", "tune", "tune"),
+    "teachers": Command("Collect the networks of all folds, and their scores.", "teachers", "teachers"),
     "import-model": Command("Register a Keras model that was trained elsewhere.", "import_model", "import_model"),
     "promote": Command("Make a registered version the champion.", "promote", "promote"),
     "rollback": Command("Return to the previous champion.", "promote", "rollback"),

@@ -13,19 +13,17 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.files import sha256_file
 from pipeline.params import TrainParams
 from pipeline.progress import progress_bar
-from pipeline.training import architectures
+from pipeline.training import architectures, out_of_fold
 from pipeline.training.architectures import LOCATION_LOGITS, LOCATION_STRIDE, LOGITS
 from pipeline.training.soft_targets import SoftTargets
 
 _ASKED_AT_ONCE = 8
-_LEAST_SPREAD = 1e-6
 _KEY = "params.yaml: train.distil"
 
 
@@ -66,7 +64,7 @@ def soft_targets(data: Prepared, options: TrainParams, home: Path) -> SoftTarget
         raise InputError(f"{_KEY}: teachers are for two classes, these data have {len(data.classes)}")
     rows, folds = data.rows("train"), folds_of(data)
     files = teachers(Path(options.distil), set(folds.iloc[rows]))
-    _check_folds(Path(options.distil) / "out_of_fold.csv", data, rows)
+    _check_folds(Path(options.distil) / out_of_fold.FILE, data, rows)
     _check_start(options, files, set(folds.iloc[data.rows("validation")]))
     parts = [fingerprint(data, options), data.data_hash, data.split_hash, options.architecture, *folds]
     key = hashlib.sha256("\0".join([*parts, str(data.preprocessing.to_dict())]).encode()).hexdigest()[:16]
@@ -84,7 +82,7 @@ def soft_targets(data: Prepared, options: TrainParams, home: Path) -> SoftTarget
                 logits, places = teacher.predict_on_batch(np.asarray(data.images[rows[asked]])[..., np.newaxis])
                 answers.keep(asked, logits[:, 0], places[..., 0])
                 advance(len(asked))
-    labels = calibrated(answers.logits, answers.places.max(axis=(1, 2)), data.labels(rows))
+    labels = out_of_fold.calibrated(answers.logits, answers.places.max(axis=(1, 2)), data.labels(rows))
     return SoftTargets(labels, answers.places, LOCATION_STRIDE)
 
 
@@ -124,12 +122,16 @@ def _map(path: Path, kind: type, shape: tuple[int, ...]) -> np.memmap:
     return made
 
 
+def network(file: Path, options: TrainParams, image_size: int) -> keras.Model:
+    """The network of a teacher; `options` say what the weights of an .npz file belong to."""
+    if file.suffix == ".keras":
+        return keras.models.load_model(file, safe_mode=True, compile=False)
+    return architectures.build(options.model_copy(update={"image_gradient": 1.0}), image_size, 2, str(file))
+
+
 def _teacher(file: Path, options: TrainParams, image_size: int) -> keras.Model:
     """The model of a teacher that gives the logit of the image (n, 1) and those of its cells (n, g, g, 1)."""
-    if file.suffix == ".keras":
-        model = keras.models.load_model(file, safe_mode=True, compile=False)
-    else:
-        model = architectures.build(options.model_copy(update={"image_gradient": 1.0}), image_size, 2, str(file))
+    model = network(file, options, image_size)
     names = {layer.name for layer in model.layers}
     if LOCATION_LOGITS not in names or model.input_shape[1] != image_size:
         raise InputError(f"{_KEY}: {file}: is no network with head: location for images of {image_size} px")
@@ -140,9 +142,7 @@ def _check_folds(path: Path, data: Prepared, rows: npt.NDArray[np.int64]) -> Non
     """Refuse folds that are not those the teachers were trained on."""
     if not path.is_file():
         return
-    told = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if not {"image_id", "fold"} <= set(told.columns):
-        raise InputError(f"{path}: needs the columns image_id and fold")
+    told = out_of_fold.read(path, ("image_id", "fold"))
     left_out = data.table["image_id"].iloc[rows].map(told.set_index("image_id")["fold"])
     wrong = int((left_out != folds_of(data).iloc[rows]).sum())
     if wrong:
@@ -163,17 +163,3 @@ def _check_start(options: TrainParams, files: Mapping[str, Path], validation: se
             f"params.yaml: train.weights: {options.weights} is the teacher of fold {fold}, which learned from images "
             f"of the validation set; set preprocess.fold to {fold}"
         )
-
-
-def calibrated(
-    logits: npt.NDArray[np.float32], cells: npt.NDArray[np.float16], labels: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    """Probability of a fracture from an image's logit and its largest cell's, float32 (n,).
-
-    The two are added in units of their spread, and the sum is calibrated by logistic regression (Platt 1999) on the
-    labels: nobody's own training images are among these scores.
-    """
-    scores = [logits, cells.astype(np.float32)]
-    summed = np.sum([score / max(float(score.std()), _LEAST_SPREAD) for score in scores], axis=0)
-    fitted = LogisticRegression(C=np.inf).fit(summed[:, np.newaxis], labels)
-    return np.asarray(fitted.predict_proba(summed[:, np.newaxis])[:, 1], np.float32)

@@ -56,6 +56,8 @@ class Search:
         folds = asked.folds or options.preprocess.folds or FOLDS
         if options.train.distil:
             raise InputError("params.yaml: train.distil: teachers belong to the folds of one split; empty it to search")
+        if options.train.contradicted_weight < 1:
+            raise InputError("params.yaml: train.contradicted_weight: scores belong to the folds of one split; set 1")
         for fold in range(folds):
             fold_of(data, options.preprocess, folds, fold)
         self.grace = asked.grace or _default_grace(options)

@@ -34,6 +34,9 @@ _REFUSED = {
     "train.seed": "choosing a seed is choosing luck",
     "train.distil": "teachers belong to the folds of one split",
     "train.distil_weight": "teachers belong to the folds of one split",
+    "train.contradicted_weight": "the scores it goes by belong to the folds of one split",
+    "train.contradicted_below": "the scores it goes by belong to the folds of one split",
+    "train.out_of_fold": "its scores belong to the folds of one split",
 }
 
 Values = dict[str, Any]

@@ -33,6 +33,11 @@ def test_the_projects_own_parameters_are_accepted() -> None:
     assert params.load(ROOT / "params.yaml").preprocess.image_size >= 32
 
 
+@pytest.mark.parametrize("path", ["docs/results/fracatlas/teachers/params.yaml"])
+def test_a_recipe_of_the_documents_is_accepted(path: str) -> None:
+    assert params.load(ROOT / path).train.epochs > 1
+
+
 def _keys(section: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in section.items():
         yield f"{prefix}{name}"

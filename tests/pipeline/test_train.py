@@ -601,3 +601,22 @@ def test_a_model_file_that_training_did_not_write_is_refused(squares: Squares, t
     (tmp_path / "model.keras").write_bytes(content[:900] + b"x" + content[901:])
     with pytest.raises(InputError, match="not the file that training wrote"):
         architectures.load_trained(tmp_path)
+
+
+def test_a_contradicted_label_weighs_less_in_every_phase(squares: Squares, tmp_path: Path) -> None:
+    data, path = squares(), tmp_path / "out_of_fold.csv"
+    table = data.table[data.table["part"] == "train"].assign(fold="0")
+    logits = np.random.default_rng(0).normal(np.where(table["class"] > 0, 2, -2), 1)
+    wrong = int(np.flatnonzero(table["class"] > 0)[0])
+    logits[wrong] = -4
+    table.assign(logit=logits)[["image_id", "label", "group", "fold", "logit"]].to_csv(path, index=False)
+    scores = {"contradicted_weight": 0.5, "contradicted_below": 0.2, "out_of_fold": str(path), "class_weights": "none"}
+    options = OPTIONS.model_copy(update={"head": "location", "architecture": "MobileNet", **scores})
+    for patch in (0, 32):
+        weights = [
+            weight
+            for _, _, given in (batch for batch in train.batches_of(data, "train", options, patch))
+            for weight in given["probability"]
+        ]
+        assert {0.5, 1.0} == set(np.round(weights, 3).tolist())
+    assert set(train.batches_of(data, "validation", options)[0][2]["probability"].tolist()) == {1.0}

@@ -71,7 +71,8 @@ def test_refused_and_worse_images_are_counted(bundle_folder: Path) -> None:
     plain = [{"image_id": f"i{n}", "probability": 0.2 + 0.6 * (n % 2), "refused": "", "warnings": []} for n in range(4)]
     worse = [{**one, "probability": 0.5} for one in plain[:3]]
     gone = [{**one, "probability": None, "refused": "not_a_radiograph"} for one in plain]
-    found = robustness.table(cases, {"none": plain, "worse": worse, "gone": gone}, bundle.read(bundle_folder).decision)
+    decisions = {robustness.WHOLE: bundle.read(bundle_folder).decision}
+    found = robustness.table(cases, {"none": plain, "worse": worse, "gone": gone}, decisions)
     assert [row.images for row in found] == [4, 3, 4]
     assert [row.refused for row in found] == [0, 0, 1]
     assert [row.auroc for row in found] == [1, 0.5, None]

@@ -76,17 +76,6 @@ def test_a_stopped_training_asks_only_about_the_rest(
     assert asked == [0]
 
 
-def test_the_sum_of_logit_and_cell_is_calibrated() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.arange(4000) % 4 // 3
-    logits = (rng.standard_normal(4000) + 2 * labels).astype(np.float32)
-    cells = (rng.standard_normal(4000) * 3 + 6 * labels).astype(np.float16)
-    soft = distillation.calibrated(logits, cells, labels)
-    assert soft.mean() == pytest.approx(0.25, abs=1e-3)
-    confident = soft > 0.9
-    assert labels[confident].mean() == pytest.approx(soft[confident].mean(), abs=0.03)
-
-
 def test_a_missing_teacher_is_named(squares: Squares, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train\.distil: .* has no teacher of fold 0"):
         distillation.soft_targets(dealt(squares()), options(str(tmp_path)), tmp_path)

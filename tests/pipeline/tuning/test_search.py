@@ -130,6 +130,12 @@ def test_a_search_with_teachers_is_refused(squares_project: Path) -> None:
         _search(squares_project)
 
 
+def test_a_search_that_weighs_images_by_out_of_fold_scores_is_refused(squares_project: Path) -> None:
+    change_params(squares_project, squares_project / "params.yaml", contradicted_weight=0.5, out_of_fold="scores.csv")
+    with pytest.raises(InputError, match=r"train.contradicted_weight: scores belong to the folds of one split"):
+        _search(squares_project)
+
+
 def test_without_git_the_search_goes_on_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert search.experiments_of(tmp_path) is None
     assert "is no Git repository" in capsys.readouterr().err
