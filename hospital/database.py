@@ -246,6 +246,12 @@ class Database:
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """The same without objects, for those who look often and take little."""
+        with self._reader.connect() as connection:
+            yield connection
+
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()

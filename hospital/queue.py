@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import CursorResult, Select, func, select, update
+from sqlalchemy import CursorResult, bindparam, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from hospital.database import Database, Instance, Job, Setting, now
@@ -14,6 +14,17 @@ from hospital.database import Database, Instance, Job, Setting, now
 Kind = Literal["score", "assemble", "deliver"]
 STATES = ("waiting", "leased", "dead", "done", "dropped")
 _PAUSED = "paused"
+
+# Made once: to put a statement together takes longer than to execute it.
+_DUE = (
+    Job.kind == bindparam("kind"),
+    Job.destination == bindparam("destination"),
+    Job.gateway == bindparam("gateway"),
+    ((Job.state == "waiting") & (Job.due_at <= bindparam("moment")))
+    | ((Job.state == "leased") & (Job.lease_until < bindparam("moment"))),  # the lease has expired
+)
+_LOOK = select(Job.id).where(*_DUE, ~exists().where(Setting.name == _PAUSED, Setting.value == "yes")).limit(1)
+_CLAIM = select(Job).where(*_DUE).order_by(Job.due_at, Job.id).limit(1).with_for_update(skip_locked=True)
 
 
 @dataclass(frozen=True)
@@ -101,13 +112,13 @@ class Queue:
     def claim(self, kind: Kind, destination: str = "") -> Lease | None:
         """Take the job of a kind that is due the longest; None where there is none or the queue is paused."""
         moment = now()
-        claimable = self._claimable(kind, destination, moment)
-        with self._database.reading() as session:
+        facts = {"kind": kind, "destination": destination, "gateway": self._gateway, "moment": moment}
+        with self._database.looking() as connection:
             # Each object that comes in wakes all workers; those that find nothing hold up nobody.
-            if is_paused(session) or session.scalar(claimable) is None:
+            if connection.scalar(_LOOK, facts) is None:
                 return None
         with self._database.session() as session:
-            job = session.scalar(claimable.with_for_update(skip_locked=True))
+            job = session.scalar(_CLAIM, facts)
             if job is None:
                 return None
             if job.state != "leased":  # of a process that ended with its lease, the try goes on
@@ -127,20 +138,6 @@ class Queue:
             with self._database.session() as session:
                 self.wait(session, lease, 0)
             self._taken.lease = None
-
-    def _claimable(self, kind: Kind, destination: str, moment: float) -> Select[Job]:
-        expired = (Job.state == "leased") & (Job.lease_until < moment)
-        return (
-            select(Job)
-            .where(
-                Job.kind == kind,
-                Job.destination == destination,
-                Job.gateway == self._gateway,
-                ((Job.state == "waiting") & (Job.due_at <= moment)) | expired,
-            )
-            .order_by(Job.due_at, Job.id)
-            .limit(1)
-        )
 
     def finish(self, session: Session, lease: Lease) -> bool:
         """Mark as done, in the caller's transaction; False where the lease went to somebody else: then roll back."""

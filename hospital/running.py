@@ -1,5 +1,6 @@
 """The commands that open everything: run and check. They are a module of their own as its imports take seconds."""
 
+import gc
 import signal
 import socket
 import sys
@@ -40,6 +41,9 @@ def run(config: Config, log_level: str, path: Path) -> int:
         if worklist is not None:
             worklist.start()
         gateway.start()
+        # pynetdicom collects garbage every few seconds while all threads wait: what stays for good is not looked at.
+        gc.collect()
+        gc.freeze()
         while told.recv(1)[0] == signal.SIGHUP:
             gateway.process.reloaded(reload(path, adopt, gateway.parts.metrics))
     finally:
