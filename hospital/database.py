@@ -241,6 +241,12 @@ class Database:
             yield session
 
     @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The same without objects, for statements that are made once."""
+        with self._turn, self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
     def reading(self) -> Iterator[Session]:
         """What the database holds at one moment, for those who write nothing: they hold up nobody."""
         with Session(self._reader, expire_on_commit=False) as session:
@@ -248,7 +254,7 @@ class Database:
 
     @contextmanager
     def looking(self) -> Iterator[Connection]:
-        """The same without objects, for those who look often and take little."""
+        """The same without objects."""
         with self._reader.connect() as connection:
             yield connection
 

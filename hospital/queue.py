@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import CursorResult, bindparam, exists, func, select, update
+from sqlalchemy import CursorResult, bindparam, exists, func, insert, select, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
 from hospital.database import Database, Instance, Job, Setting, now
@@ -25,6 +26,7 @@ _DUE = (
 )
 _LOOK = select(Job.id).where(*_DUE, ~exists().where(Setting.name == _PAUSED, Setting.value == "yes")).limit(1)
 _CLAIM = select(Job).where(*_DUE).order_by(Job.due_at, Job.id).limit(1).with_for_update(skip_locked=True)
+_JOB = insert(Job.__table__)  # type: ignore[arg-type]  # a table, as those of all classes here
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,12 @@ class Queue:
             job.subject, job.state, job.due_at, job.attempts = subject, "waiting", due, 0
             job.lease_owner, job.failing_since, job.code, job.reason = "", None, "", ""
         return job
+
+    def begin(self, connection: Connection, kind: Kind, key: str, subject: int) -> None:
+        """Put in a job that is due at once and certainly new."""
+        moment = now()
+        facts = {"kind": kind, "key": key, "subject": subject, "gateway": self._gateway}
+        connection.execute(_JOB, {**facts, "created_at": moment, "due_at": moment})
 
     def release_own(self) -> int:
         """Free the leases of an earlier process of this gateway; how many there were."""
