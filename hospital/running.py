@@ -15,7 +15,7 @@ from hospital.errors import DeadLetterError, HospitalError, TryAgainError
 from hospital.gateway import Gateway, open_keeper, open_scorer, open_sender, open_trail
 from hospital.metrics import Metrics
 from hospital.operation import OperationServer
-from hospital.reload import reload
+from hospital.reload import foretell, reload
 from hospital.spool import Spool
 from hospital.worklist.accounts import Accounts
 from hospital.worklist.server import open_worklist
@@ -75,6 +75,8 @@ def check(config: Config, path: Path) -> int:
     logs.silence()
     secrets = Secrets.read(config)
     print(f"{path}: well-formed")
+    if told := foretell(config):
+        print(f"running gateway: {told}")
     Spool(config.spool).prepare()
     database = Database(config.database_url)
     database.prepare()
