@@ -139,6 +139,17 @@ class Job(Base):
     reason: Mapped[str] = mapped_column(String(300), default="")
 
 
+class Interruption(Base):
+    """How often in a row a job's process ended while it worked on it; the row goes when the work comes to any end.
+
+    A table of its own, so that a database of an earlier release gets it at the next start.
+    """
+
+    __tablename__ = "interruptions"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True, autoincrement=False)
+    count: Mapped[int]
+
+
 class Commitment(Base):
     """A request for storage commitment (PS3.4, annex J) and what the destination said of it."""
 
