@@ -129,7 +129,8 @@ class Queue:
                     session.add(interrupted)
                     job.state, job.lease_owner = "waiting", ""
                     job.attempts = max(0, job.attempts - 1)  # it did not fail: its process ended
-                    job.due_at = now() + (self._backoff.wait(interrupted.count) if interrupted.count > 1 else 0)
+                    if interrupted.count > 1:
+                        job.due_at = now() + self._backoff.wait(interrupted.count - 1)
                 else:
                     session.execute(_UNINTERRUPTED, {"job": job.id})
                     self._put_aside(session, job)
