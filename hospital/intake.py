@@ -28,6 +28,8 @@ _FAMILIAR = select(
     | exists().where(Job.kind == "score", Job.key == bindparam("job"))
 )
 _INSTANCE = insert(Instance.__table__)  # type: ignore[arg-type]  # a table, as those of all classes here
+_SERIES = b"\x20\x00\x0e\x00"
+"""The tag of Series Instance UID in little endian."""
 
 
 class NotStoredError(Exception):
@@ -142,8 +144,23 @@ def _study_and_series(path: Path) -> tuple[str, str]:
     """UIDs of an object's study and series, empty where its first bytes do not give them."""
     with path.open("rb") as file:
         head = file.read(_HEADER)
+    found = _uids(_up_to_series(head))
+    return found if all(found) else _uids(head)
+
+
+def _up_to_series(head: bytes) -> bytes:
+    """The bytes up to the end of what looks like the series' UID: the rest of a header takes as long again to read."""
+    start = head.find(_SERIES)
+    if start < 0:
+        return b""
+    field = head[start + 4 : start + 8]
+    length = int.from_bytes(field[2:] if field.startswith(b"UI") else field, "little")
+    return head[: start + 8 + length]
+
+
+def _uids(content: bytes) -> tuple[str, str]:
     try:
-        dataset = dicom.read(head)
+        dataset = dicom.read(content)
         return identifier(dataset.get("StudyInstanceUID")), identifier(dataset.get("SeriesInstanceUID"))
     except ImageError:
         return "", ""
