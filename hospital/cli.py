@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
+from sqlalchemy.exc import DBAPIError
+
 from hospital import config as configuration
 from hospital import queue, reload
 from hospital.config import DEFAULT_NAME, Config
 from hospital.database import Database, Job
 from hospital.errors import HospitalError
 from hospital.worklist import accounts
-from serving.errors import BundleError, SettingsError
+from serving.errors import BundleError, SettingsError, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(given.run(configuration.read(given.config), given) or 0)
     except (HospitalError, BundleError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except DBAPIError as error:  # a disk that is full, a server that went away
+        print(f"error: database: {one_line(str(error.orig), 160)}; mend that and start again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from hospital.adt.settings import Adt
 from hospital.audit.settings import Audit, AuditTls
-from hospital.delivery.settings import Destination, Dicom, FhirFile, Hl7
+from hospital.delivery.settings import Destination, Dicom, FhirFile, Hl7, Stow
 from hospital.errors import HospitalError
 from hospital.labels.settings import Store
 from hospital.sections import Address, Name, Port, Section, Service, Title, Tls, is_loopback
@@ -164,6 +164,14 @@ class Config(Section):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{key}: the name {twice[0]} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _archives_get_objects(self) -> "Config":
+        made = self.results
+        archives = [one.name for one in self.destinations if isinstance(one, Dicom | Stow)]
+        if archives and not (made.report or made.capture or made.presentation):
+            raise ValueError(f"results: no object is made, so destination {archives[0]} would never be sent any")
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from hospital import logs
 
 _IDLE_SECONDS = 0.5
 _DEFECT_SECONDS = 5.0
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.05
 """Before a worker that had nothing to do looks again: objects that come in side by side wake it once."""
 
 Step = Callable[[], bool]

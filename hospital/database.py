@@ -139,6 +139,17 @@ class Job(Base):
     reason: Mapped[str] = mapped_column(String(300), default="")
 
 
+class Interruption(Base):
+    """How often in a row a job's process ended while it worked on it; the row goes when the work comes to any end.
+
+    A table of its own, so that a database of an earlier release gets it at the next start.
+    """
+
+    __tablename__ = "interruptions"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True, autoincrement=False)
+    count: Mapped[int]
+
+
 class Commitment(Base):
     """A request for storage commitment (PS3.4, annex J) and what the destination said of it."""
 
@@ -241,10 +252,22 @@ class Database:
             yield session
 
     @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The same without objects, for statements that are made once."""
+        with self._turn, self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
     def reading(self) -> Iterator[Session]:
         """What the database holds at one moment, for those who write nothing: they hold up nobody."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """The same without objects."""
+        with self._reader.connect() as connection:
+            yield connection
 
     def close(self) -> None:
         """Give back all connections."""

@@ -6,13 +6,14 @@ import getpass
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from sqlalchemy import select
 
+from hospital.adt.corrections import Corrections
 from hospital.audit import messages
 from hospital.audit.messages import Study
 from hospital.audit.trail import AuditTrail
@@ -21,7 +22,7 @@ from hospital.database import Database, Instance
 from hospital.errors import HospitalError
 from hospital.headers import study_of
 from hospital.spool import Spool
-from serving.imaging.dicom.deidentify.confidential import Exported, RefusedError, deidentify, identify
+from serving.imaging.dicom.deidentify.confidential import Identity, RefusedError, deidentify, identify
 from serving.imaging.dicom.deidentify.pseudonyms import Key
 from serving.imaging.dicom.deidentify.reviewed import ReviewedError, read_reviewed
 
@@ -30,6 +31,8 @@ _COLUMNS = (
     "file", "digest", "reviewed", "patient_id", "original_patient_id", "original_study_instance_uid",
     "original_sop_instance_uid", "days_shifted",
 )  # fmt: skip
+State = tuple[str, str, str]
+"""What a file depends on: the source's digest, whether its text was reviewed, the patient's pseudonym."""
 _STEP = 100
 """Images after which progress is told where no terminal shows it."""
 
@@ -76,7 +79,7 @@ def export(config: Config, request: Request) -> Outcome:
         total = sum(len(group) for group in groups)
         with KeyTable(request.table) as table:
             for group in groups:
-                _Study(request.folder, spool, key, reviewed, table, outcome, told).write(group)
+                _Study(request.folder, database, spool, key, reviewed, table, outcome, told).write(group)
                 _tell(outcome, total)
     except OSError as error:
         place = error.filename or request.folder
@@ -123,6 +126,7 @@ class _Study:
     """Writes the images of one study."""
 
     folder: Path
+    database: Database
     spool: Spool
     key: Key
     reviewed: frozenset[str]
@@ -132,45 +136,53 @@ class _Study:
 
     def write(self, instances: Sequence[Instance]) -> None:
         """Write what can be exported, and say why the rest is left out."""
-        patients = set()
+        named = set()
         known: list[Instance] = []
         for instance in instances:
             try:
-                patients.add(identify(self._content(instance)).patient)
+                named.add(identify(self._content(instance)).patient)
                 known.append(instance)
             except RefusedError as error:
                 self._leave_out(instance, error.message)
+        patients = self._survivors(named)
         if len(patients) > 1:
             for instance in known:
                 self._leave_out(instance, "belongs to a study that names several patients")
             return
-        new = [one for one in known if not self._is_there(one)]
+        patient = next(iter(patients), "")
+        new = [one for one in known if not self._is_there(one, patient)]
         self.outcome.there += len(known) - len(new)
         if new:
             self.told.tell(study_of(self.spool, new[0].study_uid, new))  # before anything of it leaves
         for instance in new:
-            self._write_one(instance)
+            self._write_one(instance, patient)
 
-    def _place(self, instance: Instance) -> tuple[str, tuple[str, str]]:
+    def _survivors(self, patients: Set[str]) -> set[str]:
+        """Whom patients were merged into by the feed of ADT messages: one person has one pseudonym."""
+        with self.database.reading() as session:
+            corrections = Corrections.of(session, patients)
+        return {corrections.patient(one) for one in patients}
+
+    def _place(self, instance: Instance, patient: str) -> tuple[str, "State"]:
         """Where an image is written in the folder, and what the table says of a file that is up to date."""
         uid = instance.sop_instance_uid
         place = f"{self.key.study(instance.study_uid)}/{self.key.image(uid)}.dcm"
-        return place, (instance.digest, str(uid in self.reviewed))
+        return place, (instance.digest, str(uid in self.reviewed), self.key.patient(patient))
 
-    def _is_there(self, instance: Instance) -> bool:
-        place, state = self._place(instance)
+    def _is_there(self, instance: Instance, patient: str) -> bool:
+        place, state = self._place(instance, patient)
         return (self.folder / place).is_file() and self.table.state(place) == state
 
-    def _write_one(self, instance: Instance) -> None:
-        place, state = self._place(instance)
+    def _write_one(self, instance: Instance, patient: str) -> None:
+        place, state = self._place(instance, patient)
         target = self.folder / place
         try:
-            made = deidentify(self._content(instance), self.key, self.reviewed)
+            made = deidentify(self._content(instance), self.key, self.reviewed, patient)
         except RefusedError as error:
             target.unlink(missing_ok=True)  # of an earlier content, or of a review that was taken back
             self._leave_out(instance, error.message)
             return
-        self.table.add(place, state, made, self.key.patient(made.identity.patient), self.key)
+        self.table.add(place, state, made.identity, self.key.days(patient))
         _write_whole(target, made.content)
         self.outcome.written += 1
 
@@ -220,7 +232,7 @@ class KeyTable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._states: dict[str, tuple[str, str]] = {}
+        self._states: dict[str, State] = {}
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,23 +244,21 @@ class KeyTable:
         except OSError:
             raise HospitalError(f"{self._path}: another export is writing it; wait for it") from None
         for row in self._rows():
-            self._states[row["file"]] = (row["digest"], row["reviewed"])
+            self._states[row["file"]] = (row["digest"], row["reviewed"], row["patient_id"])
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def state(self, place: str) -> tuple[str, str] | None:
-        """Digest and review of the source that a file was last made of."""
+    def state(self, place: str) -> State | None:
+        """What a file was last made of."""
         return self._states.get(place)
 
-    def add(self, place: str, state: tuple[str, str], made: Exported, patient: str, key: Key) -> None:
-        """Append a row; of several for one file the last one counts."""
-        whose = made.identity
+    def add(self, place: str, state: State, whose: Identity, days: int) -> None:
+        """Append a row; of several for one file the last one counts. `days` is how far its dates were moved."""
         csv.writer(self._file, lineterminator="\n").writerow(
-            (place, *state, patient, whose.patient_id, whose.study_instance_uid, whose.sop_instance_uid,
-             key.days(whose.patient))
-        )  # fmt: skip
+            (place, *state, whose.patient_id, whose.study_instance_uid, whose.sop_instance_uid, days)
+        )
         self._file.flush()
         os.fsync(self._file.fileno())
         self._states[place] = state

@@ -58,7 +58,7 @@ class Gateway:
         self.config, self._secrets = config, secrets
         self.parts = self._opened(config)
         self._crew = Crew(self._bell, self.parts.queue.give_back)
-        self.process = ProcessFile(config.spool)
+        self.process = ProcessFile(config)
         self.trail = open_trail(config)
         self._watcher = AuditWatcher(config, self.parts, self.trail) if self.trail is not None else None
         if self._watcher is not None:

@@ -1,21 +1,35 @@
 """A received object to a durable file, its row and the job that scores it, before the sender hears Success."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, exists, insert, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
-from hospital.database import Instance, Result, now
+from hospital.database import Instance, Job, Result, now
 from hospital.parts import Parts
 from hospital.queue import Queue
 from hospital.spool import INCOMING, digest_of
+from hospital.together import Together
 from serving.errors import ImageError
 from serving.imaging import dicom
 from serving.imaging.dicom.dataset import identifier
 
 _HEADER = 1 << 18
 """Bytes in which the UIDs of study and series are looked for; where they are not, the scoring finds them."""
+
+
+_FAMILIAR = select(
+    exists().where(Instance.sop_instance_uid == bindparam("uid"))
+    | exists().where(Result.sop_instance_uid == bindparam("uid"))
+    | exists().where(Job.kind == "score", Job.key == bindparam("job"))
+)
+_INSTANCE = insert(Instance.__table__)  # type: ignore[arg-type]  # a table, as those of all classes here
+_SERIES = b"\x20\x00\x0e\x00"
+"""The tag of Series Instance UID in little endian."""
 
 
 class NotStoredError(Exception):
@@ -43,6 +57,7 @@ class Intake:
     def __init__(self, parts: Parts, gateway: str, reserve_bytes: int) -> None:
         self._parts = parts
         self._gateway = gateway
+        self._together = Together(parts.database)
         self.reserve_bytes = reserve_bytes
 
     def has_room(self) -> bool:
@@ -63,25 +78,37 @@ class Intake:
         study_uid, series_uid = _study_and_series(arrival.partial)
         size = arrival.partial.stat().st_size
         path = self._parts.spool.adopt(arrival.partial, INCOMING, digest)
-        instance = Instance(
-            sop_instance_uid=arrival.sop_instance_uid,
-            sop_class_uid=arrival.sop_class_uid,
-            digest=digest,
-            study_uid=study_uid,
-            series_uid=series_uid,
-            path=path,
-            size=size,
-            calling_ae_title=arrival.calling_ae_title,
-            gateway=self._gateway,
-        )
-        with self._parts.database.session() as session:
-            kept, needed = self._entered(session, instance)
+        facts = {
+            "sop_instance_uid": arrival.sop_instance_uid,
+            "sop_class_uid": arrival.sop_class_uid,
+            "digest": digest,
+            "study_uid": study_uid,
+            "series_uid": series_uid,
+            "path": path,
+            "size": size,
+            "calling_ae_title": arrival.calling_ae_title,
+            "gateway": self._gateway,
+            "received_at": now(),
+        }
+        kept, needed = self._together.do(lambda connection: self._entered(connection, facts))
         if not needed:
             self._parts.spool.remove(path)
         return kept
 
-    def _entered(self, session: Session, given: Instance) -> tuple[str, bool]:
+    def _entered(self, connection: Connection, facts: Mapping[str, Any]) -> tuple[str, bool]:
         """Put an object's row and job in, unless it is there; what `take` answers, and whether a row names its file."""
+        uid, job = facts["sop_instance_uid"], _scoring_key(facts["sop_instance_uid"], facts["digest"])
+        if connection.scalar(_FAMILIAR, {"uid": uid, "job": job}):
+            with Session(connection, expire_on_commit=False) as session:
+                found = self._entered_again(session, Instance(**facts))
+                session.commit()  # for the connection's transaction to commit
+            return found
+        (identity,) = connection.execute(_INSTANCE, facts).inserted_primary_key or (0,)
+        self._parts.queue.begin(connection, "score", job, identity)
+        return "new", True
+
+    def _entered_again(self, session: Session, given: Instance) -> tuple[str, bool]:
+        """What `_entered` does for a UID that is known."""
         own = select(Result.id).where(Result.sop_instance_uid == given.sop_instance_uid)
         if session.scalar(own) is not None:
             return "own", False
@@ -106,15 +133,34 @@ class Intake:
 
 def add_scoring(session: Session, queue: Queue, instance: Instance) -> None:
     """Put in the job that scores an instance."""
-    queue.add(session, "score", f"{instance.sop_instance_uid}:{instance.digest}", instance.id)
+    queue.add(session, "score", _scoring_key(instance.sop_instance_uid, instance.digest), instance.id)
+
+
+def _scoring_key(sop_instance_uid: str, digest: str) -> str:
+    return f"{sop_instance_uid}:{digest}"
 
 
 def _study_and_series(path: Path) -> tuple[str, str]:
     """UIDs of an object's study and series, empty where its first bytes do not give them."""
     with path.open("rb") as file:
         head = file.read(_HEADER)
+    found = _uids(_up_to_series(head))
+    return found if all(found) else _uids(head)
+
+
+def _up_to_series(head: bytes) -> bytes:
+    """The bytes up to the end of what looks like the series' UID: the rest of a header takes as long again to read."""
+    start = head.find(_SERIES)
+    if start < 0:
+        return b""
+    field = head[start + 4 : start + 8]
+    length = int.from_bytes(field[2:] if field.startswith(b"UI") else field, "little")
+    return head[: start + 8 + length]
+
+
+def _uids(content: bytes) -> tuple[str, str]:
     try:
-        dataset = dicom.read(head)
+        dataset = dicom.read(content)
         return identifier(dataset.get("StudyInstanceUID")), identifier(dataset.get("SeriesInstanceUID"))
     except ImageError:
         return "", ""

@@ -6,14 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import CursorResult, Select, func, select, update
+from sqlalchemy import CursorResult, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
-from hospital.database import Database, Instance, Job, Setting, now
+from hospital import logs
+from hospital.database import Database, Instance, Interruption, Job, Setting, now
 
 Kind = Literal["score", "assemble", "deliver"]
 STATES = ("waiting", "leased", "dead", "done", "dropped")
 _PAUSED = "paused"
+INTERRUPTED = "gateway_ended"
+MOST_INTERRUPTIONS = 5
+"""Of a job at work when its process ends: then a person has to look at it."""
+
+# Made once: to put a statement together takes longer than to execute it.
+_DUE = (
+    Job.kind == bindparam("kind"),
+    Job.destination == bindparam("destination"),
+    Job.gateway == bindparam("gateway"),
+    ((Job.state == "waiting") & (Job.due_at <= bindparam("moment")))
+    | ((Job.state == "leased") & (Job.lease_until < bindparam("moment"))),  # the lease has expired
+)
+_LOOK = select(Job.id).where(*_DUE, ~exists().where(Setting.name == _PAUSED, Setting.value == "yes")).limit(1)
+_CLAIM = select(Job).where(*_DUE).order_by(Job.due_at, Job.id).limit(1).with_for_update(skip_locked=True)
+_UNINTERRUPTED = delete(Interruption).where(Interruption.job_id == bindparam("job"))
+_JOB = insert(Job.__table__)  # type: ignore[arg-type]  # a table, as those of all classes here
 
 
 @dataclass(frozen=True)
@@ -82,32 +100,63 @@ class Queue:
             )  # fmt: skip
             session.add(job)
         else:
+            session.execute(_UNINTERRUPTED, {"job": job.id})
             # A lease that is held now belongs to older facts: whoever holds it finds that it is gone, and starts again.
             job.subject, job.state, job.due_at, job.attempts = subject, "waiting", due, 0
             job.lease_owner, job.failing_since, job.code, job.reason = "", None, "", ""
         return job
 
+    def begin(self, connection: Connection, kind: Kind, key: str, subject: int) -> None:
+        """Put in a job that is due at once and certainly new."""
+        moment = now()
+        facts = {"kind": kind, "key": key, "subject": subject, "gateway": self._gateway}
+        connection.execute(_JOB, {**facts, "created_at": moment, "due_at": moment})
+
     def release_own(self) -> int:
-        """Free the leases of an earlier process of this gateway; how many there were."""
+        """Free the leases of an earlier process of this gateway; how many there were.
+
+        A job whose process has ended `MOST_INTERRUPTIONS` times in a row while it was at work is put aside: it may be
+        what ends it. After the first time it waits longer each time, so that the others are done before it.
+        """
         with self._database.session() as session:
             found = session.scalars(
                 select(Job).where(Job.state == "leased", Job.gateway == self._gateway, Job.lease_owner != self._owner)
             ).all()
             for job in found:
-                job.state, job.lease_owner = "waiting", ""
-                job.attempts = max(0, job.attempts - 1)  # it did not fail: its process ended
+                interrupted = session.get(Interruption, job.id) or Interruption(job_id=job.id, count=0)
+                interrupted.count += 1
+                if interrupted.count < MOST_INTERRUPTIONS:
+                    session.add(interrupted)
+                    job.state, job.lease_owner = "waiting", ""
+                    job.attempts = max(0, job.attempts - 1)  # it did not fail: its process ended
+                    if interrupted.count > 1:
+                        job.due_at = now() + self._backoff.wait(interrupted.count - 1)
+                else:
+                    session.execute(_UNINTERRUPTED, {"job": job.id})
+                    self._put_aside(session, job)
             return len(found)
+
+    def _put_aside(self, session: Session, job: Job) -> None:
+        """Mark a job as dead during which its process ended; an image's study goes on without it."""
+        job.state, job.done_at, job.lease_owner = "dead", now(), ""
+        job.code, job.reason = INTERRUPTED, f"the gateway ended {MOST_INTERRUPTIONS} times while it worked on this"
+        instance = session.get(Instance, job.subject) if job.kind == "score" else None
+        if instance is not None:
+            instance.state, instance.code, instance.reason = "dead", job.code, job.reason
+            if instance.study_uid and not instance.superseded:
+                self.add(session, "assemble", instance.study_uid, instance.id)
+        logs.trouble("put_aside", job=job.id, kind=job.kind, code=INTERRUPTED)
 
     def claim(self, kind: Kind, destination: str = "") -> Lease | None:
         """Take the job of a kind that is due the longest; None where there is none or the queue is paused."""
         moment = now()
-        claimable = self._claimable(kind, destination, moment)
-        with self._database.reading() as session:
+        facts = {"kind": kind, "destination": destination, "gateway": self._gateway, "moment": moment}
+        with self._database.looking() as connection:
             # Each object that comes in wakes all workers; those that find nothing hold up nobody.
-            if is_paused(session) or session.scalar(claimable) is None:
+            if connection.scalar(_LOOK, facts) is None:
                 return None
         with self._database.session() as session:
-            job = session.scalar(claimable.with_for_update(skip_locked=True))
+            job = session.scalar(_CLAIM, facts)
             if job is None:
                 return None
             if job.state != "leased":  # of a process that ended with its lease, the try goes on
@@ -127,20 +176,6 @@ class Queue:
             with self._database.session() as session:
                 self.wait(session, lease, 0)
             self._taken.lease = None
-
-    def _claimable(self, kind: Kind, destination: str, moment: float) -> Select[Job]:
-        expired = (Job.state == "leased") & (Job.lease_until < moment)
-        return (
-            select(Job)
-            .where(
-                Job.kind == kind,
-                Job.destination == destination,
-                Job.gateway == self._gateway,
-                ((Job.state == "waiting") & (Job.due_at <= moment)) | expired,
-            )
-            .order_by(Job.due_at, Job.id)
-            .limit(1)
-        )
 
     def finish(self, session: Session, lease: Lease) -> bool:
         """Mark as done, in the caller's transaction; False where the lease went to somebody else: then roll back."""
@@ -175,6 +210,8 @@ class Queue:
             .where(Job.id == lease.id, Job.state == "leased", Job.lease_owner == lease.owner)
             .values(state=state, lease_owner="", **values)
         )
+        if result.rowcount:
+            session.execute(_UNINTERRUPTED, {"job": lease.id})
         return bool(result.rowcount)
 
 

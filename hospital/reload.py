@@ -1,12 +1,14 @@
 """hospital.toml read again while the gateway runs: taken as a whole, or refused as a whole with one line."""
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from hospital import config as configuration
 from hospital import logs
@@ -25,15 +27,38 @@ _FIXED = (
 """What only a restart changes."""
 
 
-def check_change(before: Config, after: Config) -> None:
-    """HospitalError where a key has changed that only a restart changes."""
+def fixed_facts(config: Config) -> dict[str, str]:
+    """Digests of what only a restart changes, by its key."""
+    found = {}
     for key in _FIXED:
-        old: object = before
-        new: object = after
+        value: object = config
         for part in key.split("."):
-            old, new = getattr(old, part), getattr(new, part)
-        if old != new:
-            raise HospitalError(f"{key}: changes with a restart only; nothing was changed")
+            value = getattr(value, part)
+        found[key] = hashlib.sha256(repr(value).encode()).hexdigest()
+    return found
+
+
+def restarts(before: Mapping[str, str], after: Config) -> str:
+    """Says which keys have changed that only a restart changes, all in one line; empty where none has."""
+    keys = [key for key, digest in fixed_facts(after).items() if before.get(key) != digest]
+    return f"{', '.join(keys)}: {'changes' if len(keys) == 1 else 'change'} with a restart only" if keys else ""
+
+
+def check_change(before: Config, after: Config) -> None:
+    """HospitalError where something has changed that only a restart changes."""
+    told = restarts(fixed_facts(before), after)
+    if told:
+        raise HospitalError(f"{told}; nothing was changed")
+
+
+def foretell(config: Config) -> str:
+    """What a reload would do with a configuration, if a gateway runs in its spool; empty where none does."""
+    path = config.spool / _NAME
+    found = _content(path) if _is_locked(path) else {}
+    before = found.get("fixed")
+    if not isinstance(before, dict):
+        return ""
+    return restarts(before, config) or "`fracture hospital reload` takes this file over"
 
 
 def reload(path: Path, adopt: Callable[[Config, Secrets], list[str]], metrics: Metrics) -> str:
@@ -60,8 +85,10 @@ def reload(path: Path, adopt: Callable[[Config, Secrets], list[str]], metrics: M
 class ProcessFile:
     """Says in the spool which process runs there, and what became of its last reload; locked as long as it runs."""
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, config: Config) -> None:
+        spool = config.spool
         self._path = spool / _NAME
+        self._fixed = fixed_facts(config)
         self._reloads = 0
         self._file = self._path.open("a+", encoding="utf-8")
         try:
@@ -83,7 +110,8 @@ class ProcessFile:
         self._file.close()
 
     def _write(self, refused: str) -> None:
-        content = json.dumps({"process": os.getpid(), "reloads": self._reloads, "refused": refused})
+        facts = {"process": os.getpid(), "reloads": self._reloads, "refused": refused, "fixed": self._fixed}
+        content = json.dumps(facts)
         self._file.seek(0)
         self._file.truncate()
         self._file.write(content)
@@ -109,7 +137,7 @@ def ask(spool: Path) -> None:
     raise HospitalError("the gateway was told, but has not answered yet; its log says what became of it")
 
 
-def _running(path: Path) -> dict[str, int | str]:
+def _running(path: Path) -> dict[str, Any]:
     """What a gateway says of itself; HospitalError where none holds the lock."""
     for _ in range(_READS):
         if not _is_locked(path):
@@ -134,7 +162,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _content(path: Path) -> dict[str, int | str]:
+def _content(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # it is being written

@@ -1,5 +1,6 @@
 """The commands that open everything: run and check. They are a module of their own as its imports take seconds."""
 
+import gc
 import signal
 import socket
 import sys
@@ -14,7 +15,7 @@ from hospital.errors import DeadLetterError, HospitalError, TryAgainError
 from hospital.gateway import Gateway, open_keeper, open_scorer, open_sender, open_trail
 from hospital.metrics import Metrics
 from hospital.operation import OperationServer
-from hospital.reload import reload
+from hospital.reload import foretell, reload
 from hospital.spool import Spool
 from hospital.worklist.accounts import Accounts
 from hospital.worklist.server import open_worklist
@@ -40,6 +41,9 @@ def run(config: Config, log_level: str, path: Path) -> int:
         if worklist is not None:
             worklist.start()
         gateway.start()
+        # pynetdicom collects garbage every few seconds while all threads wait: what stays for good is not looked at.
+        gc.collect()
+        gc.freeze()
         while told.recv(1)[0] == signal.SIGHUP:
             gateway.process.reloaded(reload(path, adopt, gateway.parts.metrics))
     finally:
@@ -71,6 +75,8 @@ def check(config: Config, path: Path) -> int:
     logs.silence()
     secrets = Secrets.read(config)
     print(f"{path}: well-formed")
+    if told := foretell(config):
+        print(f"running gateway: {told}")
     Spool(config.spool).prepare()
     database = Database(config.database_url)
     database.prepare()

@@ -27,9 +27,19 @@ class Spool:
             self.root.chmod(0o700)
             for name in (_PARTIAL, INCOMING, RESULTS):
                 (self.root / name).mkdir(exist_ok=True, mode=0o700)
+            self._make_shelves()
         except OSError as error:
             place = error.filename or self.root
             raise HospitalError(f"spool: {place}: {error.strerror}; name a folder of its own") from None
+
+    def _make_shelves(self) -> None:
+        """Make all folders that objects come into: made one by one, each would hold up the first that it is for."""
+        incoming = self.root / INCOMING
+        missing = {f"{number:02x}" for number in range(256)} - {folder.name for folder in incoming.iterdir()}
+        for name in missing:
+            (incoming / name).mkdir(exist_ok=True, mode=0o700)
+        if missing:
+            _sync_folder(incoming)
 
     def path(self, name: str) -> Path:
         """Where a file of the spool lies."""

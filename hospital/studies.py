@@ -14,7 +14,7 @@ from hospital import logs
 from hospital.adt.corrections import corrections_for
 from hospital.config import Config
 from hospital.database import Answer, Instance, Result, Version, now
-from hospital.delivery.settings import Ups
+from hospital.delivery.settings import Destination, Dicom, Stow, Ups
 from hospital.errors import DeadLetterError
 from hospital.parts import Parts
 from hospital.queue import Lease
@@ -133,10 +133,8 @@ class Assembler:
             session.flush()
             for made, path in files:
                 session.add(_result(version.id, made, path))
-            if files:
-                for destination in self._config.destinations:
-                    if isinstance(destination, Ups) and version.suspicion != "high":
-                        continue  # it is told of studies to be read first, and of no other
+            for destination in self._config.destinations:
+                if views and _concerns(destination, version, bool(files)):
                     key = f"{version.id}:{destination.name}"
                     self._queue.add(session, "deliver", key, version.id, destination=destination.name)
         self._metrics.versions.inc()
@@ -202,6 +200,14 @@ def _check_patient(headers: Sequence[pydicom.Dataset]) -> None:
         raise DeadLetterError(
             "patient_conflict", "the study's images have different Patient IDs; correct and send them again"
         )
+
+
+def _concerns(destination: Destination, version: Version, has_objects: bool) -> bool:
+    """Whether a result with an answer is sent somewhere: an archive takes objects alone, others what they say."""
+    if isinstance(destination, Dicom | Stow):
+        return has_objects
+    # A worklist is told of studies to be read first, and of no other.
+    return not isinstance(destination, Ups) or version.suspicion == "high"
 
 
 def _moment(headers: Sequence[pydicom.Dataset]) -> datetime:

@@ -307,14 +307,18 @@ class TrainParams(_Section):
             raise ValueError("average_epochs takes the last epochs: set early_stopping_patience to 0")
         if self.average_epochs and self.weight_average:
             raise ValueError("average_epochs and weight_average are two ways to one end: set one of them to 0")
+        if self.workers > self.batch_size:
+            raise ValueError(f"batch_size ({self.batch_size}) must give each of workers ({self.workers}) an image")
+        return self
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
         if self.head != "location" and (self.distil or self.image_gradient < 1 or self.location_targets != "covered"):
             raise ValueError("distil, image_gradient and location_targets belong to head: location")
         if self.contradicted_weight < 1 and not self.out_of_fold:
             raise ValueError("contradicted_weight needs scores: set out_of_fold to their table, or leave it at 1")
         if self.architecture == "cnn" and (self.head != "pooled" or self.trainable_from):
             raise ValueError("head and trainable_from belong to a backbone of keras.applications, not to cnn")
-        if self.workers > self.batch_size:
-            raise ValueError(f"batch_size ({self.batch_size}) must give each of workers ({self.workers}) an image")
         return self
 
 

@@ -63,14 +63,18 @@ class Gateway:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
             except OSError:
-                if self._running().poll() is not None:
-                    self.ended_alone += 1
-                    time.sleep(1)
-                    self.start()
+                self.start_if_it_ended()
                 time.sleep(0.1)
             else:
                 return
         raise RuntimeError(f"the gateway does not listen: {self.last_lines()}")
+
+    def start_if_it_ended(self) -> None:
+        """Start it again if it ended by itself, as systemd does: on a disk that is full at that moment it may."""
+        if self._running().poll() is not None:
+            self.ended_alone += 1
+            time.sleep(1)
+            self.start()
 
     def kill(self, with_pool: bool) -> None:
         """End it with SIGKILL, with the processes of its pool or alone."""

@@ -193,6 +193,7 @@ class Run:
         self.gateway.wait_until_it_listens()
         moved, before = time.monotonic(), None
         while True:
+            self.gateway.start_if_it_ended()
             found = self._found(())
             if found is None:
                 continue

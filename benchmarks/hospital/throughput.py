@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import sqlite3
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -127,6 +128,18 @@ class _Load:
         self._objects, self._associations = objects, associations
         self._turn = 0
 
+    def told(self, name: str, port: int) -> Callable[[], None]:
+        """What sends a turn's objects to a port, and shows its rate as progress."""
+        send_all = self.to(port)
+
+        def turn() -> None:
+            began = time.perf_counter()
+            send_all()
+            rate = self._objects / (time.perf_counter() - began)
+            print(f"  {name}: {rate:.0f} objects a second", file=sys.stderr, flush=True)
+
+        return turn
+
     def to(self, port: int) -> Callable[[], None]:
         """What sends a turn's objects to a port."""
         return lambda: self._send(port)
@@ -162,10 +175,10 @@ def rates(objects: int, associations: int, rounds: int) -> None:
         _bare_loop(Path(folder) / "bare") as bare,
         _gateway(Path(folder) / "off", paused=True) as off,
     ):
-        seconds = take_turns({"bare": load.to(bare), "off": load.to(off.port)}, rounds)
+        seconds = take_turns({"bare": load.told("bare", bare), "off": load.told("off", off.port)}, rounds)
         # Scoring takes the cores, so that its turns would disturb the others.
         with _gateway(Path(folder) / "on") as on:
-            seconds |= take_turns({"on": load.to(on.port)}, rounds)
+            seconds |= take_turns({"on": load.told("on", on.port)}, rounds)
     for name, text in (("bare", "bare loop"), ("off", "gateway, scoring off"), ("on", "gateway, scoring on")):
         print(f"{text:<22} {spread([objects / each for each in seconds[name]])} objects a second")
     found = ratios(seconds["bare"], seconds["off"])
@@ -203,6 +216,7 @@ def _delivered(gateway: Gateway, study: Study) -> float:
     last = time.time()
     if answered != [0x0000] * study.count:
         raise RuntimeError(f"a study was answered {answered}: {gateway.last_lines()}")
+    print(f"  study {study.number} sent", file=sys.stderr, flush=True)
     database = gateway.database()
     try:
         while True:

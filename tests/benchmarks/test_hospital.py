@@ -1,9 +1,11 @@
 """The benchmark that looks for losses finds them."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.hospital import __main__ as command
 from benchmarks.hospital.journal import Journal
 from benchmarks.hospital.objects import draw_studies
 from benchmarks.hospital.peers import Ledger, Report
@@ -79,3 +81,27 @@ def test_same_seed_gives_the_same_studies() -> None:
     assert first == second
     assert sum(study.count for study in first) == 50
     assert len({study.uid for study in first}) == len(first)
+
+
+def test_file_of_results_holds_what_a_part_prints_and_what_it_was_measured_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def part(options: list[str]) -> int:
+        print("measured", *options)
+        return 1
+
+    monkeypatch.setitem(command._PARTS, "part", (part, ""))
+    monkeypatch.setattr(sys, "argv", ["", "part", "--objects", "3", "--result", str(tmp_path / "found.txt")])
+    assert command.main() == 1
+    assert capsys.readouterr().out == "measured --objects 3\n"
+    first, *_, last = (tmp_path / "found.txt").read_text().splitlines()
+    assert first == "python -m benchmarks.hospital part --objects 3"
+    assert last == "measured --objects 3"
+
+
+def test_file_of_results_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["", "memory", "--result", str(tmp_path)])
+    assert command.main() == 2
+    assert capsys.readouterr().err == f"error: --result {tmp_path}: Is a directory\n"

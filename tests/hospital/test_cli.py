@@ -93,6 +93,18 @@ def test_database_of_another_version_has_one_line(folder: Path, capsys: pytest.C
     assert "has schema 99" in capsys.readouterr().err
 
 
+def test_database_that_fails_meanwhile_has_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = Database(f"sqlite:///{folder}/spool/gateway.db")
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE jobs")
+        connection.exec_driver_sql("CREATE VIEW jobs AS SELECT 1 AS one")
+    database.close()
+    assert run(folder, "queue") == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: database: no such column: jobs.")
+    assert told.count("\n") == 1
+
+
 def test_example_of_the_deployment_is_well_formed() -> None:
     from hospital import config
 

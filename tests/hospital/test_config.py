@@ -76,6 +76,11 @@ FAULTS = {
         '[audit]\n[worklist.tls]\ncertificate = "c.pem"\nkey = "k.pem"',
         "worklist.tls: ",
     ),
+    "archive without objects": (
+        "[results]\nreport = false\ncapture = false\npresentation = false\n"
+        '[[destinations]]\nkind = "stow"\nname = "a"\nurl = "https://a.example/x"',
+        "results: no object is made, so destination a would never be sent any",
+    ),
     "viewer": ('[worklist]\nviewer = "javascript://{study_uid}"', "worklist.viewer: is no address such as https://"),
     "collection point": ('[audit]\nsyslog = "tcp://a:1"', "audit.syslog: is no address such as tls://"),
     "audit certificate": (

@@ -12,6 +12,8 @@ import pytest
 
 from hospital import cli
 from hospital import export as module
+from hospital.adt.corrections import keep
+from hospital.adt.messages import Told
 from hospital.audit.settings import Audit
 from hospital.config import Config
 from hospital.errors import HospitalError
@@ -159,6 +161,34 @@ def test_a_study_of_two_patients_is_left_out(
     site.take(limb(6, StudyInstanceUID="1.2.2", PatientID="MRN^4242"))
     assert export(received, request_) == Outcome(written=2, left_out=2)
     assert "4242" not in capsys.readouterr().err
+
+
+def merge(site: Site, prior: str, surviving: str) -> None:
+    keep(site.parts, [Told(surviving, prior_id=prior)])
+
+
+def pseudonyms(request: Request) -> set[str]:
+    return {str(pydicom.dcmread(path).PatientID) for path in written(request)}
+
+
+def test_merged_patients_are_one_group(received: Config, request_: Request, site: Site) -> None:
+    merge(site, "MRN^4711", "MRN^0815")
+    export(received, request_)
+    assert pseudonyms(request_) == {KEY.patient("MRN^0815")}
+
+
+def test_merge_after_an_export_is_taken_over_by_the_next_one(received: Config, request_: Request, site: Site) -> None:
+    export(received, request_)
+    merge(site, "MRN^4711", "MRN^0815")
+    assert export(received, request_) == Outcome(written=2, there=1)
+    assert pseudonyms(request_) == {KEY.patient("MRN^0815")}
+    assert export(received, request_) == Outcome(there=3)
+
+
+def test_study_of_two_patients_who_were_merged_is_written(received: Config, request_: Request, site: Site) -> None:
+    site.take(limb(6, StudyInstanceUID="1.2.2", PatientID="MRN^4242"))
+    merge(site, "MRN^4242", "MRN^0815")
+    assert export(received, request_) == Outcome(written=4)
 
 
 def test_a_corrected_image_replaces_the_earlier_export(received: Config, request_: Request, site: Site) -> None:

@@ -1,7 +1,10 @@
 """The whole way: an object in over the wire, its results out over the wire, through faults of either side."""
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from hospital.queue import INTERRUPTED, MOST_INTERRUPTIONS
 from tests.hospital.adt.messages import update
+from tests.hospital.deadly import DEADLY
 from tests.hospital.objects import PATIENT, radiograph
-from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventually, send, send_hl7
+from tests.hospital.peers import ROOT, Pacs, RunningGateway, dicom_destination, eventually, send, send_hl7
 
 Site = tuple[RunningGateway, Pacs, Pacs]
 
@@ -120,6 +125,36 @@ def test_unknown_page_of_the_operation_is_not_found(site: Site) -> None:
     gateway, *_ = site
     with pytest.raises(urllib.error.HTTPError, match="404"):
         gateway.get("/patients")
+
+
+class DeadlyGateway(RunningGateway):
+    """One that some images end."""
+
+    def _command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "tests.hospital.deadly", *super()._command(*words)[3:]]
+
+    def run_until_killed(self) -> int:
+        """Run until it ends; the exit code."""
+        return subprocess.run(self._command("run"), cwd=ROOT, capture_output=True, check=False, timeout=120).returncode
+
+
+@pytest.mark.slow
+def test_image_that_ends_the_gateway_each_time_is_put_aside_and_the_others_go_on(tmp_path: Path) -> None:
+    gateway = DeadlyGateway(tmp_path)
+    gateway.start()
+    study = radiograph(StudyDescription=DEADLY)
+    assert send(gateway.port, study) == [0x0000]
+    assert gateway.process
+    assert gateway.process.wait(60) == -signal.SIGKILL
+    for _ in range(MOST_INTERRUPTIONS - 1):
+        assert gateway.run_until_killed() == -signal.SIGKILL
+    with gateway:
+        told = gateway.command("queue", "list", "--state", "dead").stdout
+        assert f"{INTERRUPTED}: the gateway ended {MOST_INTERRUPTIONS} times" in told
+        other = radiograph()
+        assert send(gateway.port, other) == [0x0000]
+        gateway.study(other.StudyInstanceUID)
+        gateway.study(study.StudyInstanceUID)  # it is shown, and says why it has no answer
 
 
 def test_start_that_fails_ends_with_one_line(tmp_path: Path) -> None:

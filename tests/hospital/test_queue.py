@@ -1,5 +1,7 @@
 """Jobs with leases."""
 
+import time
+
 import pytest
 
 from hospital import queue
@@ -73,11 +75,50 @@ def attempts(parts: Parts) -> int:
         return session.get_one(Job, 1).attempts
 
 
-def test_processes_that_ended_are_no_failed_attempts(parts: Parts) -> None:
-    add(parts)
-    for _ in range(3):
+def interrupt(parts: Parts, times: int) -> None:
+    """Let processes end while they are at work on the job."""
+    for _ in range(times):
         claim(another(parts))
         parts.queue.release_own()
+        time.sleep(0.002)  # after the first time it waits a moment
+
+
+def dead(parts: Parts) -> list[str]:
+    with parts.database.session() as session:
+        return [job.code for job in queue.listed(session, ["dead"], 9)]
+
+
+def test_job_during_which_the_process_ends_again_and_again_is_put_aside(parts: Parts) -> None:
+    add(parts)
+    interrupt(parts, queue.MOST_INTERRUPTIONS - 1)
+    assert dead(parts) == []
+    interrupt(parts, 1)
+    assert dead(parts) == [queue.INTERRUPTED]
+
+
+def test_interruptions_count_in_a_row_alone(parts: Parts) -> None:
+    add(parts)
+    for _ in range(2):
+        interrupt(parts, queue.MOST_INTERRUPTIONS - 1)
+        with parts.database.session() as session:
+            parts.queue.retry(session, claim(parts.queue), "disk", "", after=0)
+    assert dead(parts) == []
+
+
+def test_job_during_which_the_process_ended_twice_waits_for_the_others(parts: Parts) -> None:
+    add(parts)
+    patient = another(parts, backoff=Backoff(first=60))
+    for _ in range(2):
+        claim(Queue(parts.database, "gateway", "gone", 300, Backoff()))
+        patient.release_own()
+    add(parts, key="b")
+    assert claim(parts.queue).key == "b"
+    assert parts.queue.claim("score") is None
+
+
+def test_processes_that_ended_are_no_failed_attempts(parts: Parts) -> None:
+    add(parts)
+    interrupt(parts, 3)
     claim(Queue(parts.database, "gateway", "gone", -1, Backoff()))
     claim(parts.queue)
     assert attempts(parts) == 1

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,10 @@ from hospital.adt.settings import Adt
 from hospital.associating import associate
 from hospital.config import Config, Model, Operation, Receiver
 from hospital.errors import HospitalError
-from hospital.reload import ProcessFile, check_change
+from hospital.reload import ProcessFile, check_change, foretell
 from tests.hospital.conftest import Listen
 from tests.hospital.objects import radiograph
-from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventually, free_port, send
+from tests.hospital.peers import ROOT, Pacs, RunningGateway, dicom_destination, eventually, free_port, send
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,28 @@ from tests.hospital.peers import Pacs, RunningGateway, dicom_destination, eventu
 def test_change_that_needs_a_restart_names_its_key(key: str, changed: dict[str, Any]) -> None:
     with pytest.raises(HospitalError, match=f"^{key}: changes with a restart only"):
         check_change(Config(), Config(**changed))
+
+
+def test_everything_that_needs_a_restart_is_named_in_one_line() -> None:
+    with pytest.raises(HospitalError, match=r"^name, adt: change with a restart only; nothing was changed$"):
+        check_change(Config(), Config(name="other", adt=Adt()))
+
+
+def test_check_foretells_what_a_reload_would_do_with_a_file(tmp_path: Path) -> None:
+    config = Config(spool=tmp_path)
+    assert foretell(config) == ""
+    process = ProcessFile(config)
+    # The lock is this process's own, and so seen by another one alone.
+    script = (
+        "import sys; from pathlib import Path; from hospital.config import Config; from hospital.reload import foretell"
+    )
+    told = "for name in 'gateway', 'other': print(foretell(Config(spool=Path(sys.argv[1]), name=name)))"
+    asked = [sys.executable, "-c", f"{script}\n{told}", str(tmp_path)]
+    try:
+        lines = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    finally:
+        process.close()
+    assert lines == ["`fracture hospital reload` takes this file over", "name: changes with a restart only"]
 
 
 def test_titles_peers_and_limits_change_without_a_restart() -> None:
@@ -160,7 +184,7 @@ def test_command_says_why_a_file_is_refused(running: Running, capsys: pytest.Cap
 
 def test_second_gateway_in_the_same_spool_has_one_line(running: Running) -> None:
     with pytest.raises(HospitalError, match="in use by another gateway; stop it, or name another"):
-        ProcessFile(running.gateway.folder / "spool")
+        ProcessFile(Config(spool=running.gateway.folder / "spool"))
 
 
 def test_key_in_a_file_is_exchanged(running: Running) -> None:

@@ -1,6 +1,8 @@
 """From images to versions of a study's result, with the released model and no network."""
 
+import json
 import struct
+from pathlib import Path
 
 import pydicom
 import pytest
@@ -10,6 +12,9 @@ from sqlalchemy import select
 from hospital import images, queue, spool, studies
 from hospital.config import Config, Results, Study
 from hospital.database import Instance, Job, Result, Version
+from hospital.delivery.fhir_file import FhirFileSender
+from hospital.delivery.settings import FhirFile
+from hospital.delivery.worker import Deliverer
 from hospital.operation import listed
 from hospital.parts import Parts
 from tests.hospital.conftest import Scorer, Site
@@ -55,6 +60,50 @@ def test_server_of_work_items_is_told_of_high_suspicion_alone(
     with parts.database.session() as session:
         found = session.scalars(select(Job.destination).where(Job.kind == "deliver")).all()
     assert sorted(found) == told
+
+
+NO_OBJECTS = {"report": False, "capture": False, "presentation": False}
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [(NO_OBJECTS, ["files", "ris"]), ({**NO_OBJECTS, "report": True}, ["files", "pacs", "ris"])],
+)
+def test_result_without_objects_goes_where_words_are_enough(
+    parts: Parts, scorer: Scorer, tmp_path: Path, made: dict[str, bool], told: list[str]
+) -> None:
+    destinations: list[dict[str, object]] = [
+        {"kind": "hl7", "name": "ris", "host": "127.0.0.1", "port": 9},
+        {"kind": "fhir_file", "name": "files", "path": str(tmp_path)},
+    ]
+    if any(made.values()):
+        destinations.append({"kind": "dicom", "name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 9})
+    given = Config.model_validate({"study": {"stable_seconds": 0}, "results": made, "destinations": destinations})
+    site = Site(parts, scorer, given)
+    site.take(radiograph())
+    site.work()
+    with parts.database.session() as session:
+        found = session.scalars(select(Job.destination).where(Job.kind == "deliver")).all()
+    assert sorted(found) == told
+    files = next(one for one in given.destinations if isinstance(one, FhirFile))
+    assert Deliverer("files", FhirFileSender(files), 0, parts).step()
+    (document,) = tmp_path.glob("*.json")
+    kinds = {entry["resource"]["resourceType"] for entry in json.loads(document.read_text())["entry"]}
+    assert "DiagnosticReport" in kinds
+
+
+def test_archive_gets_nothing_of_a_study_without_objects(parts: Parts, scorer: Scorer) -> None:
+    destinations = [
+        {"kind": "stow", "name": "pacs", "url": "http://127.0.0.1:9/dicom-web"},
+        {"kind": "fhir_file", "name": "files", "path": "-"},
+    ]
+    boxes = {**NO_OBJECTS, "presentation": True}  # which an image without suspicion has not
+    given = Config.model_validate({"study": {"stable_seconds": 0}, "results": boxes, "destinations": destinations})
+    site = Site(parts, scorer, given)
+    site.take(radiograph(drawn(LEAST_SUSPICIOUS)))
+    site.work()
+    with parts.database.session() as session:
+        assert session.scalars(select(Job.destination).where(Job.kind == "deliver")).all() == ["files"]
 
 
 def test_late_image_makes_a_version_that_names_its_predecessor(site: Site) -> None:

@@ -1,13 +1,16 @@
 """Result objects by the standard: dciodvfy finds no error, and each says what the design asks."""
 
 import os
+import re
 import shutil
 import subprocess
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import generate_uid
 
 from hospital.config import Results
@@ -17,6 +20,7 @@ from hospital.results.version import NOT_A_DIAGNOSIS, Edition, View
 from serving.http.schemas import Region, RegionBeside
 from tests.hospital.conftest import Scorer
 from tests.hospital.objects import LEAST_SUSPICIOUS, drawn, encoded, radiograph
+from tests.hospital.peers import dcmtk
 
 SAMPLES = sorted(Path(os.environ.get("DICOM_SAMPLES", "/nowhere")).glob("*.dcm"))
 
@@ -72,6 +76,45 @@ def test_report_of_several_views_has_no_error_of_dciodvfy(scorer: Scorer, tmp_pa
     study = generate_uid()
     contents = [encoded(radiograph(shown, StudyInstanceUID=study)) for shown in (drawn(), drawn(LEAST_SUSPICIOUS))]
     assert errors(tmp_path, made_of(scorer, *contents)["report"]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.pixelmed
+@pytest.mark.parametrize("name", ["CR", "CR without a finding", "CR with little said"])
+def test_report_has_no_error_of_pixelmeds_validator(scorer: Scorer, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.dcm"
+    path.write_bytes(encoded(made_of(scorer, INPUTS[name]())["report"]))
+    # Its rules are more than Java by default lets one style sheet hold.
+    limits = [f"-Djdk.xml.xpath{what}Limit=0" for what in ("TotalOp", "ExprOp", "ExprGrp")]
+    program = "com.pixelmed.validate.DicomSRValidator"
+    command = ["java", *limits, "-cp", "/usr/share/java/pixelmed.jar", program, str(path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = (told.stdout + told.stderr).splitlines()
+    assert "Found Root Template TID_1500 (MeasurementReport)" in lines
+    assert "IOD validation complete" in lines
+    assert [line for line in lines if line.startswith("Error")] == []
+    # The judgement of the fracture, which TID 1410 leaves room for but does not name.
+    warnings = {line.rpartition(": ")[2] for line in lines if line.startswith("Warning")}
+    assert warnings == {"Content Item not in template"}
+
+
+@pytest.mark.dcmtk
+def test_presentation_state_is_read_by_dcmtk_with_its_box_and_shows_an_inverse_image_upright(
+    scorer: Scorer, tmp_path: Path
+) -> None:
+    content = encoded(radiograph(255 - drawn(), PhotometricInterpretation="MONOCHROME1"))
+    image, state, shown = tmp_path / "image.dcm", tmp_path / "state.dcm", tmp_path / "shown.pgm"
+    image.write_bytes(content)
+    made = edition(scorer, content)
+    state.write_bytes(encoded(presentation.make(made)[0].dataset))
+    command = [dcmtk("dcmp2pgm"), "-v", "-p", str(state), str(image), str(shown)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    (corners,) = re.findall(r"coordinates: (.*), $", told.stdout + told.stderr, re.MULTILINE)
+    height, width = drawn().shape
+    box = made.views[0].boxes[0]
+    first = [float(part) for part in corners.split(", ")[0].split("\\")]
+    assert first == pytest.approx([box.x0 * width, box.y0 * height], abs=0.01)
+    np.testing.assert_allclose(np.asarray(Image.open(shown), int), drawn(), atol=1)
 
 
 def test_results_join_the_study_in_series_of_their_own(objects: dict[str, pydicom.Dataset], scorer: Scorer) -> None:

@@ -79,10 +79,11 @@ def identify(content: bytes) -> Identity:
     return _identity(_header(content))
 
 
-def deidentify(content: bytes, key: Key, reviewed: Collection[str] = ()) -> Exported:
-    """The radiograph without what identifies a person; the same content and key give the same bytes.
+def deidentify(content: bytes, key: Key, reviewed: Collection[str] = (), patient: str = "") -> Exported:
+    """The radiograph without what identifies a person; the same content, key and patient give the same bytes.
 
-    `reviewed` holds SOP Instance UIDs of images whose text a person has read and found to identify nobody. Pixels are
+    `reviewed` holds SOP Instance UIDs of images whose text a person has read and found to identify nobody. Pseudonym
+    and dates follow from `patient`: whom the image's patient was merged into, by default `Identity.patient`. Pixels are
     the source's: compressed ones stay as they are but for comments, RLE and deflated ones become uncompressed.
     Raises RefusedError.
     """
@@ -99,7 +100,7 @@ def deidentify(content: bytes, key: Key, reviewed: Collection[str] = ()) -> Expo
         shown = dicom.decode(content)
         if shown.truncated:
             raise RefusedError("broken", "is a broken DICOM file (its pixels are cut short)")
-        body = profile.rewritten(header, key, identity.patient)
+        body = profile.rewritten(header, key, patient or identity.patient)
         written = _written(content, body)
         again, stored = _shown(written)
     except RefusedError:
