@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from hospital.database import Instance, Job, Result, now
 from hospital.parts import Parts
 from hospital.queue import Queue
-from hospital.spool import INCOMING, digest_of
+from hospital.spool import INCOMING, file_digest
 from hospital.together import Together
 from serving.errors import ImageError
 from serving.imaging import dicom
@@ -74,7 +74,7 @@ class Intake:
             raise NotStoredError(0xC000, "bad_uid")
         if not self.has_room():
             raise NotStoredError(0xA700, "disk_reserve")
-        digest = digest_of(arrival.partial)
+        digest = file_digest(arrival.partial)
         study_uid, series_uid = _study_and_series(arrival.partial)
         size = arrival.partial.stat().st_size
         path = self._parts.spool.adopt(arrival.partial, INCOMING, digest)

@@ -94,7 +94,7 @@ class Spool:
         self.path(name).unlink(missing_ok=True)
 
 
-def digest_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """Hex sha256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -74,7 +74,7 @@ def read_header(content: bytes) -> pydicom.Dataset:
 def read_source(content: bytes) -> Source:
     """Header and pixels of an object; ImageError where it is not decoded."""
     pixels = decode.decode(content).pixels
-    return Source(read_header(content), pixels, digest_of(pixels))
+    return Source(read_header(content), pixels, pixel_digest(pixels))
 
 
 def laterality(header: pydicom.Dataset) -> str:
@@ -83,7 +83,7 @@ def laterality(header: pydicom.Dataset) -> str:
     return found if found in {"R", "L"} else ""
 
 
-def digest_of(pixels: Pixels) -> str:
+def pixel_digest(pixels: Pixels) -> str:
     """Hex sha256 of what the model sees of an image, whatever it was compressed with."""
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 

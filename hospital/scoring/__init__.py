@@ -24,7 +24,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Scored:
-    """An answer, with its explanation, and the digest of the pixels that it is about (`results.source.digest_of`).
+    """An answer, with its explanation, and the digest of the pixels that it is about (`results.source.pixel_digest`).
 
     `row` is for the store of answers; None where whoever answered writes it himself, or nobody keeps any.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hospital.errors import TryAgainError
 from hospital.labels.origin import Origin
-from hospital.results.source import digest_of
+from hospital.results.source import pixel_digest
 from hospital.scoring import ModelFacts, Scored
 from serving import bundle as bundles
 from serving.errors import BundleError, ImageError
@@ -147,7 +147,7 @@ def answer(predictor: Predictor, content: bytes, origin: Origin | None = None) -
         answer_id=row.answer_id if row else "",
         explanation=explanation(found),
     )
-    return Scored(told, digest_of(prepared.decoded.pixels), row)
+    return Scored(told, pixel_digest(prepared.decoded.pixels), row)
 
 
 def _score(content: bytes) -> "Scored | _Refused":

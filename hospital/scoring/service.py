@@ -7,7 +7,7 @@ import httpx
 from pydantic import ValidationError
 
 from hospital.errors import HospitalError, TryAgainError
-from hospital.results.source import digest_of
+from hospital.results.source import pixel_digest
 from hospital.scoring import ModelFacts, Scored
 from serving.errors import ImageError, one_line
 from serving.http.schemas import Prediction
@@ -49,7 +49,7 @@ class ServiceScorer:
                 found = Prediction.model_validate_json(answer.content, extra="ignore")
             except ValidationError:
                 raise TryAgainError("service", "the service's answer is none that this gateway reads") from None
-            return Scored(found, digest_of(decode.decode(content).pixels))
+            return Scored(found, pixel_digest(decode.decode(content).pixels))
         code, detail = _problem(answer)
         if answer.status_code in _OF_THE_IMAGE and code:
             raise ImageError(code, detail)
