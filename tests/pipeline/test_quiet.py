@@ -11,7 +11,8 @@ import importlib
 import pipeline
 for module in pkgutil.walk_packages(pipeline.__path__, "pipeline."):
     if module.name in {
-        "pipeline.archive.cluster", "pipeline.archive.joining", "pipeline.training.cluster", "pipeline.tuning.ray_tune"
+        "pipeline.archive.cluster", "pipeline.archive.crew", "pipeline.archive.joining",
+        "pipeline.archive.preparing.cluster", "pipeline.training.cluster", "pipeline.tuning.ray_tune",
     }:
         continue  # they need the extra `ray`
     importlib.import_module(module.name)
