@@ -19,17 +19,20 @@ def section_of(options: TrainParams) -> dict[str, Any]:
     return options.model_dump(mode="json", exclude=set(PLACE))
 
 
-def key_of(section: Mapping[str, Any], data: Sequence[str], code: Sequence[Path]) -> str:
-    """Name of the training that these parameters, data hashes and modules define; 16 hex digits."""
+def key_of(section: Mapping[str, Any], data: Sequence[str], code: Mapping[str, bytes]) -> str:
+    """Name of the training that these parameters, data hashes and modules define; 16 hex digits.
+
+    It is the same wherever the project lies, so that a training can go on in another clone.
+    """
     digest = hashlib.sha256(json.dumps(section, sort_keys=True).encode())
     for part in data:
         digest.update(part.encode())
-    for path in sorted(code):
-        digest.update(path.as_posix().encode() + path.read_bytes())
+    for name, content in sorted(code.items()):
+        digest.update(name.encode() + content)
     return digest.hexdigest()[:16]
 
 
-def modules_of_stage(root: Path, stage: str) -> list[Path]:
-    """The Python modules that dvc.yaml names as dependencies of a stage."""
+def modules_of_stage(root: Path, stage: str) -> dict[str, bytes]:
+    """Content of the Python modules that dvc.yaml names as dependencies of a stage, by their paths there."""
     deps = YAML(typ="safe").load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
-    return [root / dep for dep in deps if str(dep).endswith(".py")]
+    return {dep: (root / dep).read_bytes() for dep in deps if str(dep).endswith(".py")}
