@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from hospital.errors import HospitalError
 from serving.errors import one_line
+from serving.sqlite import log_ahead
 from serving.store.records import Opinion
 
 SCHEMA_VERSION = 1
@@ -282,7 +283,7 @@ def _begin(connection: Connection) -> None:
 def _tune_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where SQLAlchemy says, not at the first change
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    log_ahead(cursor, _BUSY_SECONDS)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")

@@ -5,6 +5,7 @@ environment and not in params.yaml, and its modules are no dependencies of a sta
 """
 
 import argparse
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,14 +17,11 @@ import pandas as pd
 
 from pipeline.data.layout import Dataset
 from pipeline.errors import InputError
-from pipeline.late import late
 from serving.imaging.canvas import Preprocessing
 
 MANIFEST = "manifest.parquet"
 """In data/, instead of the folder images/: `fracture manifest` wrote where the images lie."""
 LOCAL, RAY = "local", "ray"
-
-_preparing: Any = late("pipeline.archive.preparing.images")  # see above for why no import says so to the type checker
 
 
 @dataclass(frozen=True)
@@ -86,5 +84,10 @@ def opened(data: Dataset, engine: Engine, scratch: Path) -> Iterator[Any]:
     if engine.name == LOCAL and not (data.folder / MANIFEST).exists():
         yield None
         return
-    with _preparing.opened(data, engine, scratch) as found:
+    with _preparing().opened(data, engine, scratch) as found:
         yield found
+
+
+def _preparing() -> Any:
+    """The module of the engines, by its name: an import would make it a dependency of the stages (see above)."""
+    return importlib.import_module("pipeline.archive.preparing.images")

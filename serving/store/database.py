@@ -26,6 +26,7 @@ from sqlalchemy.exc import (
 )
 
 from serving.errors import one_line
+from serving.sqlite import log_ahead
 from serving.store.records import AnswerRecord, FeedbackRecord, ShadowRecord
 from serving.store.tables import ANSWERS, FEEDBACK, SHADOWS
 
@@ -187,7 +188,7 @@ def _engine(url: URL) -> Engine:
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     """Let readers and a writer work at once, and let a power cut lose seconds, never the file."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    log_ahead(cursor, _BUSY_SECONDS)
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
 

@@ -303,6 +303,7 @@ def test_a_stop_changes_nothing_with_averaged_weights_warm_up_and_teachers(
     assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
 
 
+@pytest.mark.slow  # it trains twice
 def test_the_result_is_the_moving_average_that_was_validated(
     squares: Squares, tmp_path: Path, backbone_weights: str
 ) -> None:

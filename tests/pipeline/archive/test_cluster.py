@@ -54,6 +54,7 @@ def test_two_nodes_answer_every_image_once_as_one_machine_does(
     assert [{**row, "seconds": 0} for row in theirs] == [{**row, "seconds": 0} for row in ours]
 
 
+@pytest.mark.slow  # Ray takes twenty seconds to find it out
 def test_a_wrong_token_is_refused_in_one_line(two_nodes: Cluster, shared_manifest: Manifest, tmp_path: Path) -> None:
     command = two_nodes.score(shared_manifest, tmp_path / "out")
     wrong = {**two_nodes.environment, "RAY_AUTH_TOKEN": "0" * 64}

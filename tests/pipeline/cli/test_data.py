@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -66,7 +67,11 @@ def test_dicom_objects_are_read_with_their_labels(project: Path, monkeypatch: py
     monkeypatch.setenv("FRACTURE_DEIDENTIFICATION_KEY", "a secret of the tests, of 32 characters")
     (project.parent / "objects").mkdir()
     for number in (1, 2):
-        content = radiograph(SOPInstanceUID=f"1.2.{number}", StudyInstanceUID=f"1.3.{number}")
+        pixels = (np.full((64, 64), 100 * number) + np.arange(64)).astype(np.uint16)
+        content = radiograph(
+            SOPInstanceUID=f"1.2.{number}", StudyInstanceUID=f"1.3.{number}",
+            Rows=64, Columns=64, PixelData=pixels.tobytes(),
+        )  # fmt: skip
         (project.parent / "objects" / f"IM{number}").write_bytes(content)
     (project.parent / "labels.csv").write_text("study_instance_uid,label\n1.3.1,normal\n1.3.2,fractured\n")
     output = run("dicom", "../objects", "--labels", "../labels.csv")
