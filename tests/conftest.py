@@ -227,19 +227,24 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
 
 
 SLOW_FILES = (
-    "archive/test_cluster.py",
     "training/test_cluster.py",
-    "test_image.py",
     "test_circle.py",
+    "archive/test_cluster.py",
+    "test_train.py",
+    "test_image.py",
+    "test_interruptions.py",
     "test_ray_tune.py",
-    "test_canary_aws.py",
     "test_pipeline.py",
+    "test_model_behaviour.py",
+    "test_tracking.py",
+    "test_ray_image.py",
+    "training/test_teachers.py",
+    "preparing/test_cluster.py",
+    "test_canary_aws.py",
     "packaging/test_bento.py",
     "packaging/test_release.py",
     "test_web.py",
     "test_aws.py",
-    "test_interruptions.py",
-    "test_model_behaviour.py",
 )
 """Minutes each: the first to begin, so that no worker is left with one while the others have nothing to do."""
 
