@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,7 +163,18 @@ def run(connection: Connection, asked: Scoring) -> None:
     except (bundle.BundleError, SettingsError, ImageError) as error:
         connection.send(Failed(str(error)))
         return
-    fetcher = Fetcher(asked.roots)
+    serve(
+        connection, asked.roots, lambda fetcher, pool, given: answers(predictor, fetcher, pool, given, connection.send)
+    )
+
+
+def serve(
+    connection: Connection,
+    roots: Roots,
+    work: Callable[[Fetcher, ThreadPoolExecutor, Sequence[Entry]], Iterable[tuple[tuple[int, Any], ...]]],
+) -> None:
+    """Answer lists of entries until `connection` is closed; `work` gives answers by position, a few at a time."""
+    fetcher = Fetcher(roots)
     with ThreadPoolExecutor(FETCHES, "fetch") as pool:
         connection.send(Ready())
         while True:
@@ -171,8 +182,8 @@ def run(connection: Connection, asked: Scoring) -> None:
                 given = connection.recv()
             except EOFError:
                 return
-            for rows in answers(predictor, fetcher, pool, given, connection.send):
-                connection.send(Answered(rows))
+            for found in work(fetcher, pool, given):
+                connection.send(Answered(found))
             connection.send(Ready())
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pipeline.allocator import keep_image_buffers
 from pipeline.archive.addresses import Roots
-from pipeline.archive.child import FETCHES, Ahead, Answered, Begun, Failed, Ready, Tell
+from pipeline.archive.child import Ahead, Begun, Failed, Tell, serve
 from pipeline.archive.entries import Entry
 from pipeline.archive.fetching import Fetcher
 from pipeline.archive.worker import Bounds, WatchedChild
@@ -201,18 +201,13 @@ def run(connection: Connection, asked: Task[Any, Any]) -> None:
     except InputError as error:
         connection.send(Failed(str(error)))
         return
-    fetcher = Fetcher(asked.roots)
-    with ThreadPoolExecutor(FETCHES, "fetch") as pool:
-        connection.send(Ready())
-        while True:
-            try:
-                given = connection.recv()
-            except EOFError:
-                return
-            contents = contents_of(fetcher, pool, given, connection.send)
-            for position, answer in enumerate(answers_of(asked, work, contents, connection.send)):
-                connection.send(Answered(((position, answer),)))
-            connection.send(Ready())
+
+    def answers(fetcher: Fetcher, pool: ThreadPoolExecutor, given: Sequence[Entry]) -> Iterator[tuple[Any, ...]]:
+        contents = contents_of(fetcher, pool, given, connection.send)
+        for numbered in enumerate(answers_of(asked, work, contents, connection.send)):
+            yield (numbered,)
+
+    serve(connection, asked.roots, answers)
 
 
 def answers_of(
