@@ -67,7 +67,8 @@ def test_dicom_objects_are_read_with_their_labels(project: Path, monkeypatch: py
     monkeypatch.setenv("FRACTURE_DEIDENTIFICATION_KEY", "a secret of the tests, of 32 characters")
     (project.parent / "objects").mkdir()
     for number in (1, 2):
-        pixels = (np.full((64, 64), 100 * number) + np.arange(64)).astype(np.uint16)
+        rows, columns = np.mgrid[:64, :64]
+        pixels = (100 * number + rows * columns).astype(np.uint16)
         content = radiograph(
             SOPInstanceUID=f"1.2.{number}", StudyInstanceUID=f"1.3.{number}",
             Rows=64, Columns=64, PixelData=pixels.tobytes(),
