@@ -1,7 +1,7 @@
 """What an interrupted training needs to go on: kept after every epoch, outside the outputs that DVC deletes.
 
 checkpoints/<key>/epoch-0004/    arrays.npz (weights, seeds, optimizer), state.json (history, counters, hash)
-checkpoints/<key>/best-0003.npz  weights of the best epoch so far
+checkpoints/<key>/best-0003.npz  weights of the best epoch so far; the same file as its arrays.npz, where it may be
 checkpoints/<key>.lock           held by the one trainer of this key
 """
 
@@ -55,20 +55,29 @@ class CheckpointStore:
         with locked(self.folder.with_suffix(".lock"), message):
             yield
 
-    def save(self, state: TrainingState, model: keras.Model) -> None:
-        """Write a checkpoint whole, then remove all but the last ones."""
+    def save(self, state: TrainingState, model: keras.Model, is_best: bool = False) -> None:
+        """Write a checkpoint whole, then remove all but the last ones.
+
+        With `is_best` its weights are those of the best epoch so far too, and are written once.
+        """
         target = self.folder / f"epoch-{state.epoch:04d}"
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_folder(target) as partial:
             _save_arrays(partial / "arrays.npz", _arrays(model))
             content = {**vars(state), "sha256": sha256_file(partial / "arrays.npz")}
             write_json(partial / "state.json", content)
+            if is_best:
+                _share(partial / "arrays.npz", self._best(state.epoch))
         for old in self._checkpoints()[: -self._kept]:
             shutil.rmtree(old, ignore_errors=True)
+        self._remove_former_bests(state)
 
     def save_best(self, state: TrainingState, model: keras.Model) -> None:
-        """Write the weights of the best epoch; the ones that older checkpoints refer to stay."""
+        """Write the weights of the best epoch, where they are others than those to go on with."""
         _save_arrays(self._best(state.best_epoch), [np.asarray(v) for v in model.variables])
+
+    def _remove_former_bests(self, state: TrainingState) -> None:
+        """Those that older checkpoints refer to stay."""
         named = {read_json(path / "state.json")["best_epoch"] for path in self._checkpoints()}
         for old in self.folder.glob("best-*.npz"):
             if int(old.stem.removeprefix("best-")) not in {*named, state.best_epoch}:
@@ -76,7 +85,7 @@ class CheckpointStore:
 
     def load_best(self, state: TrainingState, model: keras.Model) -> None:
         """Give `model` the weights of the best epoch."""
-        _assign(model.variables, _load_arrays(self._best(state.best_epoch)))
+        _assign(model.variables, _load_arrays(self._best(state.best_epoch), len(model.variables)))
 
     def load_average(self, model: keras.Model, epochs: int) -> None:
         """Give `model` the mean of its weights over the last `epochs` epochs, or as many as there are.
@@ -84,7 +93,7 @@ class CheckpointStore:
         Stochastic weight averaging (Izmailov et al., UAI 2018), which needs no choice of an epoch.
         """
         count = len(model.variables)
-        latest = [_load_arrays(path / "arrays.npz")[:count] for path in self._checkpoints()[-epochs:]]
+        latest = [_load_arrays(path / "arrays.npz", count) for path in self._checkpoints()[-epochs:]]
         means = [
             np.mean(arrays, axis=0) if np.issubdtype(arrays[0].dtype, np.floating) else arrays[-1]
             for arrays in zip(*latest, strict=True)
@@ -138,7 +147,7 @@ class CheckpointStore:
 class FollowedStore(CheckpointStore):
     """The checkpoints of one training that another process writes; this one only begins from them."""
 
-    def save(self, state: TrainingState, model: keras.Model) -> None:
+    def save(self, state: TrainingState, model: keras.Model, is_best: bool = False) -> None:
         """Leave it to the other process."""
 
     def save_best(self, state: TrainingState, model: keras.Model) -> None:
@@ -155,9 +164,19 @@ def _save_arrays(path: Path, arrays: list[np.ndarray]) -> None:
         np.savez(file, allow_pickle=False, **{f"a{i:05d}": array for i, array in enumerate(arrays)})
 
 
-def _load_arrays(path: Path) -> list[np.ndarray]:
+def _load_arrays(path: Path, count: int | None = None) -> list[np.ndarray]:
     with np.load(path, allow_pickle=False) as archive:
-        return [archive[name] for name in sorted(archive.files)]
+        return [archive[name] for name in sorted(archive.files)[:count]]
+
+
+def _share(path: Path, name: Path) -> None:
+    """Give a file a second name, or a copy where the file system has one name for each."""
+    with atomic_file(name) as partial, os_errors_name(name):
+        partial.unlink()
+        try:
+            partial.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, partial)
 
 
 def _assign(variables: Sequence[Any], arrays: list[np.ndarray]) -> None:
@@ -170,10 +189,7 @@ def _assign(variables: Sequence[Any], arrays: list[np.ndarray]) -> None:
 
 @contextmanager
 def averaged(model: keras.Model) -> Iterator[None]:
-    """Give `model` the moving average of its weights for a while, where its optimizer keeps one."""
-    if not model.optimizer.use_ema:
-        yield
-        return
+    """Give `model` the moving average of its weights, which its optimizer keeps, for a while."""
     latest = [np.array(variable) for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
     try:
@@ -209,11 +225,13 @@ class KeepCheckpoints(keras.callbacks.Callback):
         self._state.history.append({"epoch": epoch + 1, **row})
         self._state.counters = {type(callback).__name__: _counters(callback) for callback in self._counting}
         self._store.folder.mkdir(parents=True, exist_ok=True)
-        if row["val_loss"] < self._state.best_loss:
+        is_best, has_average = row["val_loss"] < self._state.best_loss, self.model.optimizer.use_ema
+        if is_best:
             self._state.best_loss, self._state.best_epoch = row["val_loss"], epoch + 1
+        if is_best and has_average:
             with averaged(self.model):
                 self._store.save_best(self._state, self.model)
-        self._store.save(self._state, self.model)
+        self._store.save(self._state, self.model, is_best and not has_average)
 
 
 def _counters(callback: keras.callbacks.Callback) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Training: what is learned, and that a training which was stopped ends like one that was not."""
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -140,6 +142,19 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 def test_only_the_last_two_checkpoints_are_kept(squares: Squares, tmp_path: Path) -> None:
     _fit(squares(), tmp_path / "a")
     assert sorted(path.name for path in (tmp_path / "a").glob("epoch-*")) == ["epoch-0003", "epoch-0004"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_weights_of_the_best_epoch_are_written_once_where_files_may_have_two_names(
+    squares: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=OSError(errno.EPERM, "not permitted")))
+    _, state = _fit(squares(), tmp_path)
+    best, arrays = (tmp_path / name for name in (f"best-{state.best_epoch:04d}.npz", "epoch-0004/arrays.npz"))
+    assert state.best_epoch == 4
+    assert best.samefile(arrays) == links
+    assert best.read_bytes() == arrays.read_bytes()
 
 
 def test_a_second_trainer_of_the_same_is_refused(tmp_path: Path) -> None:
