@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks import measure
 from pipeline.evaluation.saliency import explained
 from pipeline.packaging.conversion import FORMATS, convert
-from pipeline.params import TrainParams
 from pipeline.quiet import quiet_import
+from pipeline.training.params import TrainParams
 
 TARGET = 1.10
 SIZE = 224

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from benchmarks import measure, pictures
 from pipeline import params, preprocess
 from pipeline.files import project_root
-from pipeline.params import Augmentation, TrainParams
 from pipeline.training import architectures
 from pipeline.training.batches import Batches, FollowEpoch
+from pipeline.training.params import Augmentation, TrainParams
 from serving.imaging import decode
 from serving.imaging.canvas import Preprocessing
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline import params
-from pipeline.artifacts import Artifacts, Metrics, PreparedRecord, Registration, TrainingRecord
+from pipeline.artifacts import Artifacts, PreparedRecord, Registration, TrainingRecord
 from pipeline.errors import InputError, exit_with_line
 from pipeline.evaluation import operating_points
+from pipeline.evaluation.records import Metrics
 from pipeline.files import git_commit, sha256_file
 from pipeline.late import late
 from pipeline.params import Params

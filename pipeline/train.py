@@ -23,13 +23,13 @@ from pipeline.data import cells, prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
-from pipeline.params import Augmentation, TrainParams
 from pipeline.registry.mlflow import Mirror
 from pipeline.training import architectures, distillation, disturbances, keys, leakage, out_of_fold, places
 from pipeline.training.batches import Batches, FollowEpoch
 from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, TrainingState
 from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
 from pipeline.training.localisation_targets import LocalisationTargets, Targets
+from pipeline.training.params import Augmentation, TrainParams
 from pipeline.training.phases import Phase, compile_for, phases, schedule
 from pipeline.training.processes import Epochs, OneProcess, Processes
 from pipeline.training.soft_targets import SoftTargets

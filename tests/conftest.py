@@ -17,11 +17,12 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from pipeline.artifacts import Artifacts, DatasetRecord, Metrics
+from pipeline.artifacts import Artifacts, DatasetRecord
 from pipeline.data import layout
 from pipeline.data.layout import Dataset, DatasetInfo
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources import fracatlas
+from pipeline.evaluation.records import Metrics
 from pipeline.registry.records import ModelVersion
 from serving.imaging.canvas import Preprocessing
 
@@ -126,9 +127,10 @@ def _train_on_the_sample(root: Path) -> None:
     from pipeline.data.sources import synthetic
     from pipeline.data.validation.tables import image_table
     from pipeline.evaluation.report import evaluate
-    from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
+    from pipeline.params import EvaluateParams, PreprocessParams
     from pipeline.training import architectures
     from pipeline.training.checkpoints import CheckpointStore
+    from pipeline.training.params import TrainParams
 
     synthetic.fill(root / "data", count=160)
     data = layout.read(root / "data")

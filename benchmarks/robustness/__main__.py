@@ -35,10 +35,11 @@ from benchmarks import measure
 from benchmarks.robustness import folds
 from benchmarks.robustness.changes import CHANGES, NEVER_TRAINED, change
 from benchmarks.robustness.objects import OBJECTS
-from pipeline.artifacts import Artifacts, ChangeMetrics, Robustness
+from pipeline.artifacts import Artifacts
 from pipeline.data import layout
 from pipeline.errors import InputError, exit_with_line
 from pipeline.evaluation import metrics, tables
+from pipeline.evaluation.records import ChangeMetrics, Robustness
 from pipeline.files import sha256_file, write_json, write_text
 from pipeline.progress import progress_bar
 from serving import bundle

@@ -30,10 +30,11 @@ from pipeline.data.validation.tables import image_table
 from pipeline.evaluation.report import evaluate
 from pipeline.files import project_root
 from pipeline.packaging.bundle import Registered, write_bundle
-from pipeline.params import EvaluateParams, PreprocessParams, TrainParams
+from pipeline.params import EvaluateParams, PreprocessParams
 from pipeline.registry.records import ModelVersion
 from pipeline.training import architectures
 from pipeline.training.checkpoints import CheckpointStore
+from pipeline.training.params import TrainParams
 from serving import bundle
 from serving.decision import FRACTURED, NORMAL
 from serving.network import Network

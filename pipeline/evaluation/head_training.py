@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.artifacts import Estimate, InputMetrics
 from pipeline.data import cells
 from pipeline.data.prepared import Prepared
 from pipeline.evaluation.drawings import KINDS
@@ -18,6 +17,7 @@ from pipeline.evaluation.guard_pictures import CHOOSE, TRAIN, Make, collected, d
 from pipeline.evaluation.image_heads import Seen, fit_guard, fit_region
 from pipeline.evaluation.metrics import Array, wilson
 from pipeline.evaluation.model_outputs import Outputs
+from pipeline.evaluation.records import Estimate, InputMetrics
 from pipeline.evaluation.saliency import EMBEDDING, finer_part
 from pipeline.params import EvaluateParams
 from pipeline.progress import Advance, progress_bar

@@ -14,20 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.artifacts import (
-    Artifacts,
-    Hashes,
-    ImageCounts,
-    Metrics,
-    MetricSet,
-    TrainingRecord,
-)
+from pipeline.artifacts import Artifacts, TrainingRecord
 from pipeline.data import cells
 from pipeline.data.prepared import Prepared, slices_of
 from pipeline.evaluation import metrics, operating_points, plots
 from pipeline.evaluation.head_training import fit_heads, input_metrics
 from pipeline.evaluation.metrics import Array, Labels, number, wilson, with_interval
 from pipeline.evaluation.model_outputs import Outputs, run_model
+from pipeline.evaluation.records import Hashes, ImageCounts, Metrics, MetricSet
 from pipeline.evaluation.saliency import explained
 from pipeline.files import atomic_file, atomic_folder, write_text
 from pipeline.params import EvaluateParams

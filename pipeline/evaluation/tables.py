@@ -4,8 +4,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.artifacts import ChangeMetrics, Estimate, Metrics, MetricSet
 from pipeline.errors import InputError
+from pipeline.evaluation.records import ChangeMetrics, Estimate, Metrics, MetricSet
 
 _POINTS = {
     "at_threshold": "0.5 on the calibrated probability",

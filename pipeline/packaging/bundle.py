@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 
 from pipeline import register
-from pipeline.artifacts import Metrics, Robustness, TrainingRecord
+from pipeline.artifacts import TrainingRecord
 from pipeline.data import input_heads
 from pipeline.data.prepared import Prepared
 from pipeline.data.sources import synthetic
 from pipeline.errors import InputError
 from pipeline.evaluation import operating_points, subgroups
+from pipeline.evaluation.records import Metrics, Robustness
 from pipeline.files import atomic_folder
 from pipeline.late import late
 from pipeline.packaging.change_plan import Verdict

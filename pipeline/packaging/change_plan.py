@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Metrics, Robustness
 from pipeline.errors import InputError
+from pipeline.evaluation.records import Metrics, Robustness
 from pipeline.params import ChangePlanParams
 from serving import bundle
 from serving.bundle import Manifest

@@ -12,9 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.artifacts import Estimate, Metrics, Robustness
 from pipeline.data.prepared import Prepared, slices_of
 from pipeline.evaluation import metrics, subgroups, tables
+from pipeline.evaluation.records import Estimate, Metrics, Robustness
 from serving import bundle
 from serving.bundle import Bundle, Manifest
 from serving.network import EMBEDDING, Network

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline import register
-from pipeline.artifacts import Artifacts, Robustness, TrainingRecord
+from pipeline.artifacts import Artifacts, TrainingRecord
 from pipeline.data import prepared
 from pipeline.errors import InputError
+from pipeline.evaluation.records import Robustness
 from pipeline.files import atomic_folder, sha256_file, write_text
 from pipeline.packaging import change_plan
 from pipeline.packaging.bundle import fetched, write_bundle

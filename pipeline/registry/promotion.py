@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from pipeline.artifacts import Metrics
 from pipeline.errors import InputError
+from pipeline.evaluation.records import Metrics
 from pipeline.params import RegisterParams
 from pipeline.registry.records import ModelVersion
 

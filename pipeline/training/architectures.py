@@ -19,8 +19,8 @@ from keras import layers
 from pipeline.artifacts import TrainingRecord
 from pipeline.errors import InputError
 from pipeline.files import project_root, sha256_file
-from pipeline.params import TrainParams
 from pipeline.training import efficientnet_lite, weight_files
+from pipeline.training.params import TrainParams
 from serving.errors import one_line
 
 FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits", "probability"

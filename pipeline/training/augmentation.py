@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.params import Augmentation
 from pipeline.training import disturbances
+from pipeline.training.params import Augmentation
 
 Pixels = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float64]

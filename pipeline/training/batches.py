@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.image_shards import ImageRows
-from pipeline.params import Augmentation
 from pipeline.training.architectures import LOCATION, PROBABILITY
 from pipeline.training.augmentation import NO_BOXES, Pixels, augment
 from pipeline.training.localisation_targets import Targets
+from pipeline.training.params import Augmentation
 from pipeline.training.soft_targets import SoftTargets
 
 

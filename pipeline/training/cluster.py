@@ -27,7 +27,7 @@ from pipeline.artifacts import Artifacts
 from pipeline.data import prepared
 from pipeline.errors import InputError, describe
 from pipeline.files import write_text
-from pipeline.params import TrainParams
+from pipeline.training.params import TrainParams
 from pipeline.training.places import resources_for
 from serving.errors import one_line
 

@@ -17,10 +17,10 @@ import pandas as pd
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.files import sha256_file
-from pipeline.params import TrainParams
 from pipeline.progress import progress_bar
 from pipeline.training import architectures, out_of_fold
 from pipeline.training.architectures import LOCATION_LOGITS, LOCATION_STRIDE, LOGITS
+from pipeline.training.params import TrainParams
 from pipeline.training.soft_targets import SoftTargets
 
 _ASKED_AT_ONCE = 8

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.params import Augmentation
+from pipeline.training.params import Augmentation
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

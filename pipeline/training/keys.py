@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.params import TrainParams
+from pipeline.training.params import TrainParams
 
 PLACE = frozenset({"workers", "backend"})
 """Keys of `train` that say where a training runs, not what it is: it may begin on one machine and go on on four."""

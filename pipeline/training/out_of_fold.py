@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.files import sha256_file
-from pipeline.params import TrainParams
+from pipeline.training.params import TrainParams
 
 FILE = "out_of_fold.csv"
 COLUMNS = ("image_id", "label", "group", "fold", "logit")

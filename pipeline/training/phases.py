@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipeline.params import TrainParams
 from pipeline.training import architectures, losses
 from pipeline.training.architectures import LOCATION, PROBABILITY
+from pipeline.training.params import TrainParams
 
 
 @dataclass(frozen=True)

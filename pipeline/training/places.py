@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pipeline.errors import InputError
-from pipeline.params import TrainParams
+from pipeline.training.params import TrainParams
 
 
 def address_for(options: TrainParams, asked: str) -> str:

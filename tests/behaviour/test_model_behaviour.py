@@ -19,8 +19,9 @@ from pipeline.data.prepared import load
 from pipeline.data.sources import synthetic
 from pipeline.data.validation.tables import image_table
 from pipeline.evaluation.metrics import logit
-from pipeline.params import Augmentation, PreprocessParams, TrainParams, ValidateParams
+from pipeline.params import PreprocessParams, ValidateParams
 from pipeline.training.checkpoints import CheckpointStore
+from pipeline.training.params import Augmentation, TrainParams
 from serving.imaging.canvas import Preprocessing
 from serving.imaging.model_input import prepare
 

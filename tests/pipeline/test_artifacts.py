@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Artifacts, Estimate, Metrics, MetricSet, TrainingRecord
+from pipeline.artifacts import Artifacts, TrainingRecord
 from pipeline.errors import InputError
 from pipeline.evaluation import operating_points
+from pipeline.evaluation.records import Estimate, Metrics, MetricSet
 from pipeline.files import write_json
 from serving.decision import Decision, LogisticCalibration
 

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from pipeline import params
 from pipeline.errors import InputError
+from pipeline.training.params import TrainParams
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,7 +65,7 @@ def test_every_key_is_described_in_one_sentence(name: str, description: str | No
 
 
 def test_what_is_not_given_has_its_default(tmp_path: Path) -> None:
-    assert params.load(write(tmp_path, "train: {epochs: 3}")).train == params.TrainParams(epochs=3)
+    assert params.load(write(tmp_path, "train: {epochs: 3}")).train == TrainParams(epochs=3)
 
 
 def test_a_whole_number_is_accepted_for_a_fraction(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from pipeline import train
 from pipeline.data.image_shards import ImageShards, ShardIndex, shard_name
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.params import Augmentation, TrainParams
 from pipeline.training import architectures, augmentation, checkpoints
 from pipeline.training.checkpoints import CheckpointStore, TrainingState
+from pipeline.training.params import Augmentation, TrainParams
 from pipeline.training.soft_targets import SoftTargets
 from serving.imaging.canvas import Preprocessing
 

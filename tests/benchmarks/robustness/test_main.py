@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from benchmarks.robustness import __main__ as robustness
-from pipeline.artifacts import Robustness
 from pipeline.data import layout
 from pipeline.data.layout import DatasetInfo
+from pipeline.evaluation.records import Robustness
 from serving import bundle
 
 CLASSES = ("normal", "fractured")

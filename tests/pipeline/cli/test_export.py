@@ -11,12 +11,12 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from pipeline.artifacts import Metrics
 from pipeline.cli import export as command
 from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.evaluation import operating_points
+from pipeline.evaluation.records import Metrics
 from pipeline.packaging import bundle, conversion, export
 from pipeline.packaging.bundle import Registered
 from pipeline.packaging.conversion import FORMATS, MAX_DIFFERENCE

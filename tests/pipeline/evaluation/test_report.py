@@ -16,9 +16,10 @@ from pipeline.data.prepared import Prepared
 from pipeline.evaluation import metrics, report
 from pipeline.evaluation.metrics import LogisticCalibration
 from pipeline.evaluation.report import Outputs, evaluate
-from pipeline.params import EvaluateParams, TrainParams
+from pipeline.params import EvaluateParams
 from pipeline.training import architectures
 from pipeline.training.checkpoints import CheckpointStore
+from pipeline.training.params import TrainParams
 from serving.decision import Decision
 
 OPTIONS = EvaluateParams(bootstrap=100, gallery=4)

@@ -9,8 +9,8 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.evaluation import saliency
 from pipeline.packaging.conversion import convert
-from pipeline.params import TrainParams
 from pipeline.training import architectures
+from pipeline.training.params import TrainParams
 from serving.network import Network
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline import params
-from pipeline.artifacts import Metrics, Robustness
+from pipeline.evaluation.records import Metrics, Robustness
 from pipeline.packaging import change_plan
 from pipeline.packaging.change_plan import Candidate
 from pipeline.params import ChangePlanParams

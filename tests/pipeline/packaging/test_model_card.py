@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.artifacts import Metrics
+from pipeline.evaluation.records import Metrics
 from pipeline.packaging import model_card
 from pipeline.training.architectures import newest_release
 from serving import bundle

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.artifacts import Artifacts, ChangeMetrics, Robustness, TrainingRecord
+from pipeline.artifacts import Artifacts, TrainingRecord
 from pipeline.errors import InputError
+from pipeline.evaluation.records import ChangeMetrics, Robustness
 from pipeline.packaging import release
 from serving import bundle
 from tests.pipeline.project import Project
@@ -118,8 +119,8 @@ def test_a_release_is_compared_with_the_one_that_was_assessed(
 
 
 def test_training_can_begin_from_a_release(released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.params import TrainParams
     from pipeline.training import architectures
+    from pipeline.training.params import TrainParams
 
     monkeypatch.chdir(released.parents[1])
     theirs, _ = architectures.load_trained(released)

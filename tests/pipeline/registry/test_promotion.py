@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.artifacts import Estimate, Hashes, ImageCounts, Metrics, MetricSet, OperatingPoint
 from pipeline.errors import InputError
+from pipeline.evaluation.records import Estimate, Hashes, ImageCounts, Metrics, MetricSet, OperatingPoint
 from pipeline.params import RegisterParams
 from pipeline.registry import promotion
 from pipeline.registry.promotion import Move, Occasion

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import train
 from pipeline.data.prepared import Prepared
-from pipeline.params import Augmentation, TrainParams
 from pipeline.training.batches import Batches
+from pipeline.training.params import Augmentation, TrainParams
 
 OPTIONS = TrainParams(batch_size=7, augmentation=Augmentation(rotation=5, noise=2))
 

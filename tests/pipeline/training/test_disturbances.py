@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.params import Augmentation
 from pipeline.training import disturbances
+from pipeline.training.params import Augmentation
 
 SIDE = 64
 CONTENT = np.array([[16.0, 8.0], [47.0, 8.0], [47.0, 55.0], [16.0, 55.0]])

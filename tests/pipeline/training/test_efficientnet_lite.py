@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.params import TrainParams
 from pipeline.training import architectures, efficientnet_lite
+from pipeline.training.params import TrainParams
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.params import Augmentation
 from pipeline.training.augmentation import augment
 from pipeline.training.localisation_targets import LocalisationTargets, location_map
+from pipeline.training.params import Augmentation
 
 SIDE, GRID = 128, 16
 EVERYTHING = Augmentation(flip=True, rotation=10, shift=0.05, zoom=0.1, crop=1, crop_zoom=3)

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
-from pipeline.params import TrainParams
 from pipeline.training import out_of_fold
+from pipeline.training.params import TrainParams
 
 Squares = Callable[..., Prepared]
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.params import TrainParams
+from pipeline.training.params import TrainParams
 from pipeline.training.phases import Phase, WarmUp, schedule
 
 

@@ -5,8 +5,8 @@ import importlib.util
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.params import TrainParams
 from pipeline.training import keys
+from pipeline.training.params import TrainParams
 from pipeline.training.places import address_for, resources_for
 
 FOUR = TrainParams(workers=4)

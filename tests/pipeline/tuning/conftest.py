@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 
 from pipeline.artifacts import PreparedRecord
 from pipeline.data.prepared import Prepared
-from pipeline.params import Augmentation, Params, PreprocessParams, TrainParams
+from pipeline.params import Params, PreprocessParams
+from pipeline.training.params import Augmentation, TrainParams
 from pipeline.tuning.records import SearchFolder
 from pipeline.tuning.trial import Job
 
