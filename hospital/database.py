@@ -244,7 +244,7 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             raise HospitalError(
                 f"database {self.url.render_as_string(hide_password=True)}: {one_line(error, 160)}"
-            ) from None
+            ) from error
 
     @contextmanager
     def session(self) -> Iterator[Session]:

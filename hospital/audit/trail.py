@@ -37,7 +37,7 @@ class AuditTrail:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
         except OSError as error:
-            raise HospitalError(f"audit.folder: {self.folder}: {error.strerror}; name a folder of its own") from None
+            raise HospitalError(f"audit.folder: {self.folder}: {error.strerror}; name a folder of its own") from error
 
     def record(self, *events: Event) -> None:
         """Append events; OSError where they could not be made durable: then what they tell of must not happen."""
