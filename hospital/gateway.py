@@ -183,7 +183,7 @@ class Gateway:
             return ImageWorker(self.scorer, self.parts, config.study.stable_seconds, keeper).step
 
         def assembler(_: threading.Event) -> Step:
-            return Assembler(config, self.scorer.model, self.parts).step
+            return Assembler(config, self.scorer.model, self.parts, _origin(config, secrets)).step
 
         def purge(_: threading.Event) -> Step:
             return self._purge

@@ -16,6 +16,8 @@ from hospital.config import Config
 from hospital.database import Answer, Instance, Result, Version, now
 from hospital.delivery.settings import Destination, Dicom, Stow, Ups
 from hospital.errors import DeadLetterError
+from hospital.labels import renaming
+from hospital.labels.origin import Origin
 from hospital.parts import Parts
 from hospital.queue import Lease
 from hospital.results import capture, presentation, report
@@ -44,9 +46,11 @@ class _Gathered:
 class Assembler:
     """Makes versions: one for each set of images that a study has been quiet with."""
 
-    def __init__(self, config: Config, model: ModelFacts, parts: Parts) -> None:
+    def __init__(self, config: Config, model: ModelFacts, parts: Parts, origin: Origin | None = None) -> None:
+        """`origin` gives the pseudonyms in the store of answers; None where nothing is kept there."""
         self._config = config
         self._model = model
+        self._origin = origin
         self._parts = parts
         self._database, self._queue = parts.database, parts.queue
         self._spool, self._metrics = parts.spool, parts.metrics
@@ -102,6 +106,7 @@ class Assembler:
             if one.path and one.state == "scored" and one.answer_key in known.answers
         ]
         headers = [view.source.header for view in views] or self._headers_of_refused(instances)
+        given = [str(header.PatientID) for header in headers]
         known_patients = corrections_for(self._parts, headers)
         for header in headers:
             known_patients.correct(header)
@@ -131,6 +136,8 @@ class Assembler:
                 return
             session.add(version)
             session.flush()
+            if before is not None or given != [str(header.PatientID) for header in headers]:
+                renaming.note(session, self._pseudonyms(views))
             for made, path in files:
                 session.add(_result(version.id, made, path))
             for destination in self._config.destinations:
@@ -139,6 +146,13 @@ class Assembler:
                     self._queue.add(session, "deliver", key, version.id, destination=destination.name)
         self._metrics.versions.inc()
         logs.event("version_made", study=known.uid, number=number, views=len(views), suspicion=version.suspicion)
+
+    def _pseudonyms(self, views: Sequence[View]) -> dict[str, str]:
+        """Whose the views' answers are, by their ids in the store; nothing where no pseudonyms are kept."""
+        if self._origin is None:
+            return {}
+        named = {view.answer.answer_id: self._origin.patient(view.source.header) for view in views}
+        return {answer_id: patient for answer_id, patient in named.items() if answer_id and patient}
 
     def _headers_of_refused(self, instances: Sequence[Instance]) -> list[pydicom.Dataset]:
         """What a study without an answer says of its patient; an image that cannot be read says nothing."""
