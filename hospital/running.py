@@ -38,6 +38,8 @@ def run(config: Config, log_level: str, path: Path) -> int:
     def adopt(new: Config, new_secrets: Secrets) -> list[str]:
         changed = gateway.adopt(new, new_secrets)
         server.adopt(new_secrets.operation_key)
+        if worklist is not None:
+            worklist.adopt(new_secrets.worklist_key)
         return changed
 
     try:

@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 
 import pydicom
+from pydicom.valuerep import DA, TM
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -225,12 +226,20 @@ def _concerns(destination: Destination, version: Version, has_objects: bool) -> 
 
 
 def _moment(headers: Sequence[pydicom.Dataset]) -> datetime:
-    """Now, in the time zone of the study where it names one: an object has one offset for all its times."""
-    text = str(headers[0].get("TimezoneOffsetFromUTC", "")) if headers else ""
+    """Now, in the time zone of the study where it names one: an object has one offset for all its times.
+
+    Else in the one that this machine had at the study: in winter, a study of last summer keeps its summer time.
+    """
+    header = headers[0] if headers else pydicom.Dataset()
+    text = str(header.get("TimezoneOffsetFromUTC", ""))
     if len(text) == 5 and text[0] in "+-" and text[1:].isdigit():
         minutes = int(text[1:3]) * 60 + int(text[3:])
         return datetime.now(timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes)))
-    return datetime.now().astimezone()
+    try:
+        taken = datetime.combine(DA(header.StudyDate), TM(header.StudyTime) or time(12)).astimezone()
+    except (AttributeError, TypeError, ValueError, OverflowError, OSError):  # it says no date, or one that is none
+        taken = datetime.now().astimezone()
+    return datetime.now(taken.tzinfo)
 
 
 def _result(version_id: int, made: Made, path: str) -> Result:

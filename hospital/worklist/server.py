@@ -54,6 +54,7 @@ class WorklistServer(ThreadedServer):
     """The worklist's port."""
 
     def __init__(self, settings: Worklist, parts: Parts, access: Access) -> None:
+        self._access = access
         context = settings.tls.server() if settings.tls else None
 
         def tls(_config: uvicorn.Config, _default: Any) -> ssl.SSLContext:
@@ -67,6 +68,10 @@ class WorklistServer(ThreadedServer):
             forwarded_allow_ips=_PROXIES, ssl_context_factory=tls if context else None,
         )  # fmt: skip
         super().__init__(options, "worklist")
+
+    def adopt(self, key: str) -> None:
+        """Ask programs for another key from now on."""
+        self._access.key = key
 
 
 def open_worklist(config: Config, secrets: Secrets, parts: Parts, trail: AuditTrail | None) -> WorklistServer | None:

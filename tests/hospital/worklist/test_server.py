@@ -60,6 +60,13 @@ def test_answers_on_its_port_without_naming_its_software(serve: Serve) -> None:
     assert b"uvicorn" not in answer
 
 
+def test_key_is_exchanged_while_it_serves(parts: Parts, tmp_path: Path) -> None:
+    browser = Browser(parts, tmp_path, key="first")
+    WorklistServer(browser.settings, parts, browser.access).adopt("second")
+    headers = [{"authorization": f"Bearer {key}"} for key in ("first", "second")]
+    assert [browser.client.get("/worklist.json", headers=one).status_code for one in headers] == [401, 200]
+
+
 def test_huge_header_is_refused(serve: Serve) -> None:
     port = serve()
     for size in (20_000, 1_000_000):
