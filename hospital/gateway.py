@@ -125,6 +125,9 @@ class Gateway:
         if secrets.service_url != self._secrets.service_url:
             raise HospitalError("FRACTURE_SERVICE_URL: changes with a restart only; nothing was changed")
         workers = self._workers(config, secrets)
+        for part in (self.adt, self.reports, self.trail):
+            if part is not None:
+                part.renew()
         opened = self._opened_web(config)  # the last that may fail
         self.receiver.adopt(config.receiver)
         self._intake.reserve_bytes = config.receiver.disk_reserve_mb * MIB

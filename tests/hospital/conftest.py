@@ -72,6 +72,7 @@ class Site:
         scorer: Scorer,
         config: Config,
         name: str = "gateway",
+        *,
         keeper: AnswerKeeper | None = None,
         origin: Origin | None = None,
     ) -> None:
