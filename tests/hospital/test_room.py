@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,7 +103,7 @@ def test_gateway_that_started_on_a_full_disk_receives_once_there_is_room(tmp_pat
         audit = f'[audit]\nfolder = "{disk}/audit"\n' if audited else ""
         gateway.config.write_text(f'spool = "{disk}/spool"\n{gateway.config.read_text()}\n{audit}')
         ballast = fill(disk)
-        threading.Thread(target=gateway.start, daemon=True).start()
+        gateway.begin()
         eventually(lambda: "waiting_for_space" in gateway.lines(), 120)
         assert gateway.process
         ballast.unlink()
@@ -122,7 +121,7 @@ def test_gateway_that_waits_for_space_ends_when_it_is_told_to(tmp_path: Path) ->
         gateway = RunningGateway(tmp_path, None)
         gateway.config.write_text(f'spool = "{disk}/spool"\n{gateway.config.read_text()}')
         fill(disk)
-        threading.Thread(target=gateway.start, daemon=True).start()
+        gateway.begin()
         eventually(lambda: "waiting_for_space" in gateway.lines(), 120)
         assert gateway.process
         gateway.process.send_signal(signal.SIGTERM)
