@@ -211,7 +211,7 @@ class Secrets(Section):
             service_key=_secret("FRACTURE_SERVICE_KEY"),
             operation_key=_secret("HOSPITAL_KEY"),
             worklist_users=os.environ.get("HOSPITAL_WORKLIST_USERS", ""),
-            worklist_key=os.environ.get("HOSPITAL_WORKLIST_KEY", "").strip(),
+            worklist_key=_secret("HOSPITAL_WORKLIST_KEY"),
             web_key=_secret("HOSPITAL_WEB_KEY"),
             store_url=_secret("FRACTURE_STORE_URL"),
             pseudonym_key=_secret("FRACTURE_PSEUDONYM_KEY"),

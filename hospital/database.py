@@ -175,6 +175,16 @@ class Label(Base):
     stored_at: Mapped[float | None] = mapped_column(index=True)  # in the store of answers
 
 
+class Renaming(Base):
+    """The pseudonym that an answer in the store is to bear, as its patient has changed; the row goes once it does."""
+
+    __tablename__ = "renamings"
+    answer_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    patient: Mapped[str] = mapped_column(String(32))
+    told_at: Mapped[float]
+    due_at: Mapped[float] = mapped_column(index=True)
+
+
 class Polled(Base):
     """What was seen of a DICOMweb server: an object, or a study whose objects were all looked at.
 
@@ -244,7 +254,7 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             raise HospitalError(
                 f"database {self.url.render_as_string(hide_password=True)}: {one_line(error, 160)}"
-            ) from None
+            ) from error
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hospital import logs, queue, retention
@@ -38,6 +39,7 @@ from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
 from hospital.receiver import CommitmentReport, DicomReceiver
 from hospital.reload import ProcessFile, check_change
+from hospital.room import never, with_room
 from hospital.scoring import Scorer
 from hospital.scoring.pool import PoolScorer
 from hospital.scoring.service import ServiceScorer
@@ -52,17 +54,18 @@ _ROOT = Path(__file__).parents[1]
 class Gateway:
     """Everything that runs, started and stopped together."""
 
-    def __init__(self, config: Config, secrets: Secrets) -> None:
+    def __init__(self, config: Config, secrets: Secrets, is_ending: Callable[[], bool] = never) -> None:
+        """Open everything; on a full disk it waits for space, and raises ToldToEndError once `is_ending`."""
+        self._is_ending = is_ending
         self._arrived, self._bell = threading.Event(), threading.Event()  # for those who score, and for the others
         self._purged_at = time.monotonic()
         self.config, self._secrets = config, secrets
-        self.parts = self._opened(config)
+        self.process, self.parts = open_parts(config, is_ending)
         self._crew = Crew(self._bell, self.parts.queue.give_back)
-        self.process = ProcessFile(config)
-        self.trail = open_trail(config)
+        self.trail = with_room(lambda: open_trail(config), is_ending)
         self._watcher = AuditWatcher(config, self.parts, self.trail) if self.trail is not None else None
         if self._watcher is not None:
-            self._watcher.prepare()
+            with_room(self._watcher.prepare, is_ending)
         self.keeper = open_keeper(config, secrets, self.parts.database, self.parts.metrics)
         self.reports = open_reports(config, self.keeper)
         self.scorer = open_scorer(config, secrets)
@@ -73,20 +76,11 @@ class Gateway:
         self._web_facts: object = None
         self.adt = AdtListener(config.adt, self.parts, self.trail, self._bell.set) if config.adt else None
 
-    @staticmethod
-    def _opened(config: Config) -> Parts:
-        """Spool and database, ready for use; HospitalError where they cannot be."""
-        spool, database = Spool(config.spool), Database(config.database_url)
-        spool.prepare()
-        database.prepare()
-        owner = f"{config.name}-{os.getpid()}-{os.urandom(4).hex()}"
-        jobs = Queue(database, config.name, owner, config.operation.lease_seconds, _backoff(config))
-        return Parts(database, jobs, spool, Metrics())
-
     def start(self) -> None:
         """Take up what an earlier process left, and begin to receive."""
-        freed = self.parts.queue.release_own()
-        retention.sweep(self.parts)
+        freed = with_room(self.parts.queue.release_own, self._is_ending)
+        with_room(lambda: retention.sweep(self.parts), self._is_ending)
+        with_room(lambda: self._note(starts=True), self._is_ending)
         self._crew.exchange(self._workers(self.config, self._secrets))
         self.receiver.start()
         if self.reports is not None:
@@ -94,7 +88,6 @@ class Gateway:
         self._serve_web(self.config, self._secrets)
         if self.adt is not None:
             self.adt.start()
-        self._note(starts=True)
         logs.event(
             "ready", port=self.receiver.port, model=self.scorer.model.name, version=self.scorer.model.version,
             taken_up=freed,
@@ -110,7 +103,12 @@ class Gateway:
         if self.reports is not None:
             self.reports.close()
         self._crew.close(30)
-        self._note(starts=False)
+        try:
+            self._note(starts=False)
+        except OSError:  # a full disk must not keep the rest from its end
+            logs.trouble("end_not_audited")
+        if self.trail is not None:
+            self.trail.close()
         self.scorer.close()
         if self.keeper is not None:
             self.keeper.close()
@@ -127,6 +125,9 @@ class Gateway:
         if secrets.service_url != self._secrets.service_url:
             raise HospitalError("FRACTURE_SERVICE_URL: changes with a restart only; nothing was changed")
         workers = self._workers(config, secrets)
+        for part in (self.adt, self.reports, self.trail):
+            if part is not None:
+                part.renew()
         opened = self._opened_web(config)  # the last that may fail
         self.receiver.adopt(config.receiver)
         self._intake.reserve_bytes = config.receiver.disk_reserve_mb * MIB
@@ -185,7 +186,7 @@ class Gateway:
             return ImageWorker(self.scorer, self.parts, config.study.stable_seconds, keeper).step
 
         def assembler(_: threading.Event) -> Step:
-            return Assembler(config, self.scorer.model, self.parts).step
+            return Assembler(config, self.scorer.model, self.parts, _origin(config, secrets)).step
 
         def purge(_: threading.Event) -> Step:
             return self._purge
@@ -231,8 +232,6 @@ class Gateway:
         """Tell the audit trail that the gateway starts or ends."""
         if self.trail is not None:
             self.trail.record(messages.activity(self.config.name, self.config.receiver.ae_title, starts))
-            if not starts:
-                self.trail.close()
 
     def _purge(self) -> bool:
         """Purge what is old enough, now and then."""
@@ -240,6 +239,22 @@ class Gateway:
             self._purged_at = time.monotonic()
             return retention.purge(self.parts, self.config.operation.retention_hours) > 0
         return False
+
+
+def open_parts(config: Config, is_ending: Callable[[], bool] = never) -> tuple[ProcessFile, Parts]:
+    """The lock on the spool, and spool and database ready for use; HospitalError where they cannot be had.
+
+    On a full disk it waits for space. What a killed process left half-written goes first: it may be what fills it.
+    """
+    spool, database = Spool(config.spool), Database(config.database_url)
+    with_room(spool.prepare, is_ending)
+    process = with_room(lambda: ProcessFile(config), is_ending)
+    spool.clear_partial()
+    with_room(process.announce, is_ending)
+    with_room(database.prepare, is_ending)
+    owner = f"{config.name}-{os.getpid()}-{os.urandom(4).hex()}"
+    jobs = Queue(database, config.name, owner, config.operation.lease_seconds, _backoff(config))
+    return process, Parts(database, jobs, spool, Metrics())
 
 
 def _backoff(config: Config) -> Backoff:

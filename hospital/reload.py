@@ -1,5 +1,6 @@
 """hospital.toml read again while the gateway runs: taken as a whole, or refused as a whole with one line."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -86,36 +87,42 @@ class ProcessFile:
     """Says in the spool which process runs there, and what became of its last reload; locked as long as it runs."""
 
     def __init__(self, config: Config) -> None:
+        """Take the lock; HospitalError where another process has it."""
         spool = config.spool
-        self._path = spool / _NAME
         self._fixed = fixed_facts(config)
         self._reloads = 0
-        self._file = self._path.open("a+", encoding="utf-8")
+        self._file = os.open(spool / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.close()
+            os.close(self._file)
             raise HospitalError(f"spool: {spool} is in use by another gateway; stop it, or name another") from None
-        self._path.chmod(0o600)
+        os.fchmod(self._file, 0o600)
+
+    def announce(self) -> None:
+        """Say that this process runs there; OSError on a full disk."""
         self._write("")
 
     def reloaded(self, refused: str) -> None:
         """Note a reload and why it was refused, for the command that waits for it."""
         self._reloads += 1
-        self._write(refused)
+        try:
+            self._write(refused)
+        except OSError:  # the command says then that the log knows more
+            logs.trouble("reload_not_noted")
 
     def close(self) -> None:
         """Let another process run there."""
-        self._file.truncate(0)
-        self._file.close()
+        os.ftruncate(self._file, 0)
+        os.close(self._file)
 
     def _write(self, refused: str) -> None:
         facts = {"process": os.getpid(), "reloads": self._reloads, "refused": refused, "fixed": self._fixed}
-        content = json.dumps(facts)
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(content)
-        self._file.flush()
+        content = json.dumps(facts).encode()
+        # Over what is there: a full disk gives back nothing that was cut off.
+        if os.pwrite(self._file, content, 0) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.ftruncate(self._file, len(content))
 
 
 def ask(spool: Path) -> None:

@@ -16,6 +16,7 @@ from hospital.gateway import Gateway, open_keeper, open_scorer, open_sender, ope
 from hospital.metrics import Metrics
 from hospital.operation import OperationServer
 from hospital.reload import foretell, reload
+from hospital.room import ToldToEndError
 from hospital.spool import Spool
 from hospital.worklist.accounts import Accounts
 from hospital.worklist.server import open_worklist
@@ -27,13 +28,18 @@ def run(config: Config, log_level: str, path: Path) -> int:
     secrets = Secrets.read(config)
     path = path.absolute()
     told, teller = _signals()
-    gateway = Gateway(config, secrets)
+    try:
+        gateway = Gateway(config, secrets, lambda: _is_told_to_end(told))
+    except ToldToEndError:
+        return 0
     server = OperationServer(config.operation, secrets.operation_key, gateway)
     worklist = open_worklist(config, secrets, gateway.parts, gateway.trail)
 
     def adopt(new: Config, new_secrets: Secrets) -> list[str]:
         changed = gateway.adopt(new, new_secrets)
         server.adopt(new_secrets.operation_key)
+        if worklist is not None:
+            worklist.adopt(new_secrets.worklist_key)
         return changed
 
     try:
@@ -46,6 +52,8 @@ def run(config: Config, log_level: str, path: Path) -> int:
         gc.freeze()
         while told.recv(1)[0] == signal.SIGHUP:
             gateway.process.reloaded(reload(path, adopt, gateway.parts.metrics))
+    except ToldToEndError:
+        pass  # it had not begun to receive
     finally:
         server.close()
         if worklist is not None:
@@ -68,6 +76,15 @@ def _signals() -> tuple[socket.socket, socket.socket]:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     return told, teller
+
+
+def _is_told_to_end(told: socket.socket) -> bool:
+    """Whether a signal to end has come; it stays to be read, as do those to reload."""
+    try:
+        numbers = told.recv(64, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return any(number != signal.SIGHUP for number in numbers)
 
 
 def check(config: Config, path: Path) -> int:

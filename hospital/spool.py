@@ -30,7 +30,7 @@ class Spool:
             self._make_shelves()
         except OSError as error:
             place = error.filename or self.root
-            raise HospitalError(f"spool: {place}: {error.strerror}; name a folder of its own") from None
+            raise HospitalError(f"spool: {place}: {error.strerror}; name a folder of its own") from error
 
     def _make_shelves(self) -> None:
         """Make all folders that objects come into: made one by one, each would hold up the first that it is for."""

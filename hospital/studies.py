@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, time, timedelta, timezone
 
 import pydicom
+from pydicom.valuerep import DA, TM
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -16,6 +17,8 @@ from hospital.config import Config
 from hospital.database import Answer, Instance, Result, Version, now
 from hospital.delivery.settings import Destination, Dicom, Stow, Ups
 from hospital.errors import DeadLetterError
+from hospital.labels import renaming
+from hospital.labels.origin import Origin
 from hospital.parts import Parts
 from hospital.queue import Lease
 from hospital.results import capture, presentation, report
@@ -44,9 +47,11 @@ class _Gathered:
 class Assembler:
     """Makes versions: one for each set of images that a study has been quiet with."""
 
-    def __init__(self, config: Config, model: ModelFacts, parts: Parts) -> None:
+    def __init__(self, config: Config, model: ModelFacts, parts: Parts, origin: Origin | None = None) -> None:
+        """`origin` gives the pseudonyms in the store of answers; None where nothing is kept there."""
         self._config = config
         self._model = model
+        self._origin = origin
         self._parts = parts
         self._database, self._queue = parts.database, parts.queue
         self._spool, self._metrics = parts.spool, parts.metrics
@@ -102,6 +107,7 @@ class Assembler:
             if one.path and one.state == "scored" and one.answer_key in known.answers
         ]
         headers = [view.source.header for view in views] or self._headers_of_refused(instances)
+        given = [str(header.PatientID) for header in headers]
         known_patients = corrections_for(self._parts, headers)
         for header in headers:
             known_patients.correct(header)
@@ -131,6 +137,8 @@ class Assembler:
                 return
             session.add(version)
             session.flush()
+            if before is not None or given != [str(header.PatientID) for header in headers]:
+                renaming.note(session, self._pseudonyms(views))
             for made, path in files:
                 session.add(_result(version.id, made, path))
             for destination in self._config.destinations:
@@ -139,6 +147,13 @@ class Assembler:
                     self._queue.add(session, "deliver", key, version.id, destination=destination.name)
         self._metrics.versions.inc()
         logs.event("version_made", study=known.uid, number=number, views=len(views), suspicion=version.suspicion)
+
+    def _pseudonyms(self, views: Sequence[View]) -> dict[str, str]:
+        """Whose the views' answers are, by their ids in the store; nothing where no pseudonyms are kept."""
+        if self._origin is None:
+            return {}
+        named = {view.answer.answer_id: self._origin.patient(view.source.header) for view in views}
+        return {answer_id: patient for answer_id, patient in named.items() if answer_id and patient}
 
     def _headers_of_refused(self, instances: Sequence[Instance]) -> list[pydicom.Dataset]:
         """What a study without an answer says of its patient; an image that cannot be read says nothing."""
@@ -211,12 +226,20 @@ def _concerns(destination: Destination, version: Version, has_objects: bool) -> 
 
 
 def _moment(headers: Sequence[pydicom.Dataset]) -> datetime:
-    """Now, in the time zone of the study where it names one: an object has one offset for all its times."""
-    text = str(headers[0].get("TimezoneOffsetFromUTC", "")) if headers else ""
+    """Now, in the time zone of the study where it names one: an object has one offset for all its times.
+
+    Else in the one that this machine had at the study: in winter, a study of last summer keeps its summer time.
+    """
+    header = headers[0] if headers else pydicom.Dataset()
+    text = str(header.get("TimezoneOffsetFromUTC", ""))
     if len(text) == 5 and text[0] in "+-" and text[1:].isdigit():
         minutes = int(text[1:3]) * 60 + int(text[3:])
         return datetime.now(timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes)))
-    return datetime.now().astimezone()
+    try:
+        taken = datetime.combine(DA(header.StudyDate), TM(header.StudyTime) or time(12)).astimezone()
+    except (AttributeError, TypeError, ValueError, OverflowError, OSError):  # it says no date, or one that is none
+        taken = datetime.now().astimezone()
+    return datetime.now(taken.tzinfo)
 
 
 def _result(version_id: int, made: Made, path: str) -> Result:

@@ -53,6 +53,10 @@ class AdtListener:
         """Begin to answer."""
         self._thread.start()
 
+    def renew(self) -> None:
+        """Show the certificates that the files hold now; OSError where they cannot be read."""
+        self._context = self._settings.tls.server() if self._settings.tls else None
+
     def close(self) -> None:
         """Take no further message; one that was acknowledged is kept."""
         self._ending.set()

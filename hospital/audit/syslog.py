@@ -29,7 +29,7 @@ class Sender:
     def __init__(self, transport: Literal["udp", "tls"], host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._transport = transport
         self._place = (host, port)
-        self._context = context
+        self.context = context
         self._socket: socket.socket | None = None
 
     def send(self, content: bytes) -> None:
@@ -69,8 +69,8 @@ class Sender:
             return datagrams
         plain = socket.create_connection(self._place, _SECONDS)
         try:
-            assert self._context is not None  # noqa: S101  `Audit` has it for tls://
-            return self._context.wrap_socket(plain, server_hostname=self._place[0])
+            assert self.context is not None  # noqa: S101  `Audit` has it for tls://
+            return self.context.wrap_socket(plain, server_hostname=self._place[0])
         except BaseException:
             plain.close()
             raise

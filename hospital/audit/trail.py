@@ -28,6 +28,7 @@ class AuditTrail:
         self._source, self._site = settings.source or gateway, settings.site
         self._lock = threading.Lock()
         collector = settings.collector
+        self._tls = settings.tls
         context = settings.tls.client() if settings.tls else None
         self._sender = syslog.Sender(*collector, context) if collector else None
 
@@ -37,7 +38,7 @@ class AuditTrail:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
         except OSError as error:
-            raise HospitalError(f"audit.folder: {self.folder}: {error.strerror}; name a folder of its own") from None
+            raise HospitalError(f"audit.folder: {self.folder}: {error.strerror}; name a folder of its own") from error
 
     def record(self, *events: Event) -> None:
         """Append events; OSError where they could not be made durable: then what they tell of must not happen."""
@@ -61,6 +62,11 @@ class AuditTrail:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+    def renew(self) -> None:
+        """Connect with the certificates that the files hold now, from the next time on; OSError."""
+        if self._sender is not None and self._tls is not None:
+            self._sender.context = self._tls.client()
 
     def connect(self) -> None:
         """Reach the collection point; HospitalError where that fails, nothing where there is none."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hospital import logs
 from hospital.database import Database
 from hospital.errors import HospitalError
-from hospital.labels import matching
+from hospital.labels import matching, renaming
 from hospital.labels.matching import Outcome
 from hospital.labels.origin import Origin
 from hospital.labels.reports import FinalReport
@@ -59,9 +59,10 @@ class StoreKeeper:
         return outcomes
 
     def step(self) -> bool:
-        """Send labels that wait; False where there are none, or the store is away."""
+        """Send labels and pseudonyms that wait; False where there are none, or the store is away."""
         try:
             sent = matching.send(self._database, self._store, self._settings.site)
+            renamed = renaming.send(self._database, self._store)
         except StoreError as error:
             if self._trouble != str(error):
                 self._trouble = str(error)
@@ -69,7 +70,7 @@ class StoreKeeper:
             return False
         self._trouble = ""
         self._metrics.labels_stored.inc(sent)
-        return sent > 0
+        return sent + renamed > 0
 
     def close(self) -> None:
         """Write what waits, for some seconds at most."""

@@ -47,6 +47,10 @@ class ReportListener:
         """Take connections from now on."""
         self._thread.start()
 
+    def renew(self) -> None:
+        """Show the certificates that the files hold now; OSError where they cannot be read."""
+        self._context = self._settings.tls.server() if self._settings.tls else None
+
     def close(self) -> None:
         """Take no further message; one that is being taken in is still acknowledged."""
         self._ending.set()

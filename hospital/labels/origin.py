@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import pydicom
+
 from hospital.scoring import ModelFacts
 from serving.bundle import Bundle
 from serving.predictor import Prediction
 from serving.store.answered import answered
-from serving.store.pseudonyms import pseudonyms_of
+from serving.store.pseudonyms import pseudonym_of_patient, pseudonyms_of
 from serving.store.records import AnswerRecord
 
 ROUTE = "gateway"
@@ -29,6 +31,10 @@ class Origin:
         names = pseudonyms_of(content, self.site, self.pseudonym_key)
         origin = self._row(opened.manifest.name, opened.manifest.version, opened.sha256)
         return answered(origin, found, opened.reference, names)
+
+    def patient(self, header: pydicom.Dataset) -> str | None:
+        """The pseudonym of the patient whom a header names; None where none is kept."""
+        return pseudonym_of_patient(header, self.site, self.pseudonym_key)
 
     def refused(self, model: ModelFacts, code: str) -> AnswerRecord:
         """The row of an image without an answer."""

@@ -34,9 +34,9 @@ _NOT_AUDITED = "The audit trail cannot be written, so nothing is shown. Please c
 _KEY_USER = "HOSPITAL_WORKLIST_KEY"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Access:
-    """Who may see the worklist, and where it is noted that they did."""
+    """Who may see the worklist, and where it is noted that they did; the key may be exchanged meanwhile."""
 
     accounts: Accounts
     lockout: Lockout

@@ -54,7 +54,8 @@ class WorklistServer(ThreadedServer):
     """The worklist's port."""
 
     def __init__(self, settings: Worklist, parts: Parts, access: Access) -> None:
-        context = settings.tls.server() if settings.tls else None
+        self._access, self._tls = access, settings.tls
+        self._context = context = settings.tls.server() if settings.tls else None
 
         def tls(_config: uvicorn.Config, _default: Any) -> ssl.SSLContext:
             assert context is not None  # noqa: S101  given to uvicorn only where it is there
@@ -67,6 +68,12 @@ class WorklistServer(ThreadedServer):
             forwarded_allow_ips=_PROXIES, ssl_context_factory=tls if context else None,
         )  # fmt: skip
         super().__init__(options, "worklist")
+
+    def adopt(self, key: str) -> None:
+        """Ask programs for another key from now on, and show the certificate that the files hold now; OSError."""
+        if self._tls is not None and self._context is not None:
+            self._tls.load_into(self._context)
+        self._access.key = key
 
 
 def open_worklist(config: Config, secrets: Secrets, parts: Parts, trail: AuditTrail | None) -> WorklistServer | None:

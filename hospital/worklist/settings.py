@@ -45,11 +45,16 @@ class WorklistTls(BaseModel):
         """TLS 1.2 or newer; OSError or ssl.SSLError where a file cannot be read."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.authorities is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        self.load_into(context)
+        return context
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Let what listens already show the certificate that the files hold now; authorities come to those it knows."""
         context.load_cert_chain(self.certificate, self.key)
         if self.authorities is not None:
             context.load_verify_locations(self.authorities)
-            context.verify_mode = ssl.CERT_REQUIRED
-        return context
 
 
 class Worklist(BaseModel):

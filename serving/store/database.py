@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, or_, select
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
@@ -106,6 +106,15 @@ class Database:
             count = connection.scalar(select(func.count()).select_from(FEEDBACK).where(mine))
             connection.commit()
         return int(count or 0)
+
+    def rename_patient(self, answer_id: str, patient: str) -> bool:
+        """Let an answer bear another pseudonym of its patient; False where there is no such answer. StoreError."""
+        with self._connected() as connection:
+            changed = connection.execute(
+                update(ANSWERS).where(ANSWERS.c.answer_id == answer_id).values(patient=patient)
+            ).rowcount
+            connection.commit()
+        return changed > 0
 
     def answers(self, since: datetime, until: datetime) -> list[AnswerRecord]:
         """Answers and refusals of a time, the oldest first. StoreError."""

@@ -34,12 +34,17 @@ def pseudonyms_of(content: bytes, site: str, key: str) -> Pseudonyms:
         header = dicom.read(content)
     except ImageError:
         return Pseudonyms()
-    patient, study = _text(header, "PatientID"), _text(header, "StudyInstanceUID")
-    issuer = _text(header, "IssuerOfPatientID")
+    study = _text(header, "StudyInstanceUID")
     return Pseudonyms(
-        patient=_keyed(key, "patient", site, issuer, patient) if patient else None,
+        patient=pseudonym_of_patient(header, site, key),
         study=_keyed(key, "study", study) if study else None,
     )
+
+
+def pseudonym_of_patient(header: Any, site: str, key: str) -> str | None:
+    """The pseudonym of the patient whom a data set names; None without a `key` or a Patient ID."""
+    patient, issuer = _text(header, "PatientID"), _text(header, "IssuerOfPatientID")
+    return _keyed(key, "patient", site, issuer, patient) if key and patient else None
 
 
 def _text(header: Any, keyword: str) -> str:

@@ -11,6 +11,7 @@ from hospital.config import Config, Receiver, Results, Study
 from hospital.database import Database
 from hospital.images import AnswerKeeper, ImageWorker
 from hospital.intake import Arrival, Intake
+from hospital.labels.origin import Origin
 from hospital.metrics import Metrics
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
@@ -71,12 +72,14 @@ class Site:
         scorer: Scorer,
         config: Config,
         name: str = "gateway",
+        *,
         keeper: AnswerKeeper | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.parts, self.config = parts, config
         self._intake = Intake(parts, name, 0)
         self._images = ImageWorker(scorer, parts, config.study.stable_seconds, keeper)
-        self._studies = Assembler(config, scorer.model, parts)
+        self._studies = Assembler(config, scorer.model, parts, origin)
 
     def take(self, dataset: object, calling: str = "MODALITY") -> str:
         """Take in an object as the receiver does."""

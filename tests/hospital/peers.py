@@ -200,11 +200,15 @@ class RunningGateway:
     def start(self) -> None:
         """Start, and wait until it is ready."""
         marker = self.lines().count('"event": "ready"')
+        self.begin()
+        eventually(lambda: self._alive() and self.lines().count('"event": "ready"') > marker, 400)
+
+    def begin(self) -> None:
+        """Start, and wait for nothing."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command("run"), cwd=ROOT, stderr=log, stdout=log, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}
             )
-        eventually(lambda: self._alive() and self.lines().count('"event": "ready"') > marker, 400)
 
     def stop(self) -> None:
         """End it in order."""

@@ -132,13 +132,18 @@ def test_open_port_for_stow_needs_a_key_or_certificates(tmp_path: Path, monkeypa
     assert Secrets.read(found).web_key == "secret"
 
 
-def test_secret_comes_from_a_file_that_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "name"), [("HOSPITAL_KEY", "operation_key"), ("HOSPITAL_WORKLIST_KEY", "worklist_key")]
+)
+def test_secret_comes_from_a_file_that_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, name: str
+) -> None:
     path = tmp_path / "key"
-    monkeypatch.setenv("HOSPITAL_KEY_FILE", str(path))
+    monkeypatch.setenv(f"{variable}_FILE", str(path))
     found = read(tmp_path, "")
     for key in ("first", "second"):
         path.write_text(f"{key}\n")
-        assert Secrets.read(found).operation_key == key
+        assert getattr(Secrets.read(found), name) == key
 
 
 def test_secret_file_that_is_not_there_has_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The whole way: an object in over the wire, its results out over the wire, through faults of either side."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -155,6 +156,25 @@ def test_image_that_ends_the_gateway_each_time_is_put_aside_and_the_others_go_on
         assert send(gateway.port, other) == [0x0000]
         gateway.study(other.StudyInstanceUID)
         gateway.study(study.StudyInstanceUID)  # it is shown, and says why it has no answer
+
+
+@pytest.mark.slow
+def test_restored_backup_delivers_what_was_not_delivered_and_knows_what_it_had(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    sent = radiograph()
+    with Pacs("ARCHIVE", commitment="same") as pacs:
+        pacs.close()
+        with RunningGateway(first, None, dicom_destination(pacs)) as gateway:
+            assert send(gateway.port, sent) == [0x0000]
+            gateway.study(sent.StudyInstanceUID)
+        shutil.copytree(first / "spool", second / "spool")
+        pacs.open()
+        with RunningGateway(second, None, dicom_destination(pacs)) as gateway:
+            eventually(lambda: delivery(gateway, sent.StudyInstanceUID)["archive"] == "done", 60)
+            assert send(gateway.port, sent) == [0x0000]
+            assert 'hospital_received_total{kind="known"} 1.0' in gateway.get("/metrics").decode()
+        assert stored(pacs, sent.StudyInstanceUID) == ["OT", "PR", "SR"]
 
 
 def test_start_that_fails_ends_with_one_line(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_check_foretells_what_a_reload_would_do_with_a_file(tmp_path: Path) -> N
     config = Config(spool=tmp_path)
     assert foretell(config) == ""
     process = ProcessFile(config)
+    process.announce()
     # The lock is this process's own, and so seen by another one alone.
     script = (
         "import sys; from pathlib import Path; from hospital.config import Config; from hospital.reload import foretell"

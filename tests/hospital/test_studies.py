@@ -2,6 +2,8 @@
 
 import json
 import struct
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -289,6 +291,34 @@ def test_times_are_in_the_zone_of_the_study(site: Site, zone: str) -> None:
         assert one.TimezoneOffsetFromUTC == zone
         stated = pydicom.valuerep.DT(f"{one.InstanceCreationDate}{one.InstanceCreationTime}{zone}")
         assert stated.timestamp() == pytest.approx(version.made_at, abs=1)
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this machine stand in Berlin."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(("date", "offset"), [("20250715", "+0200"), ("20260115", "+0100")])
+@pytest.mark.usefixtures("berlin")
+def test_study_that_names_no_zone_keeps_the_time_it_was_taken_in(date: str, offset: str) -> None:
+    header = pydicom.Dataset()
+    header.StudyDate, header.StudyTime = date, "120000"
+    moment = studies._moment([header])
+    assert f"{moment:%z}" == offset
+    assert moment.timestamp() == pytest.approx(time.time(), abs=5)
+
+
+@pytest.mark.parametrize("date", ["", "20261399", "00010101"])
+def test_study_without_a_date_gets_the_time_of_this_machine(date: str) -> None:
+    header = pydicom.Dataset()
+    header.add_new("StudyDate", "LO", date)
+    header.StudyTime = "120000"
+    assert studies._moment([header]).timestamp() == pytest.approx(time.time(), abs=5)
 
 
 def test_inverse_of_an_image_has_the_same_score(site: Site) -> None:

@@ -21,6 +21,7 @@ from hospital.mllp import END, START
 from hospital.parts import Parts
 from tests.hospital.adt.messages import adt, merge, pid, update
 from tests.hospital.peers import eventually, free_port
+from tests.hospital.renewed import Renewable
 from tests.hospital.worklist.rows import add_study
 
 Listen = Callable[..., AdtListener]
@@ -175,6 +176,15 @@ def test_client_certificate_is_asked_for(listen: Listen, certificates: Path) -> 
     assert not tls_answer(listener, context)
     context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
     assert "MSA|AA" in tls_answer(listener, context)
+
+
+def test_certificate_is_exchanged_while_it_listens(listen: Listen, certificates: Path, tmp_path: Path) -> None:
+    own = Renewable(certificates, tmp_path)
+    listener = listen(tls={**own.tables, "authorities": certificates / "ca.pem"})
+    assert own.shown(listener.port) == "server"
+    own.replace()
+    listener.renew()
+    assert own.shown(listener.port) == "client"
 
 
 def tls_answer(listener: AdtListener, context: ssl.SSLContext) -> str:

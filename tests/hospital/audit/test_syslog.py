@@ -1,5 +1,6 @@
 """Lines reach a collection point over UDP, and over TLS with their length before them."""
 
+import shutil
 import socket
 import ssl
 import threading
@@ -10,6 +11,8 @@ import pytest
 
 from hospital.audit.settings import Audit, AuditTls
 from hospital.audit.syslog import Sender
+from hospital.audit.trail import AuditTrail
+from hospital.errors import HospitalError
 
 
 class TlsCollector:
@@ -109,3 +112,18 @@ def test_collection_point_that_is_away_raises() -> None:
     assert context.collector == ("udp", "127.0.0.1", port)
     with pytest.raises(OSError, match="refused"):
         Sender("tls", "127.0.0.1", port, ssl.create_default_context()).send(b"a")
+
+
+def test_authority_is_exchanged_while_the_gateway_runs(
+    collector: TlsCollector, certificates: Path, tmp_path: Path
+) -> None:
+    authorities = tmp_path / "authorities.pem"
+    shutil.copyfile(certificates / "client.pem", authorities)
+    tls = AuditTls(authorities=authorities, certificate=certificates / "client.pem", key=certificates / "client.key")
+    trail = AuditTrail(Audit(folder=tmp_path, syslog=f"tls://127.0.0.1:{collector.port}", tls=tls), "gateway")
+    with pytest.raises(HospitalError, match="does not answer"):
+        trail.connect()
+    shutil.copyfile(certificates / "ca.pem", authorities)
+    trail.renew()
+    trail.connect()
+    trail.close()

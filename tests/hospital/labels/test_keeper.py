@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hospital.adt.corrections import keep
+from hospital.adt.messages import Told
 from hospital.config import Config, Results, Study
 from hospital.errors import HospitalError
 from hospital.labels.keeper import StoreKeeper
@@ -93,6 +95,28 @@ def test_answers_and_refusals_reach_the_store_once_and_a_reports_label_confirms_
     told = parts.metrics.exposition().decode()
     assert "hospital_store_written_total 2.0" in told
     assert 'hospital_reports_total{outcome="labelled"} 1.0' in told
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before the merge", "after it"])
+def test_answer_bears_the_pseudonym_of_the_patient_whom_its_own_was_merged_into(
+    parts: Parts, kept_scorer: KeptScorer, store: Database, tmp_path: Path, is_late: bool
+) -> None:
+    url = f"sqlite:///{tmp_path / 'answers.db'}"
+    keeper = StoreKeeper(Store(site="north", codes=CODES), url, ORIGIN, parts.database, parts.metrics)
+    site = Site(parts, kept_scorer, QUICK, keeper=keeper, origin=ORIGIN)
+    told = [Told("5000", prior_id="4711")]
+    if is_late:
+        keep(parts, told)
+    site.take(radiograph())
+    site.work()
+    eventually(lambda: rows(store), 30)
+    if not is_late:
+        keep(parts, told)
+        site.work()
+    assert keeper.step()
+    keeper.close()
+    survivor = pseudonyms_of(encoded(radiograph(PatientID="5000")), "north", "p" * 32).patient
+    assert [row.patient for row in rows(store)] == [survivor]
 
 
 def test_a_store_that_is_away_holds_up_no_image_and_no_report(

@@ -15,6 +15,7 @@ from hospital.labels.reports import FinalReport
 from hospital.labels.settings import ReportReceiver, Store
 from tests.hospital.labels.messages import coded, oru, study
 from tests.hospital.peers import free_port
+from tests.hospital.renewed import Renewable
 
 MESSAGE = oru(study("1.2.3"), coded("NEG"))
 
@@ -129,6 +130,15 @@ def test_only_whoever_shows_a_certificate_is_heard(listen: Listen, certificates:
     context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
     with port.connect() as plain, context.wrap_socket(plain, server_hostname="localhost") as known:
         assert acknowledged(known, MESSAGE) == "AA"
+
+
+def test_certificate_is_exchanged_while_it_listens(listen: Listen, certificates: Path, tmp_path: Path) -> None:
+    own = Renewable(certificates, tmp_path)
+    port = listen(tls=own.tables)
+    assert own.shown(port.address[1]) == "server"
+    own.replace()
+    port.listener.renew()
+    assert own.shown(port.address[1]) == "client"
 
 
 def test_a_port_that_is_taken_is_named(listen: Listen) -> None:

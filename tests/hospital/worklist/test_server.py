@@ -15,6 +15,7 @@ from hospital.parts import Parts
 from hospital.worklist import server
 from hospital.worklist.server import WorklistServer, open_worklist
 from tests.hospital.peers import free_port
+from tests.hospital.renewed import Renewable
 from tests.hospital.worklist.rows import USERS, Browser
 
 Serve = Callable[..., int]
@@ -58,6 +59,20 @@ def test_answers_on_its_port_without_naming_its_software(serve: Serve) -> None:
     answer = asked(serve(), request("/worklist"))
     assert answer.startswith(b"HTTP/1.1 303")
     assert b"uvicorn" not in answer
+
+
+def test_key_and_certificate_are_exchanged_while_it_serves(parts: Parts, certificates: Path, tmp_path: Path) -> None:
+    own = Renewable(certificates, tmp_path)
+    browser = Browser(parts, tmp_path, key="first", port=free_port(), tls=own.tables)
+    server = WorklistServer(browser.settings, parts, browser.access)
+    server.start()
+    assert own.shown(browser.settings.port) == "server"
+    own.replace()
+    server.adopt("second")
+    assert own.shown(browser.settings.port) == "client"
+    server.close()
+    headers = [{"authorization": f"Bearer {key}"} for key in ("first", "second")]
+    assert [browser.client.get("/worklist.json", headers=one).status_code for one in headers] == [401, 200]
 
 
 def test_huge_header_is_refused(serve: Serve) -> None:

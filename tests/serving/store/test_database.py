@@ -27,6 +27,13 @@ def test_an_answer_comes_back_as_it_was_written(database: Database) -> None:
     assert database.answers(LONG_AGO, FAR) == [row]
 
 
+def test_an_answer_bears_the_pseudonym_that_it_was_given_last_and_no_other_does(database: Database) -> None:
+    database.add_answers([answer(1, patient="p"), answer(2, patient="p")])
+    assert database.rename_patient(answer(1).answer_id, "q")
+    assert not database.rename_patient("unknown", "q")
+    assert sorted(row.patient or "" for row in database.answers(LONG_AGO, FAR)) == ["p", "q"]
+
+
 def test_a_shadows_answer_comes_back_as_it_was_written_and_is_written_once(database: Database) -> None:
     row = shadow(1, region="hand")
     database.add_shadows([row, shadow(1, model_sha256="u")])
