@@ -62,10 +62,10 @@ def build(
     """Build the image of a bento, named `tag`, and write its list of parts beside; returns the tag.
 
     `base` is an image with Python 3.11, or a tar file of a root file system with it; by default BASE or TRAIN_BASE.
-    `tool` is docker, podman or buildah, by default the first that works. With `store` the service can keep its answers (FRACTURE_STORE_URL), with
-    `verify` check the signature of its bundle (FRACTURE_TRUSTED_KEYS). With `ray` it is no service but a node of a Ray
-    cluster, with the bento's model and this checkout's code and lock; with `train` as well one that can also prepare,
-    search and train.
+    `tool` is docker, podman or buildah, by default the first that works. With `store` the service can keep its answers
+    (FRACTURE_STORE_URL), with `verify` check the signature of its bundle (FRACTURE_TRUSTED_KEYS). With `ray` it is no
+    service but a node of a Ray cluster, with the bento's model and this checkout's code and lock; with `train` as well
+    one that can also prepare, search and train.
     Raises InputError.
     """
     base = base or (TRAIN_BASE if train else BASE)

@@ -143,6 +143,24 @@ def test_every_image_is_answered_once_after_kills_at_random_moments(
 
 
 @pytest.mark.slow
+def test_a_cluster_that_vanishes_at_the_start_ends_the_command_in_one_line(
+    shared_manifest: Manifest, tmp_path: Path
+) -> None:
+    """Without a watchdog Ray waits for it for more than ten minutes."""
+    with cluster() as found:
+        driver = subprocess.Popen(
+            found.score(shared_manifest, tmp_path / "out"), cwd=ROOT, env=found.environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        found.vanish()
+        _, faults = driver.communicate(timeout=240)
+    assert driver.returncode == 1
+    (said,) = (line for line in faults.splitlines() if line.startswith("error: "))
+    assert said.startswith(f"error: {found.address}: the head of the cluster has not answered for 60 seconds; ")
+    assert "Traceback" not in faults
+
+
+@pytest.mark.slow
 def test_nodes_with_one_certificate_for_their_subnet_answer_over_tls(shared_manifest: Manifest, tmp_path: Path) -> None:
     certificates.make("127.0.0.0/29", tmp_path / "tls")
     files = dict(zip(("RAY_TLS_CA_CERT", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY"), certificates.FILES, strict=True))
