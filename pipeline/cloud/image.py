@@ -7,6 +7,7 @@ network, a package mirror's credentials never get near it, and the image holds n
 import platform
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ PYTHON = "3.11"
 """Of the base; deploy/image/Dockerfile refuses another."""
 LABEL = "org.bone-fracture"
 _LIBRARY = "manylinux_2_28"  # glibc of Debian 10 and later
+_SOURCES = ("antlr4-python3-runtime",)
+"""Published as source alone, and pure Python (DVC needs it): built with the setuptools of this environment."""
 _BUILD_SECONDS = 1800.0
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
 _LOCK = "locks/service.txt"
@@ -151,7 +154,8 @@ def install(lock: Path, target: Path) -> None:
     # A command line, which the formatter would write one word a line.
     command = [
         uv.find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--require-hashes", "--no-deps",
-        "--only-binary", ":all:", "--python-version", PYTHON, "--python-platform", f"{machine}-{_LIBRARY}",
+        "--only-binary", ":all:", *(word for name in _SOURCES for word in ("--no-binary", name)), "--no-build-isolation",
+        "--python-version", PYTHON, "--python-platform", f"{machine}-{_LIBRARY}", "--python", sys.executable,
         "--link-mode", "copy", "--target", str(target), "--requirement", str(lock),
     ]  # fmt: skip
     done = run(command, seconds=_BUILD_SECONDS)
