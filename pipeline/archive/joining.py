@@ -1,6 +1,7 @@
 """How a process joins a Ray cluster: to score an archive, to search, to train."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -21,12 +22,15 @@ def joined(address: str, processes: int) -> Iterator[None]:
     InputError where there is none, it does not accept the token, or it lies beyond loopback without token and TLS. If
     its head goes, the process ends with one line (`watchdog`).
     """
+    named = re.fullmatch(r"[^/\s]+:\d+", address) is not None
     with ExitStack() as stack:
-        stack.callback(lambda: dog and dog.stop())  # the last, as leaving may wait for the head as well
-        dog = Watchdog(address) if ":" in address else None
+        # Stopped last, as leaving may wait for the head as well.
+        if named:
+            stack.callback(Watchdog(address).stop)
         _connect(address, processes)
+        if not named:
+            stack.callback(Watchdog(ray.get_runtime_context().gcs_address).stop)
         stack.callback(ray.shutdown)
-        dog = dog or Watchdog(ray.get_runtime_context().gcs_address)
         yield
 
 

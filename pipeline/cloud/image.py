@@ -38,7 +38,7 @@ PYTHON = "3.11"
 """Of the base; deploy/image/Dockerfile refuses another."""
 LABEL = "org.bone-fracture"
 _LIBRARY = "manylinux_2_28"  # glibc of Debian 10 and later
-_SOURCES = ("antlr4-python3-runtime",)
+_SOURCE = "antlr4-python3-runtime"
 """Published as source alone, and pure Python (DVC needs it): built with the setuptools of this environment."""
 _BUILD_SECONDS = 1800.0
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
@@ -154,7 +154,7 @@ def install(lock: Path, target: Path) -> None:
     # A command line, which the formatter would write one word a line.
     command = [
         uv.find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--require-hashes", "--no-deps",
-        "--only-binary", ":all:", *(word for name in _SOURCES for word in ("--no-binary", name)), "--no-build-isolation",
+        "--only-binary", ":all:", "--no-binary", _SOURCE, "--no-build-isolation",
         "--python-version", PYTHON, "--python-platform", f"{machine}-{_LIBRARY}", "--python", sys.executable,
         "--link-mode", "copy", "--target", str(target), "--requirement", str(lock),
     ]  # fmt: skip
