@@ -143,6 +143,21 @@ def test_every_image_is_answered_once_after_kills_at_random_moments(
 
 
 @pytest.mark.slow
+def test_a_cluster_that_ends_no_block_is_given_up_in_one_line(
+    two_nodes: Cluster, shared_manifest: Manifest, tmp_path: Path
+) -> None:
+    """No actor starts and answers within a second."""
+    command = [*two_nodes.score(shared_manifest, tmp_path / "out"), "--stall", "1"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=dict(two_nodes.environment), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert said.startswith("error: the cluster ended no block for 1 seconds (")
+    assert said.endswith("run the command again: it goes on where it was")
+
+
+@pytest.mark.slow
 def test_a_cluster_that_vanishes_at_the_start_ends_the_command_in_one_line(
     shared_manifest: Manifest, tmp_path: Path
 ) -> None:
