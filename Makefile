@@ -127,6 +127,9 @@ lock: ## write the lock files anew from pyproject.toml
 	@# The service's own versions, and beside them those of the full lock, which uv prefers as it finds them there.
 	cp locks/full.txt locks/archive.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra archive --constraint locks/service.txt --output-file locks/archive.txt
+	@# The image that prepares, searches and trains: everything of ray.txt, and what a node in a container needs besides.
+	cat locks/ray.txt locks/archive.txt >locks/archive-train.txt
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra train --extra ray --extra archive --constraint locks/full.txt --output-file locks/archive-train.txt
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --extra hospital --output-file locks/hospital.txt
 	uv pip compile locks/cloud.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/cloud.txt
 	uv pip compile locks/tracking.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --quiet --output-file locks/tracking.txt

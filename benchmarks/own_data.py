@@ -13,7 +13,7 @@ import pandas as pd
 from pipeline.data import layout
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import project_root
-from pipeline.training.architectures import newest_release
+from pipeline.training.trained import newest_release
 
 _COLUMNS = ("region", "view", "hardware")
 

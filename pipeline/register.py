@@ -21,6 +21,7 @@ from pipeline.params import Params
 from pipeline.registry import champion, promotion
 from pipeline.registry.mlflow import Registry, connect
 from pipeline.registry.records import Run
+from pipeline.training import trained
 from serving.decision import Decision
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Candidate:
         if missing:
             raise InputError(f"{missing[0]}: not found; `dvc repro` writes it")
         metrics = Metrics.read(paths.metrics)
-        training = architectures.read_training(paths.model)
+        training = trained.read_training(paths.model)
         if metrics.weights_sha256 != training.weights_sha256:
             raise InputError(f"{paths.metrics}: belongs to another model; run `dvc repro evaluate`")
         return cls(

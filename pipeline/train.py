@@ -24,7 +24,7 @@ from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
 from pipeline.registry.mlflow import Mirror
-from pipeline.training import architectures, distillation, disturbances, keys, leakage, out_of_fold, places
+from pipeline.training import architectures, distillation, disturbances, keys, leakage, out_of_fold, places, trained
 from pipeline.training.batches import Batches, FollowEpoch
 from pipeline.training.checkpoints import CheckpointStore, KeepCheckpoints, TrainingState
 from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
@@ -356,7 +356,7 @@ def _begun_from(data: Prepared, options: TrainParams) -> str:
         return sha256_file(Path(options.weights)) if Path(options.weights).is_file() else ""
     if options.weights != architectures.RELEASE:
         return ""
-    file = architectures.newest_release(project_root())
+    file = trained.newest_release(project_root())
     leakage.require(data, file.parent)
     return sha256_file(file)
 

@@ -20,7 +20,7 @@ from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.monitoring import drift
 from pipeline.training import leakage
-from pipeline.training.architectures import newest_release
+from pipeline.training.trained import newest_release
 from serving import bundle
 from serving.bundle import Bundle
 from serving.imaging import decode

@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from benchmarks.robustness.changes import CHANGES
 from pipeline.data import layout
 from pipeline.quiet import quiet_import
-from pipeline.training.architectures import newest_release
+from pipeline.training.trained import newest_release
 from serving.imaging import decode
 from serving.imaging.canonical.field import find_field
 from serving.imaging.canonical.orientation import CERTAIN, OrientationHead, look

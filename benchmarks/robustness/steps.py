@@ -23,7 +23,7 @@ import pandas as pd
 
 from benchmarks.robustness.changes import CHANGES, Changed
 from pipeline.data import layout
-from pipeline.training.architectures import newest_release
+from pipeline.training.trained import newest_release
 from serving.imaging import decode
 from serving.imaging.canonical.field import Field, find_field
 from serving.imaging.canonical.form import HEADS, Heads, canonical, read_heads

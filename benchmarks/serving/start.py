@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import machine, warn_of_load
-from pipeline.training.architectures import newest_release
+from pipeline.training.trained import newest_release
 
 _COMMAND = "from pipeline.cli import main; main()"
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import ray
 
 from pipeline.archive.crew import STALL, run_on_actors
 from pipeline.archive.engines import Report, Work
-from pipeline.archive.joining import connect
+from pipeline.archive.joining import joined
 from pipeline.archive.places import open_place
 from pipeline.archive.shards import Block, Plan, Shards
 from pipeline.errors import InputError
@@ -36,14 +37,15 @@ class RayEngine:
     def __init__(self, work: Work, processes: int, address: str = "", stall: float = STALL) -> None:
         self._work, self._processes, self._address, self._stall = work, processes, address, stall
         self._files: Any = None
+        self._joined = ExitStack()
 
     def __enter__(self) -> "RayEngine":
-        connect(self._address, self._processes)
+        self._joined.enter_context(joined(self._address, self._processes))
         self._files = ray.put(_bundle_files(self._work.asked.bundle))
         return self
 
     def __exit__(self, *_: object) -> None:
-        ray.shutdown()
+        self._joined.close()
 
     def run(self, shards: Shards, blocks: Iterator[Block], done: Callable[[Report], None]) -> None:
         make = ray.remote(num_cpus=1, max_restarts=0, max_concurrency=1)(ScoringActor)

@@ -1,21 +1,40 @@
 """How a process joins a Ray cluster: to score an archive, to search, to train."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError, RayError
 
 from pipeline.archive.cluster_safety import check_safety, is_loopback
+from pipeline.archive.watchdog import Watchdog
 from pipeline.errors import InputError
 from serving.errors import one_line
 
 
-def connect(address: str, processes: int) -> None:
-    """Join the cluster at HOST:PORT, or start one on this machine (`cluster_safety.make_token`).
+@contextmanager
+def joined(address: str, processes: int) -> Iterator[None]:
+    """Be part of the cluster at HOST:PORT, or of one that is started here (`cluster_safety.make_token`).
 
-    InputError where there is none, it does not accept the token, or it lies beyond loopback without token and TLS.
+    InputError where there is none, it does not accept the token, or it lies beyond loopback without token and TLS. If
+    its head goes, the process ends with one line (`watchdog`).
     """
+    named = re.fullmatch(r"[^/\s]+:\d+", address) is not None
+    with ExitStack() as stack:
+        # Stopped last, as leaving may wait for the head as well.
+        if named:
+            stack.callback(Watchdog(address).stop)
+        _connect(address, processes)
+        if not named:
+            stack.callback(Watchdog(ray.get_runtime_context().gcs_address).stop)
+        stack.callback(ray.shutdown)
+        yield
+
+
+def _connect(address: str, processes: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:

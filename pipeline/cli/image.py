@@ -38,15 +38,19 @@ def image(
     ray: Annotated[
         bool, typer.Option("--ray", help="Of a node of a Ray cluster that scores an archive, instead of a service.")
     ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="With --ray: of a node that prepares, searches and trains as well.")
+    ] = False,
 ) -> None:
     """Build the container image of a bento with docker, podman or buildah, whichever works here."""
     chosen = bento or newest_bento(project_root())
     labels = images.labels_of(chosen)
     version = labels["org.opencontainers.image.version"].replace("+", "-")
-    name = tag or f"{labels['org.opencontainers.image.title']}{'-ray' if ray else ''}:{version}"
+    kind = f"{'-ray' if ray else ''}{'-train' if train else ''}"
+    name = tag or f"{labels['org.opencontainers.image.title']}{kind}:{version}"
     tool = push.find_tool()
     print(f"building {name} from {chosen} with {tool}; this takes a minute or two", flush=True)
-    images.build(chosen, name, base or images.BASE, tool, store=store, verify=verify, ray=ray)
+    images.build(chosen, name, base, tool, store=store, verify=verify, ray=ray, train=train)
     print(f"image: {name}")
     print(f"parts: {images.sbom_path(name)} (CycloneDX)")
     print(f"model: {images.ml_bom_path(name)} (CycloneDX ML-BOM)")

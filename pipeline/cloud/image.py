@@ -7,6 +7,7 @@ network, a package mirror's credentials never get near it, and the image holds n
 import platform
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -31,16 +32,20 @@ else:
     bundle = late("serving.bundle")
 
 BASE = "python:3.11-slim-bookworm"
+TRAIN_BASE = "python:3.11-bookworm"
+"""With Git, which DVC experiments and the origin of a model need."""
 PYTHON = "3.11"
 """Of the base; deploy/image/Dockerfile refuses another."""
 LABEL = "org.bone-fracture"
 _LIBRARY = "manylinux_2_28"  # glibc of Debian 10 and later
+_SOURCE = "antlr4-python3-runtime"
+"""Published as source alone, and pure Python (DVC needs it): built with the setuptools of this environment."""
 _BUILD_SECONDS = 1800.0
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "aarch64"}
 _LOCK = "locks/service.txt"
 _STORE_LOCK = "locks/store.txt"
 _VERIFY_LOCK = "locks/verify.txt"
-_RAY_LOCK = "locks/archive.txt"
+_RAY_LOCK, _TRAIN_LOCK = "locks/archive.txt", "locks/archive-train.txt"
 _DOCKERFILE, _RAY_DOCKERFILE = "deploy/image/Dockerfile", "deploy/ray/Dockerfile"
 _RAY_PACKAGES = ("pipeline", "serving")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
@@ -49,27 +54,28 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 def build(
     bento: Path,
     tag: str,
-    base: str = BASE,
+    base: str = "",
     tool: str = "",
     *,
     store: bool = False,
     verify: bool = False,
     ray: bool = False,
+    train: bool = False,
 ) -> str:
     """Build the image of a bento, named `tag`, and write its list of parts beside; returns the tag.
 
-    `base` is an image with Python 3.11, or a tar file of a root file system with it. `tool` is docker, podman or
-    buildah, by default the first that works. With `store` the service can keep its answers (FRACTURE_STORE_URL), with
-    `verify` check the signature of its bundle (FRACTURE_TRUSTED_KEYS). With `ray` it is no service but a node of a Ray
-    cluster, with the bento's model and this checkout's code and lock.
+    `base` is an image with Python 3.11, or a tar file of a root file system with it; by default BASE or TRAIN_BASE.
+    `tool` is docker, podman or buildah, by default the first that works. With `store` the service can keep its answers
+    (FRACTURE_STORE_URL), with `verify` check the signature of its bundle (FRACTURE_TRUSTED_KEYS). With `ray` it is no
+    service but a node of a Ray cluster, with the bento's model and this checkout's code and lock; with `train` as well
+    one that can also prepare, search and train.
     Raises InputError.
     """
+    base = base or (TRAIN_BASE if train else BASE)
     labels = {**labels_of(bento), "org.opencontainers.image.base.name": str(base)}
     if not _NAME.fullmatch(tag):
         raise InputError(f"--tag {tag}: is no image's name; write one like bone-fracture:1")
-    if store and ray:
-        raise InputError("--store and --ray: a node of a Ray cluster keeps no answers of a service; give one of them")
-    names = [_RAY_LOCK if ray else _STORE_LOCK if store else _LOCK, *([_VERIFY_LOCK] if verify else [])]
+    names = [_lock_of(store=store, ray=ray, train=train), *([_VERIFY_LOCK] if verify else [])]
     locks = [(project_root() if ray else bento / "src") / name for name in names]
     for name, lock in zip(names, locks, strict=True):
         if not lock.is_file():
@@ -95,6 +101,17 @@ def build(
     opened = bundle.read(bento / "src/bundle")
     write_json(ml_bom_path(tag), ml_bom.document(opened, datetime.now(UTC).isoformat(timespec="seconds")))
     return tag
+
+
+def _lock_of(*, store: bool, ray: bool, train: bool) -> str:
+    """Name of the lock that an image installs; InputError for options that exclude each other."""
+    if store and ray:
+        raise InputError("--store and --ray: a node of a Ray cluster keeps no answers of a service; give one of them")
+    if train and not ray:
+        raise InputError("--train: is for a node of a Ray cluster; give --ray as well")
+    if ray:
+        return _TRAIN_LOCK if train else _RAY_LOCK
+    return _STORE_LOCK if store else _LOCK
 
 
 def _lay_source(bento: Path, target: Path, *, ray: bool) -> None:
@@ -137,7 +154,8 @@ def install(lock: Path, target: Path) -> None:
     # A command line, which the formatter would write one word a line.
     command = [
         uv.find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--require-hashes", "--no-deps",
-        "--only-binary", ":all:", "--python-version", PYTHON, "--python-platform", f"{machine}-{_LIBRARY}",
+        "--only-binary", ":all:", "--no-binary", _SOURCE, "--no-build-isolation",
+        "--python-version", PYTHON, "--python-platform", f"{machine}-{_LIBRARY}", "--python", sys.executable,
         "--link-mode", "copy", "--target", str(target), "--requirement", str(lock),
     ]  # fmt: skip
     done = run(command, seconds=_BUILD_SECONDS)

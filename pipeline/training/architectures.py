@@ -18,9 +18,10 @@ from keras import layers
 
 from pipeline.artifacts import TrainingRecord
 from pipeline.errors import InputError
-from pipeline.files import project_root, sha256_file
+from pipeline.files import project_root
 from pipeline.training import efficientnet_lite, weight_files
 from pipeline.training.params import TrainParams
+from pipeline.training.trained import newest_release, read_training
 from serving.errors import one_line
 
 FEATURE_MAP, FEATURES, LOGITS, PROBABILITY = "feature_map", "features", "logits", "probability"
@@ -79,29 +80,6 @@ def build(options: TrainParams, image_size: int, classes: int, weights: str | No
 def begins_whole(weights: str) -> bool:
     """Whether `train.weights` names a file of a whole network, head included, not just of a backbone."""
     return weights not in WORDS and weight_files.is_whole(weights)
-
-
-def newest_release(root: Path) -> Path:
-    """The Keras file of the last model released in models/; InputError when there is none."""
-    found = sorted((root / "models").glob("*/model.keras"), key=lambda path: _release_order(path.parent.name))
-    if not found:
-        raise InputError(
-            "params.yaml: train.weights: release: models/ holds no released model; choose none or imagenet"
-        )
-    try:
-        read_training(found[-1].parent)
-    except InputError:
-        raise InputError(
-            f"{found[-1]}: is not the file that was released; restore it: "
-            f"git checkout -- models/{found[-1].parent.name}"
-        ) from None
-    return found[-1]
-
-
-def _release_order(name: str) -> tuple[int, str]:
-    """Releases are named <data>-<architecture>-<version>."""
-    version = name.rpartition("-")[2]
-    return (int(version) if version.isdigit() else 0, name)
 
 
 def _begin_from_release(model: keras.Model, path: Path) -> None:
@@ -373,20 +351,6 @@ def weights_hash(model: keras.Model) -> str:
     for array in model.get_weights():
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def read_training(folder: Path) -> TrainingRecord:
-    """The facts of a training, once model.keras beside them is known to be the file it wrote.
-
-    Raises InputError for a missing, broken or changed file.
-    """
-    training = TrainingRecord.read(folder / "training.json")
-    path = folder / "model.keras"
-    if not path.is_file() or sha256_file(path) != training.model_sha256:
-        raise InputError(
-            f"{path}: is missing or not the file that training wrote; make it again with `dvc repro train`"
-        )
-    return training
 
 
 def load_trained(folder: Path) -> tuple[keras.Model, TrainingRecord]:

@@ -66,14 +66,13 @@ def run(job: Job, address: str, figures: Figures) -> None:
     Raises InputError where the cluster cannot be joined, has no room or does not see the project, for what a process
     says is wrong, and where they were lost too often.
     """
-    joining.connect(address, 0)
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
-        resources = resources_for([node["Resources"] for node in nodes], job.options.workers)
-        _check_nodes(job, nodes)
-        _fit(job, resources, figures)
+        with joining.joined(address, 0):
+            nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+            resources = resources_for([node["Resources"] for node in nodes], job.options.workers)
+            _check_nodes(job, nodes)
+            _fit(job, resources, figures)
     finally:
-        ray.shutdown()
         shutil.rmtree(job.checkpoints / _STATE, ignore_errors=True)
 
 

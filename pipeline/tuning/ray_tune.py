@@ -43,12 +43,11 @@ def run(search: Search, ledger: Ledger, address: str, gpus: float) -> None:
     os.environ |= _SWITCHES
     state = search.folder.folder / _STATE
     shutil.rmtree(state, ignore_errors=True)  # of a run that was killed
-    joining.connect(address, 0)
     try:
-        _check_resources(search.asked.cpus, gpus)
-        _fit(search, ledger, gpus)
+        with joining.joined(address, 0):
+            _check_resources(search.asked.cpus, gpus)
+            _fit(search, ledger, gpus)
     finally:
-        ray.shutdown()
         shutil.rmtree(state, ignore_errors=True)
     shutil.rmtree(search.folder.prepared, ignore_errors=True)
 

@@ -19,6 +19,7 @@ from pipeline.evaluation import metrics
 from pipeline.files import atomic_folder, locked, project_root
 from pipeline.late import late
 from pipeline.params import Params, PreprocessParams
+from pipeline.training import trained
 from pipeline.tuning.records import SearchFolder, TrialRecord, TrialReport
 from pipeline.tuning.space import applied
 
@@ -88,7 +89,7 @@ def run(job: Job, number: int, report: Callable[[TrialReport], None]) -> None:
         for fold in range(len(aurocs), job.folds):
             part = fold_of(data, wanted.preprocess, job.folds, fold)
             if options.weights == architectures.RELEASE:
-                leakage.require(part, architectures.newest_release(project_root()).parent)
+                leakage.require(part, trained.newest_release(project_root()).parent)
             best = max((known.score or 0.0 for known in record.reports), default=0.0)
             epochs = _Epochs(report, fold, options.epochs, float(np.mean(aurocs)) if aurocs else None, best)
             store = checkpoints.CheckpointStore(

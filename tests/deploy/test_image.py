@@ -265,8 +265,9 @@ def bento(tmp_path: Path, bundle_folder: Path) -> Path:
     return source.parent
 
 
+@pytest.mark.parametrize("train", [False, True])
 def test_the_image_of_a_ray_node_holds_this_checkouts_code_and_the_bentos_model(
-    bento: Path, tools: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: bool, bento: Path, tools: Callable[[str, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     locks: list[Path] = []
 
@@ -276,13 +277,24 @@ def test_the_image_of_a_ray_node_holds_this_checkouts_code_and_the_bentos_model(
 
     monkeypatch.setattr(image, "install", install)
     monkeypatch.setattr(image, "sbom_path", lambda tag: tmp_path / "parts.json")
-    tools("buildah", f"import shutil, sys\nshutil.copytree(sys.argv[-1], {str(tmp_path / 'context')!r})")
-    image.build(bento, TAG, tool="buildah", ray=True)
+    tools(
+        "buildah",
+        f"import pathlib, shutil, sys\nshutil.copytree(sys.argv[-1], {str(tmp_path / 'context')!r})\n"
+        f"pathlib.Path({str(tmp_path / 'words')!r}).write_text(' '.join(sys.argv))",
+    )
+    image.build(bento, TAG, tool="buildah", ray=True, train=train)
     context = tmp_path / "context"
     assert {path.name for path in (context / "src").iterdir()} == {"bundle", "pipeline", "serving"}
     assert bundle.read(context / "src/bundle").manifest.digest == bundle.read(bento / "src/bundle").manifest.digest
     assert (context / "Dockerfile").read_text() == (ROOT / "deploy/ray/Dockerfile").read_text()
-    assert locks == [ROOT / "locks/archive.txt"]
+    lock, base = ("archive-train", image.TRAIN_BASE) if train else ("archive", image.BASE)
+    assert locks == [ROOT / f"locks/{lock}.txt"]
+    assert f"--build-arg BASE={base} " in (tmp_path / "words").read_text()
+
+
+def test_an_image_that_trains_is_a_ray_nodes(bento: Path) -> None:
+    with pytest.raises(InputError, match="--train: is for a node of a Ray cluster; give --ray as well"):
+        image.build(bento, TAG, tool="buildah", train=True)
 
 
 def test_a_ray_node_that_keeps_answers_is_refused(bento: Path) -> None:

@@ -1,4 +1,4 @@
-"""What runs a scoring on a Ray cluster: KubeRay's manifests, the cluster launcher's files, the shared certificate."""
+"""What runs a Ray cluster: KubeRay's manifests, the cluster launcher's files, the shared certificate."""
 
 import json
 import re
@@ -18,7 +18,8 @@ from tests.deploy.test_kubernetes import VERSIONS
 from tests.pipeline.archive.clusters import TOOLS
 
 FOLDER = ROOT / "deploy/ray"
-OVERLAYS = ("cluster", "job")
+SCORING = ("cluster", "job")
+TRAINING = ("prepare", "search", "train")
 LAUNCHERS = ("aws", "azure")
 TOKEN_AND_TLS = {"RAY_AUTH_MODE": "token", "RAY_USE_TLS": "1"}
 _YAML = YAML(typ="safe")
@@ -29,11 +30,22 @@ Manifest = dict[str, Any]
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, list[Manifest]]:
     """The manifests of each overlay."""
-    return {name: list(_YAML.load_all(checkers.kustomize(FOLDER / "kubernetes" / name))) for name in OVERLAYS}
+    names = (*SCORING, *TRAINING, "project")
+    return {name: list(_YAML.load_all(checkers.kustomize(FOLDER / "kubernetes" / name))) for name in names}
 
 
-@pytest.fixture(params=OVERLAYS)
+@pytest.fixture(params=(*SCORING, *TRAINING))
 def manifests(request: pytest.FixtureRequest, rendered: dict[str, list[Manifest]]) -> list[Manifest]:
+    return rendered[str(request.param)]
+
+
+@pytest.fixture(params=SCORING)
+def scoring(request: pytest.FixtureRequest, rendered: dict[str, list[Manifest]]) -> list[Manifest]:
+    return rendered[str(request.param)]
+
+
+@pytest.fixture(params=TRAINING)
+def training(request: pytest.FixtureRequest, rendered: dict[str, list[Manifest]]) -> list[Manifest]:
     return rendered[str(request.param)]
 
 
@@ -52,6 +64,8 @@ def _cluster(manifests: list[Manifest]) -> Manifest:
 
 def _pods(manifests: list[Manifest]) -> dict[str, Manifest]:
     """The pod templates of KubeRay's manifests, as pods."""
+    if not any(one["apiVersion"].startswith("ray.io/") for one in manifests):
+        return {}
     cluster = _cluster(manifests)
     (workers,) = cluster["workerGroupSpecs"]
     templates = {"head": cluster["headGroupSpec"]["template"], "worker": workers["template"]}
@@ -62,7 +76,11 @@ def _pods(manifests: list[Manifest]) -> dict[str, Manifest]:
         name: {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name, "namespace": "bone-fracture-archive", **template["metadata"]},
+            "metadata": {
+                "name": name,
+                "namespace": _one(manifests, "Namespace")["metadata"]["name"],
+                **template["metadata"],
+            },
             "spec": template["spec"],
         }
         for name, template in templates.items()
@@ -74,7 +92,8 @@ def files(rendered: dict[str, list[Manifest]], tmp_path_factory: pytest.TempPath
     """Everything that Kubernetes knows, in files: its own kinds, and pods in place of KubeRay's."""
     folder = tmp_path_factory.mktemp("pods")
     written = []
-    for overlay, manifests in rendered.items():
+    for overlay in ("job", "prepare", "project"):  # what the others hold stands there too
+        manifests = rendered[overlay]
         known = [one for one in manifests if not one["apiVersion"].startswith("ray.io/")]
         with (file := folder / f"{overlay}.yaml").open("w") as target:
             YAML(typ="safe").dump_all([*known, *_pods(manifests).values()], target)
@@ -161,9 +180,20 @@ def test_the_clusters_pods_reach_each_other_and_the_operator_the_dashboard_alone
         assert ray["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
 
 
-def test_only_the_head_holds_a_token_of_kubernetes(manifests: list[Manifest]) -> None:
-    held = {name: pod["spec"]["automountServiceAccountToken"] for name, pod in _pods(manifests).items()}
-    assert [name for name, token in held.items() if token] == ["head"]
+def _tokens(manifests: list[Manifest]) -> list[str]:
+    """The pods that get a token of Kubernetes."""
+    return [name for name, pod in _pods(manifests).items() if pod["spec"]["automountServiceAccountToken"]]
+
+
+def test_only_the_head_that_asks_for_workers_holds_a_token_of_kubernetes(scoring: list[Manifest]) -> None:
+    assert _tokens(scoring) == ["head"]
+
+
+def test_nobody_who_trains_holds_a_token_of_kubernetes(training: list[Manifest]) -> None:
+    assert _tokens(training) == []
+
+
+def test_no_account_gives_its_token_unasked(manifests: list[Manifest]) -> None:
     assert all(not one["automountServiceAccountToken"] for one in manifests if one["kind"] == "ServiceAccount")
 
 
@@ -174,8 +204,8 @@ def test_no_actor_runs_on_the_head(manifests: list[Manifest]) -> None:
     assert _cluster(manifests)["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
 
 
-def test_workers_come_and_go_with_the_work(manifests: list[Manifest]) -> None:
-    cluster = _cluster(manifests)
+def test_workers_come_and_go_with_the_work(scoring: list[Manifest]) -> None:
+    cluster = _cluster(scoring)
     (workers,) = cluster["workerGroupSpecs"]
     assert cluster["enableInTreeAutoscaling"] is True
     assert workers["minReplicas"] == 0 < workers["maxReplicas"]
@@ -280,6 +310,103 @@ def test_the_commands_of_the_manifests_have_these_options(job: Manifest) -> None
     head = job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     assert set(re.findall(r"--[a-z-]+", job["entrypoint"])) <= _options("score")
     assert set(re.findall(r"--[a-z-]+", head["initContainers"][0]["args"][0])) <= _options("manifest")
+
+
+# Preparing, searching, training
+
+
+def _entry(manifests: list[Manifest]) -> list[str]:
+    return list(map(str, _one(manifests, "RayJob")["spec"]["entrypoint"].split(" ")))
+
+
+def _environments(manifests: list[Manifest]) -> list[dict[str, str]]:
+    """The plain variables of the containers of head and workers."""
+    pods = _pods(manifests)
+    return [
+        {one["name"]: one["value"] for one in pods[name]["spec"]["containers"][0]["env"] if "value" in one}
+        for name in ("head", "worker")
+    ]
+
+
+def test_the_ports_of_a_training_are_reached_by_its_own_pods_alone(training: list[Manifest]) -> None:
+    """They have no login, so every other way in names its port."""
+    assert _one(training, "Namespace")["metadata"]["name"] == "bone-fracture-training"
+    policies = _policies(training)
+    assert set(policies) == {"nobody", "ray"}
+    open_ways = [way["from"] for way in policies["ray"]["ingress"] if "ports" not in way]
+    assert open_ways == [[{"podSelector": policies["ray"]["podSelector"]}]]
+    assert all(
+        one["metadata"]["namespace"] == "bone-fracture-training" for one in training if one["kind"] != "Namespace"
+    )
+
+
+def test_the_pod_that_fills_the_disk_is_no_node(rendered: dict[str, list[Manifest]]) -> None:
+    project = rendered["project"]
+    pod = _one(project, "Pod")
+    assert "labels" not in pod["metadata"]
+    assert "RayCluster" not in {one["kind"] for one in project}
+    assert pod["spec"]["containers"][0]["image"] == _one(project, "ConfigMap")["data"]["IMAGE"]
+
+
+def test_every_node_sees_the_project_under_one_path(
+    training: list[Manifest], rendered: dict[str, list[Manifest]]
+) -> None:
+    claim = _one(training, "PersistentVolumeClaim")
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert claim["spec"]["storageClassName"] == _one(training, "ConfigMap")["data"]["STORAGE_CLASS"]
+    pods = _pods(training)
+    for spec in (pods["head"]["spec"], pods["worker"]["spec"], _one(rendered["project"], "Pod")["spec"]):
+        (volume,) = (one for one in spec["volumes"] if "persistentVolumeClaim" in one)
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert {"name": volume["name"], "mountPath": "/project"} in spec["containers"][0]["volumeMounts"]
+
+
+def test_every_node_runs_the_code_of_the_checkout(training: list[Manifest]) -> None:
+    folder = _entry(training)[1].removeprefix("--chdir=")
+    assert [one["PYTHONPATH"] for one in _environments(training)] == [f"/app/packages:{folder}"] * 2
+
+
+def test_searching_and_training_run_on_the_cluster_that_prepares(rendered: dict[str, list[Manifest]]) -> None:
+    first, *others = (_cluster(rendered[name]) for name in TRAINING)
+    assert others == [first, first]
+
+
+def test_a_job_finds_its_workers_there(training: list[Manifest]) -> None:
+    (workers,) = _cluster(training)["workerGroupSpecs"]
+    assert workers["minReplicas"] == workers["replicas"] == workers["maxReplicas"] > 1
+    assert _cluster(training)["enableInTreeAutoscaling"] is False
+
+
+def test_preparing_takes_every_cpu_of_the_workers(rendered: dict[str, list[Manifest]]) -> None:
+    manifests = rendered["prepare"]
+    (workers,) = _cluster(manifests)["workerGroupSpecs"]
+    for given in _environments(manifests):
+        assert (given["FRACTURE_ENGINE"], given["FRACTURE_RAY_ADDRESS"]) == ("ray", "auto")
+        assert int(given["FRACTURE_ACTORS"]) == workers["replicas"] * int(workers["rayStartParams"]["num-cpus"])
+    assert _entry(manifests)[2:] == ["dvc", "repro", "preprocess"]
+    assert "preprocess" in _YAML.load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def test_a_trial_takes_a_whole_worker(rendered: dict[str, list[Manifest]]) -> None:
+    words = _entry(rendered["search"])
+    (workers,) = _cluster(rendered["search"])["workerGroupSpecs"]
+    assert words[2:4] == ["fracture", "tune"]
+    assert words[words.index("--cpus") + 1] == workers["rayStartParams"]["num-cpus"]
+    assert {word for word in words[4:] if word.startswith("--")} <= _options("tune")
+
+
+def test_a_training_has_a_process_for_each_worker(rendered: dict[str, list[Manifest]]) -> None:
+    words = _entry(rendered["train"])
+    (workers,) = _cluster(rendered["train"])["workerGroupSpecs"]
+    assert words[2:] == ["dvc", "exp", "run", "-S", f"train.workers={workers['replicas']}"]
+
+
+def test_the_lock_of_the_image_that_trains_adds_nothing_but_packages(training: list[Manifest]) -> None:
+    node, ray, full, archive = (_pins(name) for name in ("archive-train.txt", "ray.txt", "full.txt", "archive.txt"))
+    assert ray.items() <= node.items()
+    assert all(full[name] == version for name, version in node.items() if name in full)
+    assert all(archive[name] == version for name, version in node.items() if name not in ray)
+    assert node["ray"] == _cluster(training)["rayVersion"]
 
 
 # The cluster launcher

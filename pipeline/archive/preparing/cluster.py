@@ -1,12 +1,13 @@
 """The engine of a Ray cluster: actors that each watch one process, and hand back what comes of a block."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import ray
 
 from pipeline.archive.crew import run_on_actors
-from pipeline.archive.joining import connect
+from pipeline.archive.joining import joined
 from pipeline.archive.preparing.tasks import Block, Job
 
 
@@ -18,13 +19,14 @@ class RayRunner:
 
     def __init__(self, processes: int, address: str = "") -> None:
         self._processes, self._address = processes, address
+        self._joined = ExitStack()
 
     def __enter__(self) -> "RayRunner":
-        connect(self._address, self._processes)
+        self._joined.enter_context(joined(self._address, self._processes))
         return self
 
     def __exit__(self, *_: object) -> None:
-        ray.shutdown()
+        self._joined.close()
 
     def run(self, job: Job[Any, Any], blocks: Iterator[Block], done: Callable[[Any], None]) -> None:
         make = ray.remote(num_cpus=1, max_restarts=0, max_concurrency=1)(PreparingActor)

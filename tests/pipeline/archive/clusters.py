@@ -68,6 +68,12 @@ class Cluster:
         self.process.stdin.flush()
         _, self.raylets = _said(self.process)
 
+    def vanish(self) -> None:
+        """Kill the head and all nodes."""
+        for one in psutil.Process(self.process.pid).children(recursive=True):
+            if one.name() in {"gcs_server", "raylet"}:
+                one.kill()
+
 
 @contextmanager
 def cluster(**variables: str) -> Iterator[Cluster]:

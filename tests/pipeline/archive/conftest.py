@@ -110,3 +110,9 @@ def container(storage_account: Blobs, monkeypatch: pytest.MonkeyPatch, request: 
     storage_account.make(name)
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", storage_account.connection)
     return f"az://{name}"
+
+
+@pytest.fixture(params=["bucket", pytest.param("container", marks=pytest.mark.azurite)])
+def store(request: pytest.FixtureRequest) -> str:
+    """Make a bucket, then a container; give its address."""
+    return str(request.getfixturevalue(request.param))

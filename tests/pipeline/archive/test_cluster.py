@@ -143,6 +143,39 @@ def test_every_image_is_answered_once_after_kills_at_random_moments(
 
 
 @pytest.mark.slow
+def test_a_cluster_that_ends_no_block_is_given_up_in_one_line(
+    two_nodes: Cluster, shared_manifest: Manifest, tmp_path: Path
+) -> None:
+    """No actor starts and answers within a second."""
+    command = [*two_nodes.score(shared_manifest, tmp_path / "out"), "--stall", "1"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=dict(two_nodes.environment), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert said.startswith("error: the cluster ended no block for 1 seconds (")
+    assert said.endswith("run the command again: it goes on where it was")
+
+
+@pytest.mark.slow
+def test_a_cluster_that_vanishes_at_the_start_ends_the_command_in_one_line(
+    shared_manifest: Manifest, tmp_path: Path
+) -> None:
+    """Without a watchdog Ray waits for it for more than ten minutes."""
+    with cluster() as found:
+        driver = subprocess.Popen(
+            found.score(shared_manifest, tmp_path / "out"), cwd=ROOT, env=found.environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        found.vanish()
+        _, faults = driver.communicate(timeout=240)
+    assert driver.returncode == 1
+    (said,) = (line for line in faults.splitlines() if line.startswith("error: "))
+    assert said.startswith(f"error: {found.address}: the head of the cluster has not answered for 60 seconds; ")
+    assert "Traceback" not in faults
+
+
+@pytest.mark.slow
 def test_nodes_with_one_certificate_for_their_subnet_answer_over_tls(shared_manifest: Manifest, tmp_path: Path) -> None:
     certificates.make("127.0.0.0/29", tmp_path / "tls")
     files = dict(zip(("RAY_TLS_CA_CERT", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY"), certificates.FILES, strict=True))

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from pipeline.evaluation.records import Metrics
 from pipeline.packaging import model_card
-from pipeline.training.architectures import newest_release
+from pipeline.training.trained import newest_release
 from serving import bundle
 
 RELEASE = newest_release(Path(__file__).parents[3]).parent

@@ -137,7 +137,7 @@ def test_a_training_from_a_release_is_not_judged_by_what_the_release_has_seen(
     released: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from pipeline.data import prepared
-    from pipeline.training import architectures, leakage
+    from pipeline.training import leakage, trained
 
     own = prepared.load(released.parents[1] / "prepared")
     with pytest.raises(InputError, match=r"of the validation set were used to make sample-cnn-1, so .* too good"):
@@ -149,4 +149,4 @@ def test_a_training_from_a_release_is_not_judged_by_what_the_release_has_seen(
     (broken / "model.keras").write_bytes((broken / "model.keras").read_bytes()[:-100])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"model.keras: is not the file that was released; restore it: git checkout"):
-        architectures.newest_release(tmp_path)
+        trained.newest_release(tmp_path)

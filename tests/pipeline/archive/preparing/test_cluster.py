@@ -24,6 +24,7 @@ from pipeline.data.layout import Dataset
 from pipeline.data.sources import synthetic
 from pipeline.preprocess import Preparation
 from serving.imaging.canvas import Preprocessing
+from tests.deploy.blobs import Blobs
 from tests.pipeline.archive.clusters import TOOLS, Cluster, cluster
 from tests.pipeline.archive.conftest import ROOT
 
@@ -33,9 +34,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def two_nodes(moto: str) -> Iterator[Cluster]:
-    """Run a cluster whose nodes have the login to a store."""
-    with cluster(AWS_ENDPOINT_URL=moto, **LOGIN) as found:
+def two_nodes(moto: str, storage_account: Blobs) -> Iterator[Cluster]:
+    """Run a cluster whose nodes have the logins to both stores."""
+    azure = {"AZURE_STORAGE_CONNECTION_STRING": storage_account.connection}
+    with cluster(AWS_ENDPOINT_URL=moto, **LOGIN, **azure) as found:
         yield found
 
 
@@ -90,15 +92,15 @@ def test_two_nodes_write_what_one_machine_writes(two_nodes: Cluster, sample: Pat
     _assert_equal(project, sample)
 
 
-def test_images_in_a_bucket_give_what_those_of_the_folder_give(
-    two_nodes: Cluster, sample: Path, tmp_path: Path, bucket: str
+def test_images_in_a_store_give_what_those_of_the_folder_give(
+    two_nodes: Cluster, sample: Path, tmp_path: Path, store: str
 ) -> None:
     project = _project(sample, tmp_path / "project")
-    store = open_store(parse(bucket))
+    target = open_store(parse(store))
     for path in (project / "data/images").iterdir():
-        obstore.put(store, f"xrays/{path.name}", path.read_bytes())
+        obstore.put(target, f"xrays/{path.name}", path.read_bytes())
     shutil.rmtree(project / "data/images")
-    manifest.write(project / "data/manifest.parquet", Sources((f"{bucket}/xrays",)))
+    manifest.write(project / "data/manifest.parquet", Sources((f"{store}/xrays",)))
     _on_the_cluster(two_nodes, project)
     _assert_equal(project, sample)
 

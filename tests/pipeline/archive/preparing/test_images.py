@@ -183,8 +183,8 @@ def test_an_image_that_changed_after_its_manifest_was_made_stops_the_stage(
 
 
 @pytest.mark.slow
-def test_images_in_a_bucket_are_prepared_as_those_of_the_folder(
-    data: Dataset, images: Images, runner: InThisProcess, tmp_path: Path, bucket: str
+def test_images_in_a_store_are_prepared_as_those_of_the_folder(
+    data: Dataset, images: Images, runner: InThisProcess, tmp_path: Path, store: str
 ) -> None:
     import obstore
 
@@ -192,9 +192,9 @@ def test_images_in_a_bucket_are_prepared_as_those_of_the_folder(
     from pipeline.archive.object_stores import open_store
 
     ours = preprocess.write_images([data.folder / file for file in _files(data)], Preparation(SMALL), tmp_path / "n")
-    store = open_store(parse(bucket))
+    target = open_store(parse(store))
     for path in data.image_files():
-        obstore.put(store, f"radiographs/{path.name}", path.read_bytes())
+        obstore.put(target, f"radiographs/{path.name}", path.read_bytes())
         path.unlink()
-    manifest.write(data.folder / "manifest.parquet", Sources((f"{bucket}/radiographs",)))
+    manifest.write(data.folder / "manifest.parquet", Sources((f"{store}/radiographs",)))
     pd.testing.assert_frame_equal(_written(images(runner), data, tmp_path / "out"), ours)
