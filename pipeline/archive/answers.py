@@ -3,7 +3,7 @@
 import csv
 import heapq
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ _SUSPICIOUS_COLUMNS = ("probability", "label", "suspicion", "region", "id", "uri
 _MOST_SUSPICIOUS = 10_000
 _MOST_SAMPLED = 200_000
 """Rows from which drift is told: its tolerance falls no further with more."""
+OF_DRIFT = ("id", "model_sha256", "error_code", "probability", *results.INPUT_COLUMNS.values())
+"""The columns that drift is told from."""
 _SPREAD = 1 << 32
 
 
@@ -44,19 +46,28 @@ def read_seen(source: str, opened: Bundle) -> Seen:
     holds no answers. Rows are chosen by their ids, which are hashes: the sample is the same each time.
     """
     seen = Seen()
-    batches, rows = _batches(source)
+    for row in sampled(source, OF_DRIFT):
+        if row["model_sha256"] != opened.sha256:
+            seen.other_models += 1
+        elif row["error_code"] is not None:
+            seen.refused[row["error_code"]] += 1
+        else:
+            seen.add(inputs(row), row["probability"])
+    return seen
+
+
+def inputs(row: results.Row) -> dict[str, float]:
+    """The input statistics of an answer by the names that drift gives them."""
+    return {name: row[column] for name, column in results.INPUT_COLUMNS.items()}
+
+
+def sampled(source: str, columns: Sequence[str]) -> Iterator[results.Row]:
+    """At most about 200,000 rows of answers, `source`, choice and errors as for `read_seen`; `columns` include `id`."""
+    batches, rows = _batches(source, columns)
     share = min(1.0, _MOST_SAMPLED / max(rows, 1))
     for batch in batches:
         chosen = batch if share == 1 else batch.filter(pc.less(batch["id"], f"{int(share * _SPREAD):08x}"))
-        for row in chosen.to_pylist():
-            if row["model_sha256"] != opened.sha256:
-                seen.other_models += 1
-            elif row["error_code"] is not None:
-                seen.refused[row["error_code"]] += 1
-            else:
-                inputs = {name: row[column] for name, column in results.INPUT_COLUMNS.items()}
-                seen.add(inputs, row["probability"])
-    return seen
+        yield from chosen.to_pylist()
 
 
 def write_suspicious(place: Place, shards: int) -> int:
@@ -77,8 +88,8 @@ def write_suspicious(place: Place, shards: int) -> int:
     return len(best)
 
 
-def _batches(source: str) -> tuple[Iterator[pa.RecordBatch], int]:
-    """Batches of the columns that drift needs, and the number of their rows."""
+def _batches(source: str, columns: Sequence[str]) -> tuple[Iterator[pa.RecordBatch], int]:
+    """Batches of some columns, and the number of their rows."""
     path = Path(source)
     if "://" not in source and path.is_file():
         place, names = open_place(str(path.parent)), [path.name]
@@ -89,7 +100,6 @@ def _batches(source: str) -> tuple[Iterator[pa.RecordBatch], int]:
         raise InputError(
             f"{source}: holds no finished shard of answers yet; `fracture score --status` says how far it is"
         )
-    columns = ["id", "model_sha256", "error_code", "probability", *results.INPUT_COLUMNS.values()]
     rows = 0
     for name in names:
         try:
@@ -103,7 +113,7 @@ def _batches(source: str) -> tuple[Iterator[pa.RecordBatch], int]:
     return _read(place, names, columns), rows
 
 
-def _read(place: Place, names: list[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _read(place: Place, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     for name in names:
         with place.opened(name) as file:
-            yield from pq.ParquetFile(file).iter_batches(columns=columns)
+            yield from pq.ParquetFile(file).iter_batches(columns=list(columns))

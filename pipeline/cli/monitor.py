@@ -1,4 +1,4 @@
-"""`fracture monitor`: what the store of a service says of the last weeks."""
+"""`fracture monitor`: what the store of a service says of the last weeks, or what was scored of an archive."""
 
 import json
 import re
@@ -14,11 +14,12 @@ from pipeline.files import write_json, write_text
 from pipeline.late import late
 
 if TYPE_CHECKING:
-    from pipeline.monitoring import page, window
+    from pipeline.monitoring import page, scoring, window
     from pipeline.monitoring import report as reporting
     from pipeline.monitoring import shadow as shadows
 else:
     page = late("pipeline.monitoring.page")
+    scoring = late("pipeline.monitoring.scoring")
     window = late("pipeline.monitoring.window")
     reporting = late("pipeline.monitoring.report")
     shadows = late("pipeline.monitoring.shadow")
@@ -41,6 +42,13 @@ def monitor(
     by: Annotated[
         str, typer.Option("--by", metavar="LIST", help="Groups, separated by commas: site, region, model.")
     ] = "site,region,model",
+    scored: Annotated[
+        str,
+        typer.Option("--scored", metavar="ANSWERS", help="Instead of a store: the --out of `fracture score`."),
+    ] = "",
+    earlier: Annotated[
+        str, typer.Option("--earlier", metavar="ANSWERS", help="An earlier scoring, which --scored is compared with.")
+    ] = "",
     bundle: BundleOption = None,
     output: Annotated[
         Path, typer.Option("--output", metavar="DIR", help="Where monitor.html, monitor.json and monitor.md go.")
@@ -54,16 +62,29 @@ def monitor(
         typer.Option("--shadow", help="Compare the served model with the one of FRACTURE_SHADOW_BUNDLE instead."),
     ] = False,
 ) -> None:
-    """Report drift, refusals, agreement with readers and performance, from the store of a service."""
-    if not store:
-        raise InputError("--store: name the database of the service, or set FRACTURE_STORE_URL")
+    """Report drift, refusals, agreement with readers and performance, from the store of a service.
+
+    With --scored, drift and refusals of an archive.
+    """
+    if scored and shadow:
+        raise InputError("--shadow reads a store; leave --scored out")
+    if earlier and not scored:
+        raise InputError("--earlier is compared with another scoring; name that with --scored")
+    if not (store or scored):
+        raise InputError(
+            "--store: name the database of the service, or set FRACTURE_STORE_URL; or name a scoring with --scored"
+        )
     length, dimensions = _length(since), _dimensions(by)
     opened = open_bundle(bundle)
     until = datetime.now(UTC)
     if shadow:
         _write_shadow(shadows.read(store, until - length, until, opened.manifest.classes[0]), output, as_json)
         return
-    now, before = window.read_windows(store, until, length, opened.manifest.classes)
+    if scored:
+        now = scoring.read_window(scored, opened)
+        before = scoring.read_window(earlier, opened) if earlier else window.Window(until, until, [], {})
+    else:
+        now, before = window.read_windows(store, until, length, opened.manifest.classes)
     if not now.rows:
         raise InputError(f"the store holds no answer of the last {since}; name a longer time with --since")
     report = reporting.build(now, before, opened, dimensions)

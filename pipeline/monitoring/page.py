@@ -31,7 +31,7 @@ def html(report: MonitorReport, now: Window, before: Window, bundle: Bundle) -> 
         report=report,
         said=said,
         assumptions=ASSUMPTIONS,
-        volume=volume(now, before),
+        volume="" if now.scoring else volume(now, before),
         distributions=distributions(now, before, bundle),
     )
 

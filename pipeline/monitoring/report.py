@@ -49,6 +49,9 @@ class Group:
 class MonitorReport:
     """Everything, ready to be written."""
 
+    title: str
+    compared: str
+    """With what, as a sentence."""
     since: str
     until: str
     model: str
@@ -89,10 +92,14 @@ def build(now: Window, before: Window, bundle: Bundle, by: Sequence[str]) -> Mon
         for change in (*changes.against_training(name, late, bundle), *changes.against_before(name, late, early))
     ]
     found = changes.corrected(found)
+    model = f"{bundle.manifest.name} version {bundle.manifest.version} ({bundle.sha256[:8]})"
+    earlier = "as long a time before" if not now.scoring else before.scoring
     return MonitorReport(
+        title=f"Monitoring, {now.scoring or f'{now.since.date()} to {now.until.date()}'}",
+        compared=f"Compared with the training of {model}{earlier and f', and with {earlier}'}.",
         since=now.since.isoformat(timespec="seconds"),
         until=now.until.isoformat(timespec="seconds"),
-        model=f"{bundle.manifest.name} version {bundle.manifest.version} ({bundle.sha256[:8]})",
+        model=model,
         groups=[
             Group(
                 name=name,
@@ -117,9 +124,9 @@ def build(now: Window, before: Window, bundle: Bundle, by: Sequence[str]) -> Mon
 def markdown(report: MonitorReport) -> str:
     """The report as Markdown."""
     lines = [
-        f"# Monitoring, {report.since[:10]} to {report.until[:10]}",
+        f"# {report.title}",
         "",
-        f"Compared with the training of {report.model}, and with as long a time before. "
+        f"{report.compared} "
         f"{report.comparisons} comparisons; of those called moved about {FALSE_DISCOVERIES:.0%} are chance.",
         "",
     ]

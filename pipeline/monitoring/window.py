@@ -30,7 +30,10 @@ class Truth:
 
 @dataclass(frozen=True)
 class Window:
-    """Answers from `since` until before `until`, with the opinions on them by answer_id."""
+    """Answers from `since` until before `until`, with the opinions on them by answer_id.
+
+    `scoring` names what `fracture score` wrote, whose answers have no time, and is empty for those of a store.
+    """
 
     since: datetime
     until: datetime
@@ -38,6 +41,7 @@ class Window:
     opinions: Mapping[str, Sequence[FeedbackRecord]]
     truths: Mapping[str, Truth] = field(default_factory=dict)
     conflicts: Sequence[str] = ()
+    scoring: str = ""
 
     @property
     def answered(self) -> list[AnswerRecord]:
@@ -58,6 +62,7 @@ class Window:
             {key: said for key, said in self.opinions.items() if key in ids},
             {key: truth for key, truth in self.truths.items() if key in ids},
             [key for key in self.conflicts if key in ids],
+            self.scoring,
         )  # fmt: skip
 
     def values(self, dimension: str) -> list[str]:

@@ -4,53 +4,27 @@ import csv
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pipeline.archive import answers, results
-from pipeline.archive.entries import entry
+from pipeline.archive import answers
 from pipeline.archive.places import Place, open_place
-from pipeline.archive.shards import PLAN, answers_name
+from pipeline.archive.shards import PLAN
 from pipeline.cli.drift import drift as command
 from pipeline.errors import InputError
-from pipeline.monitoring import drift
 from serving.bundle import Bundle
-from serving.errors import ImageError
-from serving.statistics import QUANTILES
 from tests.pipeline.archive.conftest import RELEASE
-
-
-def _rows(opened: Bundle, count: int) -> list[results.Row]:
-    """Answers of images like those of training."""
-    rng = np.random.default_rng(0)
-    expected = drift.expectations(opened)
-    rows = []
-    for number in range(count):
-        refusal = ImageError("not_a_radiograph", "it is none")
-        row = results.error_row(entry(f"s3://b/{number}.png", 1, "e"), refusal, opened.sha256, 0.1)
-        drawn = {name: float(np.interp(rng.random(), QUANTILES, expected[name])) for name in drift.NAMES}
-        row |= {column: drawn[name] for name, column in results.INPUT_COLUMNS.items()}
-        suspicion = ("none", "possible", "high")[number % 3]
-        rows.append(row | {"probability": drawn["probability"], "suspicion": suspicion, "error_code": None})
-    return rows
-
-
-def _write(place: Place, rows: list[results.Row], shard: int = 0) -> None:
-    import pyarrow.parquet as pq
-
-    with place.writing(answers_name(shard)) as file:
-        pq.write_table(results.table(rows), file)
+from tests.pipeline.archive.scorings import rows_like_training, write_answers
 
 
 @pytest.fixture
 def place(opened: Bundle, tmp_path: Path) -> Place:
     """Write two shards of answers, one of which is a refusal and one of another model."""
     found = open_place(str(tmp_path / "out"))
-    rows = _rows(opened, 200)
+    rows = rows_like_training(opened, 200)
     rows[0] |= {"error_code": "not_a_radiograph", "probability": None}
     rows[1]["model_sha256"] = "f" * 64
-    _write(found, rows[:100])
-    _write(found, rows[100:], 1)
+    write_answers(found, rows[:100])
+    write_answers(found, rows[100:], 1)
     found.write(PLAN, b"{}")
     return found
 
