@@ -82,18 +82,27 @@ def begins_whole(weights: str) -> bool:
     return weights not in WORDS and weight_files.is_whole(weights)
 
 
-def _begin_from_release(model: keras.Model, path: Path) -> None:
-    """Take over every weight of a released model but those of the last layer, which belong to its classes.
+def begins_with_head(weights: str) -> bool:
+    """Whether the head that training begins with was trained before."""
+    return weights == RELEASE or begins_whole(weights)
 
-    Raises InputError where the two are not built alike; the size of the image may differ.
+
+def _begin_from_release(model: keras.Model, path: Path) -> None:
+    """Take over every weight of a released model; those of the last layer where the model has as many classes.
+
+    Begun at random, the last layer spoils on few images what the release knows. Raises InputError where the two are
+    not built alike; the size of the image may differ.
     """
     released = keras.models.load_model(path, safe_mode=True, compile=False)
-    theirs = {layer.name: layer.get_weights() for layer in released.layers if layer.name != LOGITS}
+    theirs = {layer.name: layer.get_weights() for layer in released.layers}
     for layer in model.layers:
-        if layer.name == LOGITS or not layer.weights:
+        if not layer.weights:
             continue
         shapes = [tuple(weight.shape) for weight in layer.weights]
-        if [weight.shape for weight in theirs.get(layer.name, [])] != shapes:
+        alike = [weight.shape for weight in theirs.get(layer.name, [])] == shapes
+        if not alike and layer.name == LOGITS:
+            continue
+        if not alike:
             raise InputError(
                 f"params.yaml: train.weights: release: {path.parent.name} is built otherwise (layer {layer.name!r}); "
                 "set train.architecture, architecture_options and head to those of its params.yaml"

@@ -42,7 +42,7 @@ def compile_for(model: keras.Model, phase: Phase, options: TrainParams, classes:
     if architectures.BACKBONE in {layer.name for layer in model.layers}:
         keep = options.weights != "none" and options.batch_statistics == "frozen"
         architectures.set_trainable(model, not phase.frozen, keep_statistics=keep, first=options.trainable_from)
-        if keep and architectures.begins_whole(options.weights):
+        if keep and architectures.begins_with_head(options.weights):
             architectures.keep_head_statistics(model)
     binary = classes == 2
     loss: Any = "binary_crossentropy" if binary else "sparse_categorical_crossentropy"

@@ -125,10 +125,12 @@ def test_training_can_begin_from_a_release(released: Path, monkeypatch: pytest.M
     monkeypatch.chdir(released.parents[1])
     theirs, _ = architectures.load_trained(released)
     ours = architectures.build(TrainParams(weights="release", seed=99), 96, 2)
-    for name in ("convolution_1", "convolution_2", "features"):
+    for name in ("convolution_1", "convolution_2", "features", "logits"):
         for mine, his in zip(ours.get_layer(name).get_weights(), theirs.get_layer(name).get_weights(), strict=True):
             assert np.array_equal(mine, his)
-    assert not np.array_equal(ours.get_layer("logits").get_weights()[0], theirs.get_layer("logits").get_weights()[0])
+    more = architectures.build(TrainParams(weights="release"), 96, 3)
+    assert np.array_equal(*(model.get_layer("features").get_weights()[0] for model in (more, theirs)))
+    assert more.get_layer("logits").get_weights()[0].shape[1] == 3
     with pytest.raises(InputError, match="sample-cnn-1 is built otherwise"):
         architectures.build(TrainParams(weights="release"), 128, 2)
 
