@@ -159,7 +159,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":
-        for key, named in (("destinations", self.destinations), ("polls", self.polls)):
+        asked = (*self.polls, *([self.store.fhir] if self.store and self.store.fhir else []))
+        for key, named in (("destinations", self.destinations), ("polls", asked)):
             names = [one.name for one in named]
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -205,7 +206,8 @@ class Secrets(Section):
     @classmethod
     def read(cls, config: Config) -> "Secrets":
         """From the environment; HospitalError for one that is missing or unusable."""
-        named = (*config.destinations, *config.polls)
+        reports = config.store.fhir if config.store else None
+        named = (*config.destinations, *config.polls, *([reports] if reports else []))
         found = cls(
             service_url=os.environ.get("FRACTURE_SERVICE_URL", "").strip().rstrip("/"),
             service_key=_secret("FRACTURE_SERVICE_KEY"),
