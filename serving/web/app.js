@@ -18,7 +18,7 @@ import { Worklist } from "./worklist.js";
 
 const AT_ONCE = 2; // requests
 
-const service = new Service(askForKey);
+export const service = new Service(askForKey);
 const lanes = new Lanes(AT_ONCE);
 const viewer = new Viewer(byId("viewer"));
 const cropper = new Cropper(byId("crop"));
