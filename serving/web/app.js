@@ -50,6 +50,7 @@ service.received().then((files) => open(files));
 function open(files, { photographed = false } = {}) {
   if (!files.length) return;
   hideTrouble();
+  if (!cases.length) scrollTo(0, 0); // the radiograph takes the place of a longer page
   const added = files.map(([file, name]) => new Case(file, name || "Image", photographed));
   cases = [...cases, ...added];
   select(added[0]);
