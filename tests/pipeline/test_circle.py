@@ -148,8 +148,8 @@ def circle(tiny: Project, tmp_path: Path) -> Project:
         "FRACTURE_SPARE_IDLE": "false",
         "FRACTURE_TRUSTED_KEYS": str(signer.write_public(tmp_path / "trusted.pub")),
     }
-    # On 19 images the interval of a difference is some tenths wide whatever the models are worth, so the default margin
-    # would refuse every challenger. That the gate refuses at its margin is shown in tests/pipeline/registry/test_evidence.py.
+    # On 19 images the interval of a difference is some tenths wide whatever the models are worth, so that the default
+    # margin would refuse every challenger. tests/pipeline/registry/test_evidence.py shows that the gate refuses.
     tiny.change("promote", test_margin=1.0)
     tiny.run("python", "-m", "serving.store", "upgrade")
     return tiny
