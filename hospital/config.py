@@ -159,9 +159,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":
-        asked = (*self.polls, *([self.store.fhir] if self.store and self.store.fhir else []))
-        for key, named in (("destinations", self.destinations), ("polls", asked)):
-            names = [one.name for one in named]
+        polls = [one.name for one in self.polls]
+        if self.store is not None and self.store.fhir is not None:
+            polls.append(self.store.fhir.name)
+        for key, names in (("destinations", [one.name for one in self.destinations]), ("polls", polls)):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{key}: the name {twice[0]} is given twice")
