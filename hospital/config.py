@@ -159,8 +159,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Config":
-        for key, named in (("destinations", self.destinations), ("polls", self.polls)):
-            names = [one.name for one in named]
+        polls = [one.name for one in self.polls]
+        if self.store is not None and self.store.fhir is not None:
+            polls.append(self.store.fhir.name)
+        for key, names in (("destinations", [one.name for one in self.destinations]), ("polls", polls)):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{key}: the name {twice[0]} is given twice")
@@ -205,7 +207,8 @@ class Secrets(Section):
     @classmethod
     def read(cls, config: Config) -> "Secrets":
         """From the environment; HospitalError for one that is missing or unusable."""
-        named = (*config.destinations, *config.polls)
+        reports = config.store.fhir if config.store else None
+        named = (*config.destinations, *config.polls, *([reports] if reports else []))
         found = cls(
             service_url=os.environ.get("FRACTURE_SERVICE_URL", "").strip().rstrip("/"),
             service_key=_secret("FRACTURE_SERVICE_KEY"),

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hospital import logs, queue, retention
@@ -34,6 +34,9 @@ from hospital.intake import Intake
 from hospital.labels.keeper import StoreKeeper
 from hospital.labels.listener import ReportListener
 from hospital.labels.origin import Origin
+from hospital.labels.poller import ReportPoller
+from hospital.labels.search import ReportSearch
+from hospital.labels.settings import ReportPoll
 from hospital.metrics import Metrics
 from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
@@ -200,6 +203,9 @@ class Gateway:
         workers += [self._poller(one, secrets.authorizations.get(one.name, "")) for one in config.polls]
         if (labels := self.keeper) is not None:
             workers.append(Worker("labels", None, lambda _: labels.step))
+        if config.store is not None and (reports := config.store.fhir) is not None:
+            authorization = secrets.authorizations.get(reports.name, "")
+            workers.append(self._report_poller(reports, config.store.codes, authorization))
         return workers + self._auditors()
 
     def _deliverer(self, destination: Destination, ae_title: str, secrets: Secrets) -> Worker:
@@ -217,6 +223,13 @@ class Gateway:
             return Poller(poll, DicomwebClient(poll, authorization), gate, self.parts, ending.is_set).step
 
         return Worker(f"poll-{poll.name}", (poll, poll.tls and poll.tls.stamp(), authorization), make)
+
+    def _report_poller(self, poll: ReportPoll, codes: Mapping[str, str], authorization: str) -> Worker:
+        def make(ending: threading.Event) -> Step:
+            search = ReportSearch(poll, authorization)
+            return ReportPoller(poll, search, codes, self.parts, ending.is_set).step
+
+        return Worker(f"reports-{poll.name}", (poll, authorization), make)
 
     def _auditors(self) -> list[Worker]:
         """What tells the audit trail, and what sends it on: for as long as the gateway runs."""

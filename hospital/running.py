@@ -13,6 +13,7 @@ from hospital.database import Database
 from hospital.dicomweb.client import DicomwebClient
 from hospital.errors import DeadLetterError, HospitalError, TryAgainError
 from hospital.gateway import Gateway, open_keeper, open_scorer, open_sender, open_trail
+from hospital.labels.search import ReportSearch
 from hospital.metrics import Metrics
 from hospital.operation import OperationServer
 from hospital.reload import foretell, reload
@@ -127,6 +128,9 @@ def check(config: Config, path: Path) -> int:
     asked += [
         (f"poll {one.name}", DicomwebClient(one, secrets.authorizations.get(one.name, "")).echo) for one in config.polls
     ]
+    if config.store is not None and (reports := config.store.fhir) is not None:
+        search = ReportSearch(reports, secrets.authorizations.get(reports.name, ""))
+        asked.append((f"store.fhir {reports.name}", search.echo))
     for name, echo in asked:
         try:
             echo()

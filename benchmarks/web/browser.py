@@ -18,11 +18,10 @@ _NO_GPU = ("--disable-gpu",)
 _SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
 """An adapter for WebGPU that is a program: it shows whether the page runs and answers with one, not how fast."""
 PATIENCE_MS = 120_000
-READY = """async (run) => {
+READY = """async () => {
   if (window.onDevice) return;
-  const app = document.querySelector('script[src$="web/app.js"]').src;
-  const { Service } = await import(new URL("device/service.js", app));
-  window.onDevice = new Service(null, run);
+  const { service } = await import(document.querySelector('script[src$="web/app.js"]').src);
+  window.onDevice = service;
   const asked = document.createElement("input");
   document.body.append(Object.assign(asked, { type: "file", multiple: true, hidden: true, id: "asked" }));
 }"""
@@ -76,10 +75,9 @@ def chromium(*, webgpu: bool = False) -> Iterator[Browser]:
 
 @dataclass(frozen=True)
 class Device:
-    """A page that is installed and open; `run` says how its network runs, as network.js names it, empty as it likes."""
+    """A page that is installed and open."""
 
     page: Page
-    run: str = ""
 
     def ask(self, content: bytes) -> dict[str, Any]:
         """What the page answers to a file: {"answer": ...} without its pictures, or {"error": {code, message}}."""
@@ -87,7 +85,7 @@ class Device:
 
     def ask_together(self, contents: list[bytes]) -> list[dict[str, Any]]:
         """What the page answers to files that it is asked about at the same time, each as in `ask`."""
-        self.page.evaluate(READY, self.run)
+        self.page.evaluate(READY)
         with tempfile.TemporaryDirectory() as name:
             paths = [Path(name) / f"image{number}" for number in range(len(contents))]
             for path, content in zip(paths, contents, strict=True):
@@ -124,9 +122,12 @@ def _proportional(process: int) -> int:
 
 
 def open_page(context: BrowserContext, address: str, run: str = "") -> Device:
-    """Visit the page for the first time, or again, and wait until it is there."""
+    """Visit the page for the first time, or again, and wait until it is there.
+
+    `run` says how its network runs, as network.js names it; empty lets it choose. Nothing is loaded before it is asked.
+    """
     page = context.new_page()
-    page.goto(address)
+    page.goto(f"{address}?run={run}")
     page.wait_for_selector("#welcome", timeout=PATIENCE_MS)
     page.wait_for_selector("#open-about:not([hidden])", timeout=PATIENCE_MS)
-    return Device(page, run)
+    return Device(page)

@@ -76,7 +76,7 @@ class Firefox:
 
     def open_page(self, address: str) -> None:
         """Visit the page, and wait until it is there; TimeoutError where it does not come."""
-        self._do(self._bidi.send("browsingContext.navigate", context=self._tab, url=address, wait="complete"))
+        self._do(self._bidi.send("browsingContext.navigate", context=self._tab, url=f"{address}?run=", wait="complete"))
         deadline = time.monotonic() + PATIENCE_MS / 1000
         while not self.evaluate(_THERE):
             if time.monotonic() > deadline:
@@ -91,7 +91,7 @@ class Firefox:
 
     def ask(self, content: bytes) -> dict[str, Any]:
         """What the page answers to a file, as `benchmarks.web.browser.Device.ask` gives it."""
-        self.evaluate(READY, "")
+        self.evaluate(READY)
         found: dict[str, Any] = self.evaluate(_ASK_ABOUT, base64.b64encode(content).decode())[0]
         return found
 

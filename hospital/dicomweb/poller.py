@@ -1,24 +1,21 @@
 """A DICOMweb server asked for new radiographs now and then, which then go the way of those that are sent."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
 from sqlalchemy import delete, select
 
-from hospital import logs
 from hospital.config import Poll
 from hospital.database import Instance, Polled, now
 from hospital.dicomweb.client import DicomwebClient, FoundInstance, FoundStudy, UnavailableObjectError
 from hospital.dicomweb.gate import ObjectGate, RefusedObjectError
-from hospital.errors import DeadLetterError, TryAgainError
+from hospital.errors import TryAgainError
 from hospital.parts import Parts
 from hospital.receiver import STORED
+from hospital.rounds import Rounds
 
-_LONGEST_WAIT = 3600.0
-"""Between attempts at an object or a server that fails."""
 _MARGIN_DAYS = 7
 """Beyond the days that are looked back at, in which what was seen is remembered."""
 _FINAL = ("object_size", "sop_class", "transfer_syntax")
@@ -39,35 +36,12 @@ class Poller:
         ending: Callable[[], bool],
     ) -> None:
         self._settings, self._client, self._gate, self._ending = settings, client, gate, ending
-        self._database, self._spool, self._metrics = parts.database, parts.spool, parts.metrics
-        self._due = 0.0
-        self._failures = 0
+        self._database, self._spool = parts.database, parts.spool
+        self.rounds = Rounds(settings.name, settings.interval_seconds, parts.metrics, self._round)
 
     def step(self) -> bool:
         """Look at the server if it is time to; False, as what it brought is announced object by object."""
-        if time.monotonic() < self._due:
-            return False
-        try:
-            self._round()
-        except (TryAgainError, DeadLetterError) as error:
-            self._failures += 1
-            self._metrics.polls.labels(self._settings.name, error.code).inc()
-            logs.trouble("poll_failed", source=self._settings.name, code=error.code, reason=error.message)
-        except BaseException:
-            self._failures += 1
-            raise
-        else:
-            self._failures = 0
-            self._metrics.polls.labels(self._settings.name, "done").inc()
-            self._metrics.polled_at.labels(self._settings.name).set(now())
-        finally:
-            self._due = time.monotonic() + self._wait(self._failures)
-        return False
-
-    def _wait(self, failures: int) -> float:
-        """Seconds until the next look, doubled with each failure up to an hour."""
-        interval = self._settings.interval_seconds
-        return max(interval, min(_LONGEST_WAIT, interval * 2.0 ** min(failures, 20)))
+        return self.rounds.step()
 
     def _round(self) -> None:
         today = date.today()  # local, as study dates are
@@ -152,7 +126,7 @@ class Poller:
             return True
 
     def _failed(self, uid: str, mark: str, code: str, attempts: int) -> None:
-        due = now() + self._wait(attempts)
+        due = now() + self.rounds.wait(attempts)
         self._keep(Polled(uid=uid, mark=mark, state="failing", code=code, attempts=attempts, due_at=due))
 
     def _remember(self, uid: str, mark: str, state: str, code: str = "") -> None:

@@ -10,13 +10,34 @@ _WITHDRAWN = frozenset({"cancelled", "entered-in-error"})
 _ACCESSION = "ACSN"
 """Of an identifier's type (HL7 v2 table 0203)."""
 _OID = "urn:oid:"
+STATUSES = tuple(sorted(_FINAL | _WITHDRAWN))
+"""Of the reports that say something."""
 
 Resource = dict[str, Any]
 
 
 def final_reports(document: object) -> list[FinalReport]:
     """The final, amended or withdrawn reports of a resource or of a Bundle's entries; other resources say nothing."""
-    return [report for resource in _resources(document) for report in _reports(resource)]
+    return [report for _, reports in reports_by_id(document) for report in reports]
+
+
+def reports_by_id(document: object) -> Iterator[tuple[str, list[FinalReport]]]:
+    """The same, for each DiagnosticReport beside its id; what it refers to may stand in the same Bundle."""
+    others = _others(document)
+    for resource in _resources(document):
+        yield str(resource.get("id", "")), list(_reports(resource, others))
+
+
+def _others(document: object) -> dict[str, Resource]:
+    """A Bundle's resources by what references call them: the full address, or type and id."""
+    if not isinstance(document, dict) or document.get("resourceType") != "Bundle":
+        return {}
+    found = {}
+    for entry in _list(document.get("entry")):
+        resource = _dict(entry.get("resource"))
+        for name in (entry.get("fullUrl"), f"{resource.get('resourceType')}/{resource.get('id')}"):
+            found[str(name)] = resource
+    return found
 
 
 def _resources(document: object) -> Iterator[Resource]:
@@ -29,18 +50,18 @@ def _resources(document: object) -> Iterator[Resource]:
         yield document
 
 
-def _reports(report: Resource) -> Iterator[FinalReport]:
+def _reports(report: Resource, others: dict[str, Resource]) -> Iterator[FinalReport]:
     status = report.get("status")
     if status not in _FINAL | _WITHDRAWN:
         return
-    contained = {f"#{one.get('id')}": one for one in _list(report.get("contained"))}
+    known = others | {f"#{one.get('id')}": one for one in _list(report.get("contained"))}
     studies = [
         value.removeprefix(_OID)
         for reference in (*_list(report.get("imagingStudy")), *_list(report.get("study")))
-        for identifier in _identifiers(reference, contained)
+        for identifier in _identifiers(reference, known)
         if (value := str(identifier.get("value", ""))).startswith(_OID)
     ]
-    orders = [one for reference in _list(report.get("basedOn")) for one in _identifiers(reference, contained)]
+    orders = [one for reference in _list(report.get("basedOn")) for one in _identifiers(reference, known)]
     accessions = [
         identifier.get("value")
         for identifier in (*_list(report.get("identifier")), *orders)
@@ -49,14 +70,14 @@ def _reports(report: Resource) -> Iterator[FinalReport]:
     codes = [
         coding.get("code") for concept in _list(report.get("conclusionCode")) for coding in _list(concept.get("coding"))
     ]
-    patients = [one.get("value") for one in _identifiers(_dict(report.get("subject")), contained)]
+    patients = [one.get("value") for one in _identifiers(_dict(report.get("subject")), known)]
     for study in sorted(texts(studies)) or [""]:
         yield FinalReport(study, texts(accessions), texts(patients), texts(codes), withdrawn=status in _WITHDRAWN)
 
 
-def _identifiers(reference: Resource, contained: dict[str, Resource]) -> list[Resource]:
-    """What identifies the target of a reference: in the reference itself, and in the resource if it is contained."""
-    target = contained.get(str(reference.get("reference")), {})
+def _identifiers(reference: Resource, known: dict[str, Resource]) -> list[Resource]:
+    """What identifies the target of a reference: in the reference itself, and in the resource if that is known."""
+    target = known.get(str(reference.get("reference")).partition("/_history/")[0], {})
     return [*_list([reference.get("identifier")]), *_list(target.get("identifier"))]
 
 

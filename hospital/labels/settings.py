@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hospital.sections import is_loopback
+from hospital.sections import Name, Section, Service, is_loopback
 from hospital.worklist.settings import WorklistTls
 
 _SITE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -38,6 +38,18 @@ class ReportReceiver(BaseModel):
         return self
 
 
+class ReportPoll(Section):
+    """A FHIR server that is asked for new final DiagnosticReports."""
+
+    name: Name = "reports"
+    url: Service  # the server's base
+    release: Literal["R4", "R4B", "R5"] = "R4"
+    interval_seconds: float = Field(default=300, ge=1, le=86400)
+    lookback_hours: float = Field(default=24, gt=0, le=8784)  # by when the server last changed a report
+    page_size: int = Field(default=100, ge=1, le=1000)
+    timeout_seconds: float = Field(default=30, gt=0, le=600)
+
+
 class Store(BaseModel):
     """Which site this gateway serves, and what the codes of final reports mean."""
 
@@ -46,11 +58,12 @@ class Store(BaseModel):
     site: Annotated[str, AfterValidator(_site)]
     codes: Mapping[str, str] = {}  # a code of a report's conclusion: the class of the model that it means
     reports: ReportReceiver | None = None  # without the table no port is opened
+    fhir: ReportPoll | None = None  # without the table no server is asked
     queue: int = Field(default=10_000, ge=1)  # answers that wait to be written; further ones are dropped
 
     @model_validator(mode="after")
     def _reports_need_codes(self) -> "Store":
-        if self.reports is not None and not self.codes:
+        if (self.reports is not None or self.fhir is not None) and not self.codes:
             raise ValueError("codes: names no code, so that no report would say anything")
         return self
 

@@ -18,7 +18,7 @@ import { Worklist } from "./worklist.js";
 
 const AT_ONCE = 2; // requests
 
-const service = new Service(askForKey);
+export const service = new Service(askForKey);
 const lanes = new Lanes(AT_ONCE);
 const viewer = new Viewer(byId("viewer"));
 const cropper = new Cropper(byId("crop"));
@@ -50,6 +50,7 @@ service.received().then((files) => open(files));
 function open(files, { photographed = false } = {}) {
   if (!files.length) return;
   hideTrouble();
+  if (!cases.length) scrollTo(0, 0); // the radiograph takes the place of a longer page
   const added = files.map(([file, name]) => new Case(file, name || "Image", photographed));
   cases = [...cases, ...added];
   select(added[0]);

@@ -276,8 +276,8 @@ def runner(tmp_path: Path) -> Runner:
     (tmp_path / "build/images").mkdir(parents=True)
     for name in ("image.cdx.json", "image.ml.cdx.json"):
         (tmp_path / "build/images" / name).write_text("{}")
-    for name in ("bundle/old/model.json", "bundle/new/model.json", "bento/new/bento.yaml"):
-        (tmp_path / "build" / name).parent.mkdir(parents=True)
+    for name in ("bundle/old/model.json", "bundle/new/model.json", "bundle/new.sigstore.json", "bento/new/bento.yaml"):
+        (tmp_path / "build" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "build" / name).touch()
     os.utime(tmp_path / "build/bundle/old/model.json", (0, 0))
     return runner

@@ -53,6 +53,15 @@ FAULTS = {
         2 * '[[polls]]\nname = "a"\nurl = "https://a.example/x"\n',
         "polls: the name a is given twice",
     ),
+    "reports like a poll": (
+        '[[polls]]\nname = "a"\nurl = "https://a.example/x"\n'
+        '[store]\nsite = "n"\ncodes = {F = "f"}\n[store.fhir]\nname = "a"\nurl = "https://b.example/x"',
+        "polls: the name a is given twice",
+    ),
+    "reports without codes": (
+        '[store]\nsite = "n"\n[store.fhir]\nurl = "https://b.example/x"',
+        "store: codes: names no code",
+    ),
     "web": ("[web_receiver]\nmax_parts = 0", "web_receiver.max_parts"),
     "web certificate": (
         '[web_receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',

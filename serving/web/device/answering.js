@@ -2,10 +2,12 @@
 
 import { readBundle } from "./bundle.js";
 import { roundEven } from "./numbers.js";
-import { loadNetwork } from "./network.js";
+import { loadRuntime } from "./network.js";
 import { Predictor } from "./predictor.js";
 import { layer } from "./saliency.js";
 import { BUNDLE, PICTURES } from "./constants.js";
+
+const SAMPLES = "samples/";
 
 /**
  * Opens the bundle that the worker's address names: its folder, the sha256 of model.json, the keys that may have signed it,
@@ -18,14 +20,25 @@ export async function open(parameters) {
     if (!response.ok) throw new Error(`${name} cannot be loaded`);
     return new Uint8Array(await response.arrayBuffer());
   };
-  const bundle = await readBundle(fetchFile, parameters.get("sha256"), JSON.parse(parameters.get("keys")));
-  const network = await loadNetwork(runtime, await bundle.file(BUNDLE.MODEL), parameters.get("run"));
-  return new Answering(new Predictor(bundle, network));
+  const opening = readBundle(fetchFile, parameters.get("sha256"), JSON.parse(parameters.get("keys")));
+  const [bundle, content, compile] = await Promise.all([
+    opening,
+    opening.then(({ file }) => file(BUNDLE.MODEL)),
+    loadRuntime(runtime, parameters.get("run")),
+  ]);
+  return new Answering(new Predictor(bundle, await compile(content)));
 }
 
 class Answering {
   constructor(predictor) {
     this.predictor = predictor;
+  }
+
+  /** Answers a sample, so that a browser has compiled what the first image needs. */
+  async warm() {
+    const { manifest, file } = this.predictor.bundle;
+    const sample = Object.keys(manifest.files).find((name) => name.startsWith(SAMPLES));
+    if (sample) await this.answer(await file(sample));
   }
 
   /** The answer for one file, in the form of POST /predict, with its pictures as blobs. */

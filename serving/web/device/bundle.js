@@ -18,15 +18,20 @@ export async function readBundle(fetchFile, manifestHash, keys) {
   const raw = await verified(fetchFile, BUNDLE.MANIFEST, manifestHash);
   const manifest = JSON.parse(new TextDecoder().decode(raw));
   const file = (name) => verified(fetchFile, name, manifest.files[name]);
-  const steps = manifest.preprocessing.canonical ?? {};
-  const polarity = steps.polarity ? JSON.parse(new TextDecoder().decode(await file(FORM.POLARITY))) : null;
-  const imageHeads = BUNDLE.IMAGE_HEADS in manifest.files ? await readNpz(await file(BUNDLE.IMAGE_HEADS)) : {};
+  const json = async (name) => JSON.parse(new TextDecoder().decode(await file(name)));
+  const arrays = async (name) => readNpz(await file(name));
+  const has = (name) => name in manifest.files;
   const { regions } = manifest.intended;
-  const terms = BUNDLE.SCOPE in manifest.files ? JSON.parse(new TextDecoder().decode(await file(BUNDLE.SCOPE))) : termsFor(regions);
+  const [polarity, imageHeads, reference, terms] = await Promise.all([
+    manifest.preprocessing.canonical?.polarity ? json(FORM.POLARITY) : null,
+    has(BUNDLE.IMAGE_HEADS) ? arrays(BUNDLE.IMAGE_HEADS) : {},
+    arrays(BUNDLE.REFERENCE),
+    has(BUNDLE.SCOPE) ? json(BUNDLE.SCOPE) : termsFor(regions),
+  ]);
   return {
     manifest,
     file,
-    reference: new Reference(await readNpz(await file(BUNDLE.REFERENCE))),
+    reference: new Reference(reference),
     heads: { polarity },
     imageHeads,
     scope: new Scope(terms, regions),

@@ -5,34 +5,38 @@ const THREADED = "litert_wasm_threaded_internal";
 const MOST_THREADS = 4;
 
 /**
- * A function from prepared pixels to { scores, map, embedding }. `runtime` is the folder of LiteRT.js, `content` the
- * network's file. `run` is one of RUNS; without it there are threads where the browser allows them and their runtime is on
- * this device.
+ * Loads LiteRT.js of the folder `runtime`; gives a promise of a function that compiles a network's file. `run` is one of
+ * RUNS; without it there are threads where the browser allows them and their runtime is on this device.
  */
-export async function loadNetwork(runtime, content, run) {
+export async function loadRuntime(runtime, run) {
   const { loadLiteRt, loadAndCompile, Tensor } = await import(`${runtime}/index.js`);
   const { path, threads, accelerator } = RUNS[run || (await canHaveThreads(runtime) ? "threads" : "single")];
   // Else it would look beside the worker.
   self.Module = { locateFile: (name) => `${runtime}/${name}`, mainScriptUrlOrBlob: `${runtime}/${THREADED}.js` };
   await loadLiteRt(`${runtime}/${path}`, { threads });
   const numThreads = threads ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
-  const model = await loadAndCompile(content, { accelerator, cpuOptions: { numThreads } });
-  return async ({ width, height, data }) => {
-    const input = new Tensor(data, [1, height, width, 1]);
-    const found = await model.run({ [INPUT]: input });
-    const outputs = {};
-    for (const [name, tensor] of Object.entries(found)) {
-      const onHost = await tensor.moveTo("wasm");
-      outputs[name] = { shape: onHost.type.layout.dimensions, data: Float32Array.from(onHost.toTypedArray()) };
-      onHost.delete();
-    }
-    input.delete();
-    const [, rows, columns] = outputs.map.shape;
-    return {
-      scores: outputs.scores.data,
-      embedding: outputs.embedding?.data,
-      map: { width: columns, height: rows, data: outputs.map.data },
-    };
+  return async (content) => {
+    const model = await loadAndCompile(content, { accelerator, cpuOptions: { numThreads } });
+    return (pixels) => runNetwork(model, Tensor, pixels);
+  };
+}
+
+// What the network makes of prepared pixels: { scores, map, embedding }.
+async function runNetwork(model, Tensor, { width, height, data }) {
+  const input = new Tensor(data, [1, height, width, 1]);
+  const found = await model.run({ [INPUT]: input });
+  const outputs = {};
+  for (const [name, tensor] of Object.entries(found)) {
+    const onHost = await tensor.moveTo("wasm");
+    outputs[name] = { shape: onHost.type.layout.dimensions, data: Float32Array.from(onHost.toTypedArray()) };
+    onHost.delete();
+  }
+  input.delete();
+  const [, rows, columns] = outputs.map.shape;
+  return {
+    scores: outputs.scores.data,
+    embedding: outputs.embedding?.data,
+    map: { width: columns, height: rows, data: outputs.map.data },
   };
 }
 

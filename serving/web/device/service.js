@@ -8,9 +8,12 @@ const HERE = new URL("../../", import.meta.url);
 const ROOT = new URL("../../", HERE).href;
 
 export class Service {
-  /** No key is ever asked for. `run` says how the network runs, as network.js names it; empty lets the device choose. */
-  constructor(askForKey, run = "") {
-    this.run = run;
+  /** No key is ever asked for. */
+  constructor() {
+    // A page that is measured says how the network runs, as network.js names it (empty: as it likes), and when it loads.
+    const run = new URLSearchParams(location.search).get("run");
+    this.run = run ?? "";
+    this.early = run === null;
     this.release = null;
     this.worker = null;
     this.waiting = new Map();
@@ -74,27 +77,37 @@ export class Service {
     return { ...answer, model: { name, version, run_id: run, sha256 }, schema_version: release.response_schema, request_id: "" };
   }
 
+  /** Gets ready to answer before an image comes. */
+  async warm() {
+    if (this.early) await this.#worker();
+  }
+
   async #release() {
     this.release ??= fetch(new URL("release.json", HERE)).then((response) => response.json());
     return this.release;
   }
 
   async #ask(content) {
-    await this.forgotten;
-    const release = await this.#release();
-    this.worker ??= this.#start(release);
+    const worker = await this.#worker();
     const id = this.next;
     this.next += 1;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
-      this.worker.postMessage({ id, content }, [content]);
+      worker.postMessage({ id, content }, [content]);
     });
+  }
+
+  async #worker() {
+    await this.forgotten;
+    const release = await this.#release();
+    this.worker ??= this.#start(release);
+    return this.worker;
   }
 
   #start({ model_json: sha256, keys }) {
     const address = new URL("web/device/worker.js", HERE);
     address.search = new URLSearchParams({
-      bundle: "../../bundle", runtime: "../../runtime", sha256, keys: JSON.stringify(keys), run: this.run,
+      bundle: "../../bundle", runtime: "../../runtime", sha256, keys: JSON.stringify(keys), run: this.run, early: this.early,
     });
     const worker = new Worker(address);
     worker.addEventListener("message", ({ data: { id, answer, error, broken } }) => {

@@ -4,11 +4,16 @@
 // Not a module, since LiteRT.js brings its runtime in with importScripts, which modules lack.
 
 const INTERNAL = "internal";
+const PAUSE = 1000; // milliseconds
 
-const ready = import("./answering.js").then(({ open }) => open(new URL(self.location).searchParams));
-ready.catch(() => {}); // each image that asks is told
+const parameters = new URL(self.location).searchParams;
+const ready = import("./answering.js").then(({ open }) => open(parameters));
+let asked = parameters.get("early") !== "true";
+// Not where an image comes with the page, as one that is shared: it would wait. Where it fails, each image that asks is told.
+ready.then((answering) => setTimeout(() => asked || answering.warm().catch(() => {}), PAUSE)).catch(() => {});
 
 self.addEventListener("message", async ({ data: { id, content } }) => {
+  asked = true;
   let answering = null;
   try {
     answering = await ready;

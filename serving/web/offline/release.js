@@ -1,5 +1,6 @@
 // The release that lies on this device: which one, since when, and whether a newer one is ready.
 
+import { service } from "../app.js";
 import { button, byId, element } from "../dom.js";
 
 const HERE = new URL("../../", import.meta.url);
@@ -15,6 +16,8 @@ if (navigator.serviceWorker) {
   if (registration?.waiting) offer(registration);
   registration?.active?.postMessage({ kind: "complete" });
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
+    // Not before: the runtime with threads comes last.
+    if (data.kind === "completed") service.warm();
     if (data.kind === "failed") box.textContent = `A newer release was not taken (${data.message}). This one goes on.`;
   });
   registration?.addEventListener("updatefound", () => {

@@ -31,12 +31,15 @@ const HEADERS = {
   "referrer-policy": "no-referrer",
   "cache-control": "no-store",
 };
+// What is asked for by these needs no headers but its type. It is given as it is kept: only then does a browser keep the
+// code that it made of it, too.
+const AS_KEPT = new Set(["script", "style", "image", ""]);
 
 self.addEventListener("install", (event) => event.waitUntil(install()));
 self.addEventListener("activate", (event) => event.waitUntil(activate()));
 self.addEventListener("message", (event) => {
   if (event.data?.kind === "activate") self.skipWaiting();
-  if (event.data?.kind === "complete") event.waitUntil(complete());
+  if (event.data?.kind === "complete") event.waitUntil(complete().then(() => event.source?.postMessage({ kind: "completed" })));
 });
 self.addEventListener("fetch", (event) => {
   const response = event.request.method === "POST" ? received(event.request) : answerTo(event.request);
@@ -93,12 +96,13 @@ async function tell(message) {
 }
 
 // A promise of the response, or null for what is left to the network.
-function answerTo({ url, method, mode, cache }) {
+function answerTo({ url, method, mode, cache, destination }) {
   if (method !== "GET" || !url.startsWith(ROOT)) return null;
   const path = new URL(url).pathname.slice(new URL(ROOT).pathname.length);
   if (mode === "navigate") return respond("index.html");
   if (!path.startsWith("v/")) return null;
-  return path.startsWith(FOLDER) ? respond(path.slice(FOLDER.length), cache === "only-if-cached") : gone();
+  if (!path.startsWith(FOLDER)) return gone();
+  return respond(path.slice(FOLDER.length), { onlyKept: cache === "only-if-cached", asKept: AS_KEPT.has(destination) });
 }
 
 // Files that another app shares with this one wait here until the page opens, which takes them away (device/service.js).
@@ -120,28 +124,32 @@ function gone() {
   return Promise.resolve(new Response("This file belongs to another release; reload the page.", { status: 404 }));
 }
 
-async function respond(path, onlyKept = false) {
+async function respond(path, { onlyKept = false, asKept = false } = {}) {
   if (path === `bundle/${MANIFEST}${SIGNATURE.SUFFIX}`) return new Response(await signature());
   const file = RELEASE.files[decodeURIComponent(path)];
   if (!file) return gone();
-  if (onlyKept && !await (await caches.open(CACHE)).match(addressOf(file.sha256))) return new Response("", { status: 504 });
+  if (onlyKept && !await found(file.sha256)) return new Response("", { status: 504 });
   const content = await kept(file);
-  return new Response(content.body, { headers: { ...HEADERS, "content-type": file.type } });
+  return asKept ? content : new Response(content.body, { headers: { ...HEADERS, "content-type": file.type } });
 }
 
 // The file, as it was checked and kept; from the server where it is not, or not any more.
 async function kept(file) {
-  const cache = await caches.open(CACHE);
-  const found = await cache.match(addressOf(file.sha256));
-  if (found) return found;
+  const before = await found(file.sha256);
+  if (before) return before;
   const response = await fetch(new URL(file.file, ROOT), { cache: "no-cache" });
   if (!response.ok) throw new Error(`${file.file}: the server answers ${response.status}`);
   const content = await unpacked(new Uint8Array(await response.arrayBuffer()), file).catch(() => new Uint8Array(0));
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   const sha256 = Array.from(digest, (value) => value.toString(16).padStart(2, "0")).join("");
   if (sha256 !== file.sha256) throw new Error(`${file.file}: is damaged or was changed (its sha256 is another)`);
-  await cache.put(addressOf(sha256), new Response(content, { headers: { "content-type": file.type } }));
-  return new Response(content);
+  const checked = () => new Response(content, { headers: { "content-type": file.type } });
+  await (await caches.open(CACHE)).put(addressOf(sha256), checked());
+  return checked();
+}
+
+function found(sha256) {
+  return caches.match(addressOf(sha256), { cacheName: CACHE });
 }
 
 // The keys that the release before trusted, null where there is none or it trusted any.

@@ -68,7 +68,7 @@ def polled(folder: Path) -> dict[str, Any]:
     retrieve = client.retrieve
     client.retrieve = lambda found, *rest: (fetched.append(found.sop_instance_uid), retrieve(found, *rest))[1]  # type: ignore[method-assign, func-returns-value]
     for _ in range(2):
-        poller._due = 0
+        poller.rounds.due = 0
         poller.step()
     return {**outcome(parts, [str(one.SOPInstanceUID) for one in stored]), "fetched": len(fetched)}
 

@@ -40,7 +40,7 @@ class Rounds:
 
     def look(self) -> None:
         """Look at once."""
-        self.poller._due = 0
+        self.poller.rounds.due = 0
         self.poller.step()
 
     def outcomes(self) -> str:
@@ -217,7 +217,7 @@ def test_full_disk_ends_the_round_and_the_next_one_goes_on(parts: Parts, server:
 
 def test_server_that_fails_is_asked_less_often(parts: Parts, server: DicomwebServer) -> None:
     rounds = Rounds(parts, server, interval_seconds=60)
-    assert [rounds.poller._wait(failures) for failures in (0, 1, 2, 9)] == [60, 120, 240, 3600]
+    assert [rounds.poller.rounds.wait(failures) for failures in (0, 1, 2, 9)] == [60, 120, 240, 3600]
 
 
 def test_step_waits_for_its_time(parts: Parts, server: DicomwebServer) -> None:
