@@ -263,10 +263,14 @@ class RunningGateway:
 
 
 def dicom_destination(pacs: Pacs, **settings: Any) -> str:
-    """The table of a destination."""
+    """The table of a destination.
+
+    On a busy machine a report of commitment may come after the association that it belongs on has gone: it is asked for
+    again within the patience of a test.
+    """
     facts: dict[str, Any] = {
         "kind": "dicom", "name": pacs.ae_title.lower(), "ae_title": pacs.ae_title, "host": "127.0.0.1",
-        "port": pacs.port, "timeout_seconds": 5, **settings,
+        "port": pacs.port, "timeout_seconds": 5, "commitment_seconds": 30, **settings,
     }  # fmt: skip
     lines = (f"{key} = {json.dumps(value)}" for key, value in facts.items())
     return "[[destinations]]\n" + "\n".join(lines)
