@@ -189,7 +189,7 @@ class Config(Section):
             ("web_receiver", self.web_receiver),
             ("adt", self.adt),
             ("worklist", self.worklist),
-            ("store.reports", self.store and self.store.reports),
+            ("store.reports", self.store.reports if self.store else None),
         )
         taken: dict[tuple[str, int], str] = {}
         for key, table in tables:
