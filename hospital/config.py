@@ -25,6 +25,13 @@ from serving.errors import one_line
 DEFAULT_NAME = "hospital.toml"
 MIB = 2**20
 _SHORTEST_KEY = 32
+_PLAINLY = {
+    "extra_forbidden": "there is no such key",
+    "missing": "the key is missing",
+    "tuple_type": "has to be a list, in brackets",
+    "union_tag_not_found": "the key `kind` is missing",
+}
+"""What pydantic says in words of Python, by its type of error."""
 
 
 class Peer(Section):
@@ -128,6 +135,12 @@ class Delivery(Section):
     longest_wait_seconds: float = Field(default=900, gt=0)
     dead_after_hours: float = Field(default=24, gt=0)
 
+    @model_validator(mode="after")
+    def _waits_grow(self) -> "Delivery":
+        if self.longest_wait_seconds < self.first_wait_seconds:
+            raise ValueError("longest_wait_seconds is shorter than first_wait_seconds")
+        return self
+
 
 class Operation(Section):
     """The port of the metrics and of the worklist as JSON, and the tracing of jobs."""
@@ -166,6 +179,25 @@ class Config(Section):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{key}: the name {twice[0]} is given twice")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> "Config":
+        tables = (
+            ("receiver", self.receiver),
+            ("operation", self.operation),
+            ("web_receiver", self.web_receiver),
+            ("adt", self.adt),
+            ("worklist", self.worklist),
+            ("store.reports", self.store.reports if self.store else None),
+        )
+        taken: dict[tuple[str, int], str] = {}
+        for key, table in tables:
+            if table is None:
+                continue
+            other = taken.setdefault((table.host, table.port), key)
+            if other != key:
+                raise ValueError(f"{key}.port: {table.port} is the port of [{other}] already")
         return self
 
     @model_validator(mode="after")
@@ -274,7 +306,7 @@ def read(path: Path) -> Config:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
-        known = "there is no such key" if first["type"] == "extra_forbidden" else reason
+        known = _PLAINLY.get(first["type"], reason)
         raise HospitalError(f"{path}: {key + ': ' if key else ''}{known}") from None
     config = _from_folder(config, path.absolute().parent)
     _check_files(config, path)

@@ -108,6 +108,7 @@ class DicomReceiver:
         entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         handlers = [
             (evt.EVT_REQUESTED, self._on_requested),
+            (evt.EVT_ACCEPTED, self._on_accepted),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_N_EVENT_REPORT, self._on_event_report),
@@ -153,6 +154,11 @@ class DicomReceiver:
         event.assoc.acse.send_reject(_REJECTED_PERMANENT, _BY_USER, diagnostic)
         self._metrics.refused.labels(code).inc()
         logs.event("association_rejected", code=code, address=address)
+
+    def _on_accepted(self, event: evt.Event) -> None:
+        """Tell of a peer that asks for nothing that is taken here: mostly another SOP class, routed by mistake."""
+        if not event.assoc.accepted_contexts:
+            self._tell(event.assoc, "no_context")
 
     def _on_echo(self, _event: evt.Event) -> int:
         self._metrics.echoes.inc()

@@ -164,6 +164,8 @@ def _is_locked(path: Path) -> bool:
         return True
     except FileNotFoundError:
         return False
+    except NotADirectoryError:
+        raise HospitalError(f"spool: {path.parent} is no folder; name another") from None
     except OSError as error:
         raise HospitalError(f"{path}: {error.strerror}; ask as the gateway's user") from None
     return False

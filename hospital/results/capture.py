@@ -73,13 +73,15 @@ def draw(view: View) -> npt.NDArray[np.uint8]:
     for box in view.boxes:
         first = (round(box.x0 * width), round(box.y0 * height))
         cv2.rectangle(picture, first, (round(box.x1 * width), round(box.y1 * height)), _BOX, thick)
-    band = _band(width, [_sentence(view), f"{view.answer.statement}", f"{NOT_A_DIAGNOSIS}."])
+    band = _band(width, [sentence(view), f"{view.answer.statement}", f"{NOT_A_DIAGNOSIS}."])
     return np.ascontiguousarray(np.vstack([picture, band])[..., ::-1], np.uint8)
 
 
-def _sentence(view: View) -> str:
+def sentence(view: View) -> str:
+    """The first words below a capture."""
     answer = view.answer
-    return f"{answer.label}: probability of a fracture {answer.probability:.0%}, suspicion {answer.suspicion}"
+    # Not the label: it says "Normal" below the threshold, beside boxes and the suspicion "possible".
+    return f"Suspicion {answer.suspicion}; probability of a fracture {answer.probability:.0%}"
 
 
 def _evidence(view: View) -> saliency.Map | None:

@@ -190,7 +190,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise HospitalError(f"worklist.users: {path}: cannot be read; make it with `password NAME`") from None
+        raise HospitalError(
+            f"worklist.users: {path}: cannot be read; make it with `fracture hospital password NAME`"
+        ) from None
 
 
 def _parsed(text: str, place: str) -> dict[str, PasswordHash]:
@@ -202,7 +204,9 @@ def _parsed(text: str, place: str) -> dict[str, PasswordHash]:
                 raise ValueError("has no name, or one that was given before")
             users[name] = PasswordHash.parse(hashed)
         except ValueError as error:
-            raise HospitalError(f"{place}: entry {number} {error}; make it with `password NAME`") from None
+            raise HospitalError(
+                f"{place}: entry {number} {error}; make it with `fracture hospital password NAME`"
+            ) from None
     if not users:
         raise HospitalError(f"{place}: the worklist needs a user; make one with `fracture hospital password NAME`")
     return users

@@ -79,6 +79,13 @@ def test_mistake_has_one_line(
     assert len(told.splitlines()) == 1
 
 
+def test_spool_that_is_a_file_has_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "hospital.toml").touch()
+    (tmp_path / "spool").touch()
+    assert run(tmp_path, "check") == 1
+    assert capsys.readouterr().err == f"error: spool: {tmp_path}/spool is no folder; name another\n"
+
+
 def test_missing_configuration_has_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "check") == 1
     assert capsys.readouterr().err.count("\n") == 1

@@ -90,6 +90,20 @@ FAULTS = {
         '[[destinations]]\nkind = "stow"\nname = "a"\nurl = "https://a.example/x"',
         "results: no object is made, so destination a would never be sent any",
     ),
+    "one port for two": ("[receiver]\nport = 11180", "operation.port: 11180 is the port of [receiver] already"),
+    "waits that shrink": (
+        "[delivery]\nfirst_wait_seconds = 9\nlongest_wait_seconds = 8",
+        "delivery: longest_wait_seconds is shorter than first_wait_seconds",
+    ),
+    "no list": (
+        '[[receiver.peers]]\nae_title = "A"\naddresses = "192.0.2.1"',
+        "receiver.peers.0.addresses: has to be a list, in brackets",
+    ),
+    "no kind": ('[[destinations]]\nname = "a"', "destinations.0: the key `kind` is missing"),
+    "missing key": (
+        '[[destinations]]\nkind = "dicom"\nname = "a"',
+        "destinations.0.dicom.ae_title: the key is missing",
+    ),
     "viewer": ('[worklist]\nviewer = "javascript://{study_uid}"', "worklist.viewer: is no address such as https://"),
     "collection point": ('[audit]\nsyslog = "tcp://a:1"', "audit.syslog: is no address such as tls://"),
     "audit certificate": (

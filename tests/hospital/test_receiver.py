@@ -78,6 +78,13 @@ def test_other_classes_get_no_context(listen: Listen) -> None:
     association.release()
 
 
+def test_peer_that_offers_other_classes_alone_is_counted(listen: Listen, parts: Parts) -> None:
+    entity = AE("MODALITY")
+    entity.add_requested_context(CTImageStorage)
+    associate(entity, "127.0.0.1", listen().port, ae_title="FRACTURE").abort()
+    eventually(lambda: 'hospital_refused_total{code="no_context"} 1.0' in parts.metrics.exposition().decode(), 20)
+
+
 @pytest.mark.dcmtk
 @pytest.mark.skipif(not SAMPLES, reason="DICOM_SAMPLES names no folder")
 def test_jpeg_2000_is_taken_from_storescu(listen: Listen, parts: Parts) -> None:

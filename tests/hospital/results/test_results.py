@@ -192,6 +192,12 @@ def test_capture_carries_no_window_or_rescale(objects: dict[str, pydicom.Dataset
     assert objects["capture"].BurnedInAnnotation == "YES"
 
 
+def test_capture_never_calls_a_suspicious_image_normal(scorer: Scorer) -> None:
+    (view,) = edition(scorer, encoded(radiograph())).views
+    answer = view.answer.model_copy(update={"suspicion": "possible", "label": "Normal", "probability": 0.08})
+    assert capture.sentence(View(view.source, answer)) == "Suspicion possible; probability of a fracture 8%"
+
+
 def test_capture_shows_box_and_words(scorer: Scorer) -> None:
     content = encoded(radiograph())
     (view,) = edition(scorer, content).views
