@@ -31,6 +31,10 @@ class View:
         return tuple(self.answer.explanation.boxes)
 
 
+FORM = "2"
+"""Of the objects' words and structure. Raise it with every change of these: a changed object needs another UID."""
+
+
 @dataclass(frozen=True)
 class Made:
     """An object that was made: what it is for, and its data set."""
@@ -58,15 +62,15 @@ class Edition:
     def uid(self, role: str) -> UID:
         """The UID of an object or a series of this version.
 
-        It follows from role, model, configuration, the sources' UIDs and pixels, and what the result repeats of patient
-        and study: a corrected name changes the object, and so its UID.
+        It follows from role, model, configuration, the sources' UIDs and pixels, what the result repeats of patient and
+        study, and FORM: a corrected name or another wording changes the object, and so its UID.
         """
         sources = sorted(
             f"{view.source.header.SOPInstanceUID} {view.source.pixel_digest} {view.source.demographics_digest}"
             for view in self.views
         )
         # A version may hold again what an earlier one held, and yet names another predecessor.
-        return derived_uid(role, self.model.digest, self.config_digest, str(self.number), *sources)
+        return derived_uid(FORM, role, self.model.digest, self.config_digest, str(self.number), *sources)
 
     @property
     def device_uid(self) -> UID:
