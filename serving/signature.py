@@ -231,7 +231,7 @@ def _read_envelope(path: Path) -> tuple[Mapping[str, Any], str]:
     except FileNotFoundError:
         raise BundleError(
             f"{path}: not found, and {VARIABLE} or --key asks for a signature; make it: "
-            f"fracture sign {path.with_name(path.name.removesuffix('.sig'))} --key KEY.pem"
+            "fracture sign FOLDER --key KEY.pem, with the folder of the bundle, release, bento or page"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _broken(path, one_line(error, 100)) from None
