@@ -95,6 +95,8 @@ def read_keys(path: Path, prefix: str = "") -> tuple[PublicKey, ...]:
     """The public keys in a PEM file, one or several; SettingsError, its line begun with `prefix`."""
     try:
         text = path.read_text(encoding="ascii")
+    except FileNotFoundError:
+        raise SettingsError(f"{prefix}{path}: not found; name a file of public keys (PEM)") from None
     except (OSError, ValueError) as error:
         raise SettingsError(f"{prefix}{path}: cannot be read ({one_line(error, 120)})") from None
     if "PRIVATE KEY" in text:
@@ -228,7 +230,8 @@ def _read_envelope(path: Path) -> tuple[Mapping[str, Any], str]:
         return envelope, str((material.get("publicKey") or {}).get("hint") or "")
     except FileNotFoundError:
         raise BundleError(
-            f"{path}: not found, and {VARIABLE} or --key asks for a signature; sign the folder: fracture sign"
+            f"{path}: not found, and {VARIABLE} or --key asks for a signature; make it: "
+            "fracture sign FOLDER --key KEY.pem, with the folder of the bundle, release, bento or page"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _broken(path, one_line(error, 100)) from None

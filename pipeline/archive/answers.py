@@ -97,6 +97,8 @@ def _batches(source: str, columns: Sequence[str]) -> tuple[Iterator[pa.RecordBat
         place = open_place(source)
         names = [one.name for one in place.names(ANSWERS)]
     if not names:
+        if place.read(PLAN) is None:
+            raise InputError(f"{source}: holds no scoring; name what `fracture score` had as --out, or one file of it")
         raise InputError(
             f"{source}: holds no finished shard of answers yet; `fracture score --status` says how far it is"
         )

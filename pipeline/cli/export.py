@@ -57,7 +57,10 @@ def export(
         ),
     ],
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Of --format web or mobile: the folder to write.")
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]", help="Of --format web or mobile: the folder to write; by default one below build/export/."
+        ),
     ] = None,
     *,
     output: Annotated[

@@ -81,6 +81,7 @@ def monitor(
         _write_shadow(shadows.read(store, until - length, until, opened.manifest.classes[0]), output, as_json)
         return
     if scored:
+        dimensions = [dimension for dimension in dimensions if dimension != "site"]  # an archive's rows have none
         now = scoring.read_window(scored, opened)
         before = scoring.read_window(earlier, opened) if earlier else window.Window(until, until, [], {})
     else:

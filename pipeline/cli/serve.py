@@ -76,6 +76,8 @@ def _check_store(settings: Settings) -> None:
     """Tell now what the workers would tell in their log; SettingsError for keys or an address that cannot be used."""
     Keyring(settings.api_keys)
     if not settings.store_url:
+        if settings.feedback_key:
+            print("warning: no feedback is taken: FRACTURE_FEEDBACK_KEY needs FRACTURE_STORE_URL", file=sys.stderr)
         return
     database = keeping.open_database(settings.store_url)
     from serving.store.database import StoreError  # noqa: PLC0415  it needs the extra `store`

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.monitoring import changes, performance
 from pipeline.monitoring.changes import FALSE_DISCOVERIES, Change
+from pipeline.monitoring.drift import FEWEST
 from pipeline.monitoring.performance import Agreement, Estimate, Performance
 from pipeline.monitoring.window import Window
 from serving.bundle import Bundle
@@ -57,6 +58,13 @@ class MonitorReport:
     model: str
     groups: Sequence[Group]
     comparisons: int
+
+    @property
+    def outcome(self) -> str:
+        """What to say where no change is listed: that all is still, or that too few answers say nothing."""
+        if self.comparisons:
+            return "Nothing moved."
+        return f"Nothing was compared: no group has {FEWEST} answers of this model, or {FEWEST} at both times."
 
     @property
     def moved(self) -> list[Change]:
@@ -135,7 +143,7 @@ def markdown(report: MonitorReport) -> str:
         if len(report.moved) > _SHOWN:
             lines += [f"and {len(report.moved) - _SHOWN} more; the JSON lists all.", ""]
     else:
-        lines += ["**Nothing moved.**", ""]
+        lines += [f"**{report.outcome}**", ""]
     rows = [_row(group) for group in report.groups]
     head = ["", "answers", "before", "refused", "high suspicion", "readers agree", "moved", "fractures expected"]
     lines += [_table(head), _table(["---"] * len(head)), *map(_table, rows), ""]

@@ -186,7 +186,7 @@ class Chain:
     def _signature(self) -> tuple[State, str]:
         path = signature.beside(self.packaged.folder)
         if not path.is_file():
-            return "missing", f"{path}: not found; sign the bundle: fracture sign"
+            return "missing", f"{path}: not found; make it: fracture sign {self.packaged.folder} --key KEY.pem"
         if not self.keys:
             return (
                 "missing",

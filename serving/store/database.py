@@ -56,11 +56,21 @@ class Database:
 
     def check(self) -> None:
         """StoreError unless the tables are there, in the version of this program."""
+        if self._is_unmade():
+            raise StoreError(f"{self.name}: has no tables yet; run: python -m serving.store upgrade")
         with self._connected() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
         if found != (wanted := _head()):
             state = "has no tables yet" if found is None else f"is of version {found}, this program needs {wanted}"
             raise StoreError(f"{self.name}: {state}; run: python -m serving.store upgrade")
+
+    def _is_unmade(self) -> bool:
+        """Whether the file of SQLite is not there; connecting would leave an empty one behind."""
+        if self._url.get_backend_name() != "sqlite":
+            return False
+        file = self._url.database or ":memory:"
+        is_path = not file.startswith((":memory:", "file:"))
+        return is_path and Path(file).parent.is_dir() and not Path(file).exists()
 
     def upgrade(self) -> str:
         """Make the tables, or bring them to the version of this program; that version. StoreError."""

@@ -285,7 +285,7 @@ def test_a_file_that_is_no_public_key_is_one_line(tmp_path: Path, text: str, sai
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="gone: cannot be read"):
+    with pytest.raises(SettingsError, match="gone: not found; name a file of public keys"):
         read_keys(tmp_path / "gone")
 
 

@@ -52,8 +52,15 @@ def test_a_folder_of_images_is_no_scoring(tmp_path: Path) -> None:
 
 
 def test_a_place_without_answers_is_one_line(tmp_path: Path, opened: Bundle) -> None:
+    open_place(str(tmp_path)).write(PLAN, b"{}")
     with pytest.raises(InputError, match="holds no finished shard"):
         answers.read_seen(str(tmp_path), opened)
+
+
+@pytest.mark.parametrize("name", ["", "nowhere"])
+def test_another_folder_is_named_as_no_scoring(tmp_path: Path, opened: Bundle, name: str) -> None:
+    with pytest.raises(InputError, match="holds no scoring; name what `fracture score` had as --out"):
+        answers.read_seen(str(tmp_path / name), opened)
 
 
 def test_another_parquet_file_is_one_line(tmp_path: Path, opened: Bundle) -> None:

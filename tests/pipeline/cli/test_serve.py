@@ -19,6 +19,7 @@ import pytest
 from pipeline.cli import serve
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
+from serving.http.settings import Settings
 from tests.signer import Signer
 
 ROOT = Path(__file__).parents[3]
@@ -188,3 +189,8 @@ def test_keys_of_a_relative_path_are_found_by_the_service(tmp_path: Path, monkey
 def test_without_keys_the_service_is_told_of_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FRACTURE_TRUSTED_KEYS", raising=False)
     assert "FRACTURE_TRUSTED_KEYS" not in serve.environment(None, tmp_path, 1, 3000)
+
+
+def test_feedback_without_a_store_is_said_at_start(capsys: pytest.CaptureFixture[str]) -> None:
+    serve._check_store(Settings(feedback_key="k" * 32))
+    assert "FRACTURE_FEEDBACK_KEY needs FRACTURE_STORE_URL" in capsys.readouterr().err

@@ -95,6 +95,17 @@ def test_a_site_cannot_write_into_the_page(answers: Answers, opened: Bundle) -> 
     assert "<script>" not in page.html(built, now, window_of([], [], NOON, NOON, "normal"), opened)
 
 
+def test_too_few_answers_are_not_called_unmoved(answers: Answers, opened: Bundle) -> None:
+    from pipeline.monitoring import page, report
+    from pipeline.monitoring.window import window_of
+
+    now, before = (window_of(answers(number), [], NOON - timedelta(days=2), NOON, "normal") for number in (20, 0))
+    built = report.build(now, before, opened, [])
+    for said in (report.markdown(built), page.html(built, now, before, opened)):
+        assert "Nothing was compared" in said
+        assert "Nothing moved" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -29,12 +29,13 @@ def test_two_scorings_are_compared_with_training_and_each_other(
     places: tuple[str, str], bundle_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored, earlier = places
-    monitor(scored=scored, earlier=earlier, by="region,model", bundle=bundle_folder, output=tmp_path / "report")
+    monitor(scored=scored, earlier=earlier, bundle=bundle_folder, output=tmp_path / "report")
     said = capsys.readouterr().out
     assert "| all | 199 | 200 | 1 " in said
     assert "mean against the time before" in said
     assert "against training" not in said.split("## Assumptions")[0]
     assert f"# Monitoring, {scored}" in said
+    assert "| site " not in said
     assert "Images a day" not in (tmp_path / "report/monitor.html").read_text()
 
 

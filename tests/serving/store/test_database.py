@@ -185,6 +185,7 @@ def _command(*words: str, url: str = "") -> subprocess.CompletedProcess[str]:
 def test_the_command_makes_the_tables(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'answers.db'}"
     assert "has no tables yet" in _command("check", url=url).stderr
+    assert not (tmp_path / "answers.db").exists()
     assert _command("upgrade", url=url).stdout == f"{url}: ready\n"
     assert _command("check", url=url).returncode == 0
 
