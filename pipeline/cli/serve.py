@@ -20,8 +20,10 @@ from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
 from pipeline.late import late
+from serving import bundle as bundles
 from serving import signature
-from serving.http.keys import Keyring
+from serving.bundle import BundleError
+from serving.http.keys import ROLES, Keyring
 from serving.http.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def serve(
     if signature.trusted_keys():
         open_bundle(bundle)  # the workers would refuse it too, each in its log
     _check_store(settings)
+    _check_shadow(settings)
     if host not in _LOOPBACK and not settings.api_keys:
         print(f"warning: {host} is open to other machines; set API_KEYS to ask them for a key", file=sys.stderr)
     count = workers or len(os.sched_getaffinity(0))
@@ -74,7 +77,12 @@ def serve(
 
 def _check_store(settings: Settings) -> None:
     """Tell now what the workers would tell in their log; SettingsError for keys or an address that cannot be used."""
-    Keyring(settings.api_keys)
+    for name in Keyring(settings.api_keys).without_role:
+        print(
+            f"warning: API_KEYS: {name} is a plain key, colons and all; if it is name:role:site:KEY, its role is "
+            f"neither {' nor '.join(ROLES)}",
+            file=sys.stderr,
+        )
     if not settings.store_url:
         if settings.feedback_key:
             print("warning: no feedback is taken: FRACTURE_FEEDBACK_KEY needs FRACTURE_STORE_URL", file=sys.stderr)
@@ -88,6 +96,15 @@ def _check_store(settings: Settings) -> None:
         print(f"warning: answers cannot be kept: {error}", file=sys.stderr)
     finally:
         database.close()
+
+
+def _check_shadow(settings: Settings) -> None:
+    """Tell now that the model in the shadow cannot answer; the service does without it."""
+    if settings.shadow_bundle:
+        try:
+            bundles.read(settings.shadow_bundle)
+        except BundleError as error:
+            print(f"warning: FRACTURE_SHADOW_BUNDLE: no model answers in the shadow: {error}", file=sys.stderr)
 
 
 def environment(bundle: Path | None, root: Path, workers: int, port: int) -> dict[str, str]:

@@ -38,6 +38,12 @@ class Keyring:
         site with other characters than letters, digits, dot, dash and underscore, and for a name given twice.
         """
         self._keys = [_parsed(entry, place) for place, entry in enumerate(entries, start=1)]
+        self.without_role = [
+            caller.name
+            for entry, (caller, key) in zip(entries, self._keys, strict=True)
+            if key == entry.encode() and entry.count(":") >= _PARTS - 1
+        ]
+        """Names of plain keys with as many colons as an entry with a role: its role may be misspelt."""
         names = [caller.name for caller, _ in self._keys]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -191,6 +191,20 @@ def test_without_keys_the_service_is_told_of_none(tmp_path: Path, monkeypatch: p
     assert "FRACTURE_TRUSTED_KEYS" not in serve.environment(None, tmp_path, 1, 3000)
 
 
+def test_a_misspelt_role_is_said_at_start_without_the_key(capsys: pytest.CaptureFixture[str]) -> None:
+    serve._check_store(Settings(api_keys=("ward:readr:north:the secret", "a:b")))
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1
+    assert "API_KEYS: key-1 is a plain key" in said
+    assert "its role is neither reader nor sender" in said
+    assert "secret" not in said
+
+
+def test_a_shadow_that_cannot_answer_is_said_at_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    serve._check_shadow(Settings(shadow_bundle=tmp_path))
+    assert f"FRACTURE_SHADOW_BUNDLE: no model answers in the shadow: {tmp_path}" in capsys.readouterr().err
+
+
 def test_feedback_without_a_store_is_said_at_start(capsys: pytest.CaptureFixture[str]) -> None:
     serve._check_store(Settings(feedback_key="k" * 32))
     assert "FRACTURE_FEEDBACK_KEY needs FRACTURE_STORE_URL" in capsys.readouterr().err
