@@ -325,11 +325,13 @@ def _from_folder(config: Config, folder: Path) -> Config:
 
     bundle, web = config.model.bundle, config.web_receiver
     destinations = tuple(
-        one.model_copy(update={"tls": tls(one.tls)}) if isinstance(one, Dicom | Hl7)
-        else one.in_folder(folder) if isinstance(one, FhirFile)
+        one.model_copy(update={"tls": tls(one.tls)})
+        if isinstance(one, Dicom | Hl7)
+        else one.in_folder(folder)
+        if isinstance(one, FhirFile)
         else one
         for one in config.destinations
-    )  # fmt: skip
+    )
     return config.model_copy(
         update={
             "spool": folder / config.spool,

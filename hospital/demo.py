@@ -140,14 +140,23 @@ def _region(name: str) -> str:
 def _orthanc(folder: Path, password: str) -> Path:
     """Orthanc's configuration: it takes what the gateway sends, and reports commitment to it."""
     facts = {
-        "Name": "Demonstration", "StorageDirectory": str(folder / "orthanc"), "IndexDirectory": str(folder / "orthanc"),
-        "DicomAet": "PACS", "DicomPort": _PACS_PORT, "HttpPort": _REST_PORT, "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": True, "RegisteredUsers": {"demo": password}, "DicomCheckCalledAet": True,
-        "DicomAlwaysAllowStore": False, "DicomCheckModalityHost": False, "OverwriteInstances": False,
+        "Name": "Demonstration",
+        "StorageDirectory": str(folder / "orthanc"),
+        "IndexDirectory": str(folder / "orthanc"),
+        "DicomAet": "PACS",
+        "DicomPort": _PACS_PORT,
+        "HttpPort": _REST_PORT,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {"demo": password},
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowStore": False,
+        "DicomCheckModalityHost": False,
+        "OverwriteInstances": False,
         "DicomModalities": {"fracture": ["FRACTURE", "127.0.0.1", _GATEWAY_PORT]},
         "Plugins": [str(_PLUGINS / "libOrthancDicomWeb.so")],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }  # fmt: skip
+    }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(facts), encoding="utf-8")
     return path

@@ -28,9 +28,15 @@ from serving.imaging.dicom.deidentify.reviewed import ReviewedError, read_review
 
 DEFAULT_TABLE = "pseudonyms.csv"
 _COLUMNS = (
-    "file", "digest", "reviewed", "patient_id", "original_patient_id", "original_study_instance_uid",
-    "original_sop_instance_uid", "days_shifted",
-)  # fmt: skip
+    "file",
+    "digest",
+    "reviewed",
+    "patient_id",
+    "original_patient_id",
+    "original_study_instance_uid",
+    "original_sop_instance_uid",
+    "days_shifted",
+)
 State = tuple[str, str, str]
 """What a file depends on: the source's digest, whether its text was reviewed, the patient's pseudonym."""
 _STEP = 100

@@ -92,9 +92,12 @@ class Gateway:
         if self.adt is not None:
             self.adt.start()
         logs.event(
-            "ready", port=self.receiver.port, model=self.scorer.model.name, version=self.scorer.model.version,
+            "ready",
+            port=self.receiver.port,
+            model=self.scorer.model.name,
+            version=self.scorer.model.version,
             taken_up=freed,
-        )  # fmt: skip
+        )
 
     def close(self) -> None:
         """Stop to receive, let each worker end its step, and leave the rest to the next start."""

@@ -81,9 +81,11 @@ class ImageWorker:
         except Exception:  # noqa: BLE001  pydicom raises whatever broken bytes lead it to
             raise ImageError("undecodable", "the DICOM object is broken") from None
         self._check_identity(
-            lease, str(header.get("StudyInstanceUID", "")), str(header.get("SeriesInstanceUID", "")),
+            lease,
+            str(header.get("StudyInstanceUID", "")),
+            str(header.get("SeriesInstanceUID", "")),
             str(header.get("SOPInstanceUID", "")),
-        )  # fmt: skip
+        )
         if len(content) > MOST_READ:
             raise ImageError("object_size", f"the object is larger than {MOST_READ >> 20} MiB, which no radiograph is")
         return self._scorer.score(content)

@@ -7,8 +7,18 @@ import threading
 import time
 from typing import Any
 
-_QUIET = ("pynetdicom", "pydicom", "highdicom", "httpx", "httpcore", "sqlalchemy", "uvicorn", "asyncio", "py.warnings",
-          "python_multipart")  # fmt: skip
+_QUIET = (
+    "pynetdicom",
+    "pydicom",
+    "highdicom",
+    "httpx",
+    "httpcore",
+    "sqlalchemy",
+    "uvicorn",
+    "asyncio",
+    "py.warnings",
+    "python_multipart",
+)
 """Loggers of libraries whose messages repeat data sets, names or addresses of objects."""
 _LOGGER = logging.getLogger("hospital")
 

@@ -25,9 +25,12 @@ class Metrics:
             "hospital_delivery_attempts_total", "Deliveries tried.", ["destination", "outcome"], registry=self.registry
         )
         self.latency = Histogram(
-            "hospital_delivery_seconds", "From a study's last image to a confirmed delivery.", ["destination"],
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
+            "hospital_delivery_seconds",
+            "From a study's last image to a confirmed delivery.",
+            ["destination"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.jobs = Gauge(
             "hospital_jobs", "Jobs in the queue.", ["kind", "destination", "state"], registry=self.registry
         )
@@ -37,14 +40,17 @@ class Metrics:
             "hospital_store_written_total", "Answers written to the store.", registry=self.registry
         )
         self.answers_dropped = Counter(
-            "hospital_store_dropped_total", "Answers that the store never got, by reason.", ["reason"],
+            "hospital_store_dropped_total",
+            "Answers that the store never got, by reason.",
+            ["reason"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.answers_waiting = Gauge("hospital_store_queue", "Answers that wait to be written.", registry=self.registry)
         self.answers_oldest = Gauge(
-            "hospital_store_queue_age_seconds", "Age of the oldest answer that waits to be written.",
+            "hospital_store_queue_age_seconds",
+            "Age of the oldest answer that waits to be written.",
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.reports = Counter(
             "hospital_reports_total", "Final reports by what became of them.", ["outcome"], registry=self.registry
         )
@@ -55,25 +61,35 @@ class Metrics:
             self.answers_dropped.labels(reason)  # shown as 0, so that an increase from nothing is one
 
         self.polls = Counter(
-            "hospital_polls_total", "Looks at DICOMweb servers: done, or why not.", ["source", "outcome"],
+            "hospital_polls_total",
+            "Looks at DICOMweb servers: done, or why not.",
+            ["source", "outcome"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.polled_at = Gauge(
-            "hospital_polled_timestamp_seconds", "When the last look that was done ended.", ["source"],
+            "hospital_polled_timestamp_seconds",
+            "When the last look that was done ended.",
+            ["source"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.web_requests = Counter(
-            "hospital_web_requests_total", "STOW-RS requests by the status answered.", ["status"],
+            "hospital_web_requests_total",
+            "STOW-RS requests by the status answered.",
+            ["status"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.adt = Counter(
-            "hospital_adt_messages_total", "HL7 ADT messages: updated, merged, ignored or refused.", ["outcome"],
+            "hospital_adt_messages_total",
+            "HL7 ADT messages: updated, merged, ignored or refused.",
+            ["outcome"],
             registry=self.registry,
-        )  # fmt: skip
+        )
         self.reloads = Counter(
-            "hospital_reloads_total", "Readings of hospital.toml: done or refused.", ["outcome"],
+            "hospital_reloads_total",
+            "Readings of hospital.toml: done or refused.",
+            ["outcome"],
             registry=self.registry,
-        )  # fmt: skip
+        )
 
     def exposition(self) -> bytes:
         """The metrics as text."""

@@ -30,9 +30,15 @@ class OperationServer(ThreadedServer):
         self._gateway = gateway
         self._key, self._app = key, create_app(gateway, key)
         options = uvicorn.Config(
-            self._answer, interface="asgi3", host=settings.host, port=settings.port, log_config=None, access_log=False,
-            server_header=False, lifespan="off",
-        )  # fmt: skip
+            self._answer,
+            interface="asgi3",
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+        )
         super().__init__(options, "operation")
 
     def adopt(self, key: str) -> None:

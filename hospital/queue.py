@@ -95,9 +95,14 @@ class Queue:
         job = session.scalar(select(Job).where(Job.kind == kind, Job.key == key).with_for_update())
         if job is None:
             job = Job(
-                kind=kind, key=key, subject=subject, destination=destination, gateway=self._gateway,
-                created_at=now(), due_at=due,
-            )  # fmt: skip
+                kind=kind,
+                key=key,
+                subject=subject,
+                destination=destination,
+                gateway=self._gateway,
+                created_at=now(),
+                due_at=due,
+            )
             session.add(job)
         else:
             session.execute(_UNINTERRUPTED, {"job": job.id})

@@ -22,9 +22,18 @@ _NAME = "gateway.process"
 _ANSWER_SECONDS = 30.0
 _READS = 20
 _FIXED = (
-    "spool", "name", "model", "receiver.host", "receiver.port", "operation.host", "operation.port", "audit", "worklist",
-    "adt", "store",
-)  # fmt: skip
+    "spool",
+    "name",
+    "model",
+    "receiver.host",
+    "receiver.port",
+    "operation.host",
+    "operation.port",
+    "audit",
+    "worklist",
+    "adt",
+    "store",
+)
 """What only a restart changes."""
 
 

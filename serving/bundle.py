@@ -169,9 +169,11 @@ class Bundle:
         """Which model answers, for every answer."""
         manifest = self.manifest
         return {
-            "name": manifest.name, "version": manifest.version, "run_id": manifest.origin.run_id,
+            "name": manifest.name,
+            "version": manifest.version,
+            "run_id": manifest.origin.run_id,
             "sha256": self.sha256,
-        }  # fmt: skip
+        }
 
 
 def write(folder: Path, facts: Mapping[str, Any]) -> Manifest:

@@ -15,9 +15,23 @@ from serving.errors import ImageError
 from serving.predictor import Prediction, Predictor, PreparedImage
 
 # Names in a paragraph, which the formatter would write one a line.
-SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".dcm", ".dicom", ".dic",
-})  # fmt: skip
+SUFFIXES = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".dcm",
+        ".dicom",
+        ".dic",
+    }
+)
 """What the names of images end with, lower case."""
 MAX_BYTES = 512 << 20
 """Of one file: what no radiograph has, and what a few threads can hold at once."""

@@ -44,9 +44,12 @@ WEAK = "the metrics on its test images are low or uncertain"
 SEEN = ", as the image looks"
 """Added to the region of `weak_region` where another one is stated."""
 OUTSIDE: Mapping[str, str] = {
-    "mean": "brightness", "contrast": "contrast", "dark": "share of black", "bright": "share of white",
+    "mean": "brightness",
+    "contrast": "contrast",
+    "dark": "share of black",
+    "bright": "share of white",
     "sharpness": "sharpness",
-}  # fmt: skip
+}
 """What `out_of_range` calls each of `statistics.INPUTS` that it tells of."""
 IS_IT_INVERTED = " Is it inverted?"
 """Added to `out_of_range` where the image is brighter than any that the model was trained on."""

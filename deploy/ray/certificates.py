@@ -34,12 +34,53 @@ def make(network: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         made = Path(temporary)
         (made / "names").write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n")
-        _openssl(made, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt",
-                 "-subj", "/CN=ray-authority", "-days", str(DAYS))  # fmt: skip
-        _openssl(made, "req", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "request",
-                 "-subj", "/CN=ray-node")  # fmt: skip
-        _openssl(made, "x509", "-req", "-in", "request", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                 "-out", "tls.crt", "-days", str(DAYS), "-extfile", "names")  # fmt: skip
+        _openssl(
+            made,
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.crt",
+            "-subj",
+            "/CN=ray-authority",
+            "-days",
+            str(DAYS),
+        )
+        _openssl(
+            made,
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "tls.key",
+            "-out",
+            "request",
+            "-subj",
+            "/CN=ray-node",
+        )
+        _openssl(
+            made,
+            "x509",
+            "-req",
+            "-in",
+            "request",
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            "tls.crt",
+            "-days",
+            str(DAYS),
+            "-extfile",
+            "names",
+        )
         for name in FILES:
             (made / name).chmod(0o600)
             (made / name).replace(folder / name)

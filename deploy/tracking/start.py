@@ -145,13 +145,25 @@ def command(settings: Mapping[str, str]) -> list[str]:
     """The server's command line, without a secret."""
     host, port = _listen(settings)
     return [
-        sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth",
-        "--host", host, "--port", port,
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--app-name",
+        "basic-auth",
+        "--host",
+        host,
+        "--port",
+        port,
         # Longer than any balancer keeps a connection: one that the server closes first is a 502 now and then.
-        "--uvicorn-opts", "--timeout-keep-alive 310",
-        "--workers", settings.get("TRACKING_WORKERS", "2"),
-        "--serve-artifacts", "--artifacts-destination", settings["TRACKING_ARTIFACTS"],
-    ]  # fmt: skip
+        "--uvicorn-opts",
+        "--timeout-keep-alive 310",
+        "--workers",
+        settings.get("TRACKING_WORKERS", "2"),
+        "--serve-artifacts",
+        "--artifacts-destination",
+        settings["TRACKING_ARTIFACTS"],
+    ]
 
 
 def main() -> None:

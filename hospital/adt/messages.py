@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 
 _UPDATES, _MERGES = ("A08", "A31"), ("A40",)
 _CHARACTER_SETS = {
-    "": "utf-8", "ASCII": "utf-8", "UNICODE UTF-8": "utf-8", "UTF-8": "utf-8",
+    "": "utf-8",
+    "ASCII": "utf-8",
+    "UNICODE UTF-8": "utf-8",
+    "UTF-8": "utf-8",
     **{f"8859/{part}": f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
-}  # fmt: skip
+}
 """MSH-18 (table 0211)."""
 _NULL = '""'
 """What stands in a field whose value is to be deleted (2.5.3)."""

@@ -182,9 +182,12 @@ def encoded(event: Event, source: str, site: str) -> bytes:
     root = ET.Element("AuditMessage")
     when = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     about = _add(
-        root, "EventIdentification", EventActionCode=event.action, EventDateTime=when,
+        root,
+        "EventIdentification",
+        EventActionCode=event.action,
+        EventDateTime=when,
         EventOutcomeIndicator=str(event.outcome),
-    )  # fmt: skip
+    )
     _add_code(about, "EventID", event.id)
     if event.type is not None:
         _add_code(about, "EventTypeCode", event.type)
@@ -217,9 +220,12 @@ def _add_participant(root: ET.Element, given: Participant) -> None:
 
 def _add_subject(root: ET.Element, given: Subject) -> None:
     element = _add(
-        root, "ParticipantObjectIdentification", ParticipantObjectID=given.id,
-        ParticipantObjectTypeCode="1" if given.kind == "person" else "2", ParticipantObjectTypeCodeRole=str(given.role),
-    )  # fmt: skip
+        root,
+        "ParticipantObjectIdentification",
+        ParticipantObjectID=given.id,
+        ParticipantObjectTypeCode="1" if given.kind == "person" else "2",
+        ParticipantObjectTypeCodeRole=str(given.role),
+    )
     _add_code(element, "ParticipantObjectIDTypeCode", given.id_type)
     if given.query:
         _add(element, "ParticipantObjectQuery").text = base64.b64encode(given.query).decode()

@@ -78,12 +78,15 @@ class AuditWatcher:
         chosen = (
             select(Job)
             .where(
-                Job.kind == "deliver", Job.state == "done", Job.gateway == self._config.name,
-                Job.done_at > after, Job.done_at <= until,
+                Job.kind == "deliver",
+                Job.state == "done",
+                Job.gateway == self._config.name,
+                Job.done_at > after,
+                Job.done_at <= until,
             )
             .order_by(Job.done_at, Job.id)
             .limit(_AT_ONCE)
-        )  # fmt: skip
+        )
         return list(session.scalars(chosen))
 
     def _receptions(self, instances: Sequence[Instance]) -> list[Event]:
@@ -106,9 +109,12 @@ class AuditWatcher:
         results = session.scalars(select(Result.sop_class_uid).where(Result.version_id == version.id)).all()
         patient = version.patient
         study = Study(
-            version.study_uid, patient.get("id", ""), patient.get("name", ""), patient.get("accession_number", ""),
+            version.study_uid,
+            patient.get("id", ""),
+            patient.get("name", ""),
+            patient.get("accession_number", ""),
             tuple(sorted(Counter(results).items())),
-        )  # fmt: skip
+        )
         place, at = self._destinations.get(job.destination), job.done_at or now()
         address = place.address if place is not None else ""
         if isinstance(place, Fhir | FhirFile | Hl7 | Ups):

@@ -19,9 +19,11 @@ from hospital.results.version import NOT_A_DIAGNOSIS
 Resource = dict[str, Any]
 _UIDS = "urn:dicom:uid"
 _LOINC, _SNOMED, _DCM, _UCUM = (
-    "http://loinc.org", "http://snomed.info/sct", "http://dicom.nema.org/resources/ontology/DCM",
+    "http://loinc.org",
+    "http://snomed.info/sct",
+    "http://dicom.nema.org/resources/ontology/DCM",
     "http://unitsofmeasure.org",
-)  # fmt: skip
+)
 _JUDGEMENTS = {
     "high": ("52101004", "Present"),
     "possible": ("373068000", "Undetermined"),

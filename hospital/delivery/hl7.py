@@ -89,15 +89,55 @@ def oru(package: Package, sending: str, application: str, facility: str, priorit
     moment = datetime.fromtimestamp(package.made_at, UTC).strftime("%Y%m%d%H%M%S+0000")
     patient = package.patient
     name = "^".join(part.translate(_ESCAPES) for part in patient.get("name", "").split("=")[0].split("^"))
-    header = ["MSH", "^~\\&", sending, "", application, facility, moment, "", "ORU^R01^ORU_R01", control_id(package),
-              "P", "2.5.1", "", "", "", "", "", "UNICODE UTF-8"]  # fmt: skip
-    person = ["PID", "1", "", _text(patient.get("id", "")), "", name, "", patient.get("birth_date", ""),
-              patient.get("sex", "")]  # fmt: skip
+    header = [
+        "MSH",
+        "^~\\&",
+        sending,
+        "",
+        application,
+        facility,
+        moment,
+        "",
+        "ORU^R01^ORU_R01",
+        control_id(package),
+        "P",
+        "2.5.1",
+        "",
+        "",
+        "",
+        "",
+        "",
+        "UNICODE UTF-8",
+    ]
+    person = [
+        "PID",
+        "1",
+        "",
+        _text(patient.get("id", "")),
+        "",
+        name,
+        "",
+        patient.get("birth_date", ""),
+        patient.get("sex", ""),
+    ]
     accession = _text(patient.get("accession_number", ""))
     performed = patient.get("study_date", "") + patient.get("study_time", "").split(".")[0]
     # The result status P: preliminary, nobody has verified it.
-    order = ["OBR", "1", accession, accession, "18748-4^Diagnostic imaging study^LN", "", "", performed,
-             *[""] * 14, moment, "", "RAD", "P"]  # fmt: skip
+    order = [
+        "OBR",
+        "1",
+        accession,
+        accession,
+        "18748-4^Diagnostic imaging study^LN",
+        "",
+        "",
+        performed,
+        *[""] * 14,
+        moment,
+        "",
+        "RAD",
+        "P",
+    ]
     timing = [["TQ1", "1", *[""] * 7, _HIGH_PRIORITY]] if priority and package.suspicion == "high" else []
     segments = [header, person, order, *timing, *_observations(package)]
     return "\r".join("|".join(fields).rstrip("|") for fields in segments) + "\r"

@@ -23,11 +23,17 @@ _INTERPRETATION = ("110005", "DCM", "Interpretation")
 _CREATED, _EXISTS = 201, 409
 _HOPELESS = (400, 401, 403, 404, 405, 410, 413, 415)
 _EMPTY_SEQUENCES = (
-    "ScheduledProcessingParametersSequence", "ScheduledStationNameCodeSequence", "ScheduledStationClassCodeSequence",
-    "ScheduledStationGeographicLocationCodeSequence", "InputInformationSequence", "OtherPatientIDsSequence",
-    "IssuerOfAdmissionIDSequence", "AdmittingDiagnosesCodeSequence", "ProcedureStepProgressInformationSequence",
+    "ScheduledProcessingParametersSequence",
+    "ScheduledStationNameCodeSequence",
+    "ScheduledStationClassCodeSequence",
+    "ScheduledStationGeographicLocationCodeSequence",
+    "InputInformationSequence",
+    "OtherPatientIDsSequence",
+    "IssuerOfAdmissionIDSequence",
+    "AdmittingDiagnosesCodeSequence",
+    "ProcedureStepProgressInformationSequence",
     "UnifiedProcedureStepPerformedProcedureSequence",
-)  # fmt: skip
+)
 """Of type 2: nothing is known of it here."""
 
 

@@ -28,10 +28,19 @@ _SLOWEST = 10_000
 """Bytes a second, on average, below which a request takes too long."""
 _RETRY_SECONDS = "60"
 _STATUSES = {
-    "media_type": 415, "encoded": 415, "body_size": 413, "too_many_parts": 413, "malformed_multipart": 400,
-    "truncated_multipart": 400, "slow": 408, "busy": 503, "disk_reserve": 503, "bad_uid": 400, "host": 421,
+    "media_type": 415,
+    "encoded": 415,
+    "body_size": 413,
+    "too_many_parts": 413,
+    "malformed_multipart": 400,
+    "truncated_multipart": 400,
+    "slow": 408,
+    "busy": 503,
+    "disk_reserve": 503,
+    "bad_uid": 400,
+    "host": 421,
     "unauthorized": 401,
-}  # fmt: skip
+}
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:]+)(:\d+)?", re.IGNORECASE)
 
 
@@ -126,9 +135,11 @@ class StoreService:
             raise _ProblemError("bad_uid", "the path names no Study Instance UID")
         bounds = RelatedBounds(settings.max_object_mb * MIB, settings.max_request_mb * MIB, settings.max_parts)
         reader = RelatedReader(
-            request.headers.get("content-type", ""), self._spool.partial, bounds,
+            request.headers.get("content-type", ""),
+            self._spool.partial,
+            bounds,
             lambda part: self._part(part, study_uid, outcome),
-        )  # fmt: skip
+        )
         try:
             async with aclosing(self._blocks(request)) as blocks:
                 async for block in blocks:

@@ -72,9 +72,17 @@ class _Running:
         context = settings.tls.server() if settings.tls else None
         protocol = _bounded(settings.idle_seconds, settings.max_requests + _SPARE_CONNECTIONS)
         options = uvicorn.Config(
-            app, interface="asgi3", http=protocol, ws="none", log_config=None, access_log=False, server_header=False,
-            lifespan="off", proxy_headers=False, ssl_context_factory=_factory(context) if context else None,
-        )  # fmt: skip
+            app,
+            interface="asgi3",
+            http=protocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            proxy_headers=False,
+            ssl_context_factory=_factory(context) if context else None,
+        )
         self._server = _Server(options)
         self._socket = listening
         self.thread = threading.Thread(target=self._serve, name="web-receiver", daemon=True)

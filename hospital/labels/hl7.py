@@ -102,9 +102,19 @@ def acknowledgement(message: Message | None, code: str, text: str = "") -> bytes
     trigger = message.kind[1] if message is not None else ""
     kind = signs[0].join(("ACK", trigger, "ACK")) if trigger else "ACK"
     header = [
-        "MSH", signs, _field(asked, 5), _field(asked, 6), _field(asked, 3), _field(asked, 4), moment, "", kind,
-        f"ACK{about}"[:199], _field(asked, 11) or "P", _field(asked, 12) or "2.5.1",
-    ]  # fmt: skip
+        "MSH",
+        signs,
+        _field(asked, 5),
+        _field(asked, 6),
+        _field(asked, 3),
+        _field(asked, 4),
+        moment,
+        "",
+        kind,
+        f"ACK{about}"[:199],
+        _field(asked, 11) or "P",
+        _field(asked, 12) or "2.5.1",
+    ]
     return f"{separator.join(header)}\rMSA{separator}{code}{separator}{about}{separator}{text}\r".encode()
 
 

@@ -17,8 +17,14 @@ _AT_ONCE = 100
 
 Outcome = Literal["labelled", "withdrawn", "no_label", "no_study", "ambiguous_study", "another_patient", "no_answer"]
 OUTCOMES: tuple[Outcome, ...] = (
-    "labelled", "withdrawn", "no_label", "no_study", "ambiguous_study", "another_patient", "no_answer",
-)  # fmt: skip
+    "labelled",
+    "withdrawn",
+    "no_label",
+    "no_study",
+    "ambiguous_study",
+    "another_patient",
+    "no_answer",
+)
 
 
 class Feedback(Protocol):

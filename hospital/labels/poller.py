@@ -68,10 +68,16 @@ class ReportPoller:
             state = _WAITING if _EARLY.issuperset(outcomes) else _TAKEN
             session.merge(
                 Polled(
-                    source=self._settings.name, uid=identifier, mark=mark, state=state, code="", attempts=0,
-                    due_at=0.0, seen_at=moment,
+                    source=self._settings.name,
+                    uid=identifier,
+                    mark=mark,
+                    state=state,
+                    code="",
+                    attempts=0,
+                    due_at=0.0,
+                    seen_at=moment,
                 )
-            )  # fmt: skip
+            )
         if not same or state == _TAKEN:
             for outcome in outcomes:
                 self._metrics.reports.labels(outcome).inc()

@@ -16,10 +16,19 @@ from serving import saliency
 
 ROLE = "capture"
 _COPIED = (
-    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
-    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
     "BodyPartExamined",
-)  # fmt: skip
+)
 """No window, rescale or spacing of the source: they mean nothing for an image in colour."""
 _LONGEST_SIDE = 1024
 _BOX = (80, 220, 255)  # BGR

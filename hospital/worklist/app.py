@@ -195,17 +195,27 @@ class _Pages:
     def _told(self, one: Entry) -> dict[str, Any]:
         """An entry as JSON: the keys of the operation's /worklist.json, and what is told here alone."""
         return {
-            "study_uid": one.study_uid, "version": one.version, "state": one.state,
-            "suspicion": one.suspicion or None, "probability": one.probability, "statement": one.statement,
-            "model": one.model, "views": list(one.views), "patient": one.patient,
-            "images": one.images, "answered": one.answered,
+            "study_uid": one.study_uid,
+            "version": one.version,
+            "state": one.state,
+            "suspicion": one.suspicion or None,
+            "probability": one.probability,
+            "statement": one.statement,
+            "model": one.model,
+            "views": list(one.views),
+            "patient": one.patient,
+            "images": one.images,
+            "answered": one.answered,
             "reasons": [asdict(reason) for reason in one.reasons],
-            "first_received_at": one.first_received_at, "received_at": one.last_received_at, "made_at": one.made_at,
+            "first_received_at": one.first_received_at,
+            "received_at": one.last_received_at,
+            "made_at": one.made_at,
             "delivery": one.delivery,
             "viewer": self._settings.viewer_link(
                 one.study_uid, one.patient.get("accession_number", ""), one.patient.get("id", "")
-            ) or None,
-        }  # fmt: skip
+            )
+            or None,
+        }
 
 
 def _asset(request: Request) -> Response:

@@ -20,10 +20,15 @@ State = Literal["answered", "pending", "no_answer", "failed"]
 RANKS = {"high": 0, "possible": 1, "": 2, "none": 3}
 """The order; the empty one is that of studies without an answer."""
 PATIENT = {
-    "id": "PatientID", "name": "PatientName", "birth_date": "PatientBirthDate", "sex": "PatientSex",
-    "accession_number": "AccessionNumber", "study_date": "StudyDate", "study_time": "StudyTime",
+    "id": "PatientID",
+    "name": "PatientName",
+    "birth_date": "PatientBirthDate",
+    "sex": "PatientSex",
+    "accession_number": "AccessionNumber",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
     "study_description": "StudyDescription",
-}  # fmt: skip
+}
 """What is shown of patient and study, and where it comes from."""
 _LONE = "instance:"
 """Begins the key of an image that belongs to no study that could be read."""

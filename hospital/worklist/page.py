@@ -44,9 +44,12 @@ def assets() -> dict[str, Asset]:
 @cache
 def _templates() -> Environment:
     found = Environment(
-        loader=FileSystemLoader(_WEB), autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(_WEB),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     found.filters |= {"ago": _ago, "date": _date, "person": _person, "moment": _moment, "sentence": _sentence}
     return found
 
@@ -62,14 +65,27 @@ def worklist(shown: Page, settings: Worklist, user: str, form_token: str, now: f
         (suspicion or "unanswered", title, shown.counts[suspicion], _of(shown.entries, suspicion))
         for suspicion, title in ((one, _TITLES[one]) for one in RANKS)
     ]
-    return _templates().get_template("worklist.html.jinja").render(
-        groups=groups, page=shown, user=user, form_token=form_token, now=now, states=_STATES, words=_WORDS,
-        filled=_BARS, blank=dict.fromkeys(PATIENT, ""), delivery=_delivery,
-        refresh=settings.refresh_seconds, has_viewer=bool(settings.viewer),
-        link=lambda one: settings.viewer_link(
-            one.study_uid, one.patient.get("accession_number", ""), one.patient.get("id", "")
-        ),
-    )  # fmt: skip
+    return (
+        _templates()
+        .get_template("worklist.html.jinja")
+        .render(
+            groups=groups,
+            page=shown,
+            user=user,
+            form_token=form_token,
+            now=now,
+            states=_STATES,
+            words=_WORDS,
+            filled=_BARS,
+            blank=dict.fromkeys(PATIENT, ""),
+            delivery=_delivery,
+            refresh=settings.refresh_seconds,
+            has_viewer=bool(settings.viewer),
+            link=lambda one: settings.viewer_link(
+                one.study_uid, one.patient.get("accession_number", ""), one.patient.get("id", "")
+            ),
+        )
+    )
 
 
 def _delivery(one: Entry) -> str:

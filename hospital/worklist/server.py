@@ -62,11 +62,20 @@ class WorklistServer(ThreadedServer):
             return context
 
         options = uvicorn.Config(
-            create_app(parts, settings, access), host=settings.host, port=settings.port,
-            http=_Patient, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-            h11_max_incomplete_event_size=_MOST_HEADER_BYTES, limit_concurrency=_MOST_CONNECTIONS,
-            forwarded_allow_ips=_PROXIES, ssl_context_factory=tls if context else None,
-        )  # fmt: skip
+            create_app(parts, settings, access),
+            host=settings.host,
+            port=settings.port,
+            http=_Patient,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+            limit_concurrency=_MOST_CONNECTIONS,
+            forwarded_allow_ips=_PROXIES,
+            ssl_context_factory=tls if context else None,
+        )
         super().__init__(options, "worklist")
 
     def adopt(self, key: str) -> None:

@@ -48,8 +48,12 @@ def _azure_options() -> tuple[str, Mapping[str, Any]]:
     fields = dict(
         part.split("=", 1) for part in os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if "=" in part
     )
-    names = {"AccountName": "account_name", "AccountKey": "account_key", "BlobEndpoint": "endpoint",
-             "SharedAccessSignature": "sas_key"}  # fmt: skip
+    names = {
+        "AccountName": "account_name",
+        "AccountKey": "account_key",
+        "BlobEndpoint": "endpoint",
+        "SharedAccessSignature": "sas_key",
+    }
     options = {option: fields[name] for name, option in names.items() if fields.get(name)}
     if "account_name" not in options and (account := os.environ.get("AZURE_STORAGE_ACCOUNT")):
         options["account_name"] = account

@@ -122,8 +122,9 @@ def _client(address: Address, roots: Roots) -> tuple[httpx.Client, str]:
     if address.place not in _clients.by_place:
         number = roots.connection(address)
         _clients.by_place[address.place] = (
-            httpx.Client(follow_redirects=False, timeout=_PATIENCE, trust_env=False), number
-        )  # fmt: skip
+            httpx.Client(follow_redirects=False, timeout=_PATIENCE, trust_env=False),
+            number,
+        )
     return _clients.by_place[address.place]
 
 

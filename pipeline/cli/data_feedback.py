@@ -35,7 +35,10 @@ def feedback(
     kept: Annotated[
         Path | None,
         typer.Option(
-            "--kept", metavar="DIR", envvar="FRACTURE_KEEP_IMAGES", show_envvar=True,
+            "--kept",
+            metavar="DIR",
+            envvar="FRACTURE_KEEP_IMAGES",
+            show_envvar=True,
             help="Folder in which the service keeps pictures.",
         ),
     ] = None,
@@ -43,7 +46,7 @@ def feedback(
         list[Path] | None,
         typer.Option("--images", metavar="DIR", help="Folder of files as they were sent, found by their hash."),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Add images whose truth readers or reports confirmed: 30 % of each site's patients to held_back/, others to data/.
 
     The environment variable FRACTURE_HOLD_BACK_KEY decides which patients; keep it for ever.

@@ -153,11 +153,31 @@ def install(lock: Path, target: Path) -> None:
         raise InputError(f"images are built for x86_64 and aarch64, not for {platform.machine()}")
     # A command line, which the formatter would write one word a line.
     command = [
-        uv.find_uv_bin(), "pip", "install", "--quiet", "--no-config", "--require-hashes", "--no-deps",
-        "--only-binary", ":all:", "--no-binary", _SOURCE, "--no-build-isolation",
-        "--python-version", PYTHON, "--python-platform", f"{machine}-{_LIBRARY}", "--python", sys.executable,
-        "--link-mode", "copy", "--target", str(target), "--requirement", str(lock),
-    ]  # fmt: skip
+        uv.find_uv_bin(),
+        "pip",
+        "install",
+        "--quiet",
+        "--no-config",
+        "--require-hashes",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--no-binary",
+        _SOURCE,
+        "--no-build-isolation",
+        "--python-version",
+        PYTHON,
+        "--python-platform",
+        f"{machine}-{_LIBRARY}",
+        "--python",
+        sys.executable,
+        "--link-mode",
+        "copy",
+        "--target",
+        str(target),
+        "--requirement",
+        str(lock),
+    ]
     done = run(command, seconds=_BUILD_SECONDS)
     if done.returncode:
         raise InputError(f"{lock}: cannot be installed: {_why(done.stderr or done.stdout)}")

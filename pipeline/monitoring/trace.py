@@ -312,9 +312,10 @@ class Chain:
         if self.registry is None or self._registered is None:
             return "missing", self.silent or "the registry would say who made it the champion"
         moves = [
-            move for move in champion.history(self.registry, origin.registered_model)
+            move
+            for move in champion.history(self.registry, origin.registered_model)
             if move.version == origin.registry_version
-        ]  # fmt: skip
+        ]
         if not moves:
             return "missing", f"version {origin.registry_version} was never recorded as the champion"
         last = moves[-1]

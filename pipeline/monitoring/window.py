@@ -58,12 +58,14 @@ class Window:
         chosen = [row for row in self.rows if value_of(row, dimension) == value]
         ids = {row.answer_id for row in chosen}
         return Window(
-            self.since, self.until, chosen,
+            self.since,
+            self.until,
+            chosen,
             {key: said for key, said in self.opinions.items() if key in ids},
             {key: truth for key, truth in self.truths.items() if key in ids},
             [key for key in self.conflicts if key in ids],
             self.scoring,
-        )  # fmt: skip
+        )
 
     def values(self, dimension: str) -> list[str]:
         """The sites, regions or models that occur, in order."""

@@ -113,13 +113,19 @@ def _figures(candidate: Candidate, assessed: Assessed, plan: ChangePlanParams) -
     yield from _loss("AUROC", new.test.auroc.value, old.test.auroc.value, plan.max_auroc_loss, "max_auroc_loss")
     now, before = new.test.point(POINT), old.test.point(POINT)
     yield from _loss(
-        "sensitivity at high sensitivity", now.sensitivity.value, before.sensitivity.value,
-        plan.max_sensitivity_loss, "max_sensitivity_loss",
-    )  # fmt: skip
+        "sensitivity at high sensitivity",
+        now.sensitivity.value,
+        before.sensitivity.value,
+        plan.max_sensitivity_loss,
+        "max_sensitivity_loss",
+    )
     yield from _loss(
-        "specificity at high sensitivity", now.specificity.value, before.specificity.value,
-        plan.max_specificity_loss, "max_specificity_loss",
-    )  # fmt: skip
+        "specificity at high sensitivity",
+        now.specificity.value,
+        before.specificity.value,
+        plan.max_specificity_loss,
+        "max_specificity_loss",
+    )
     error = new.test.estimate("expected_calibration_error").value
     if error is None or error > plan.max_calibration_error:
         yield f"calibration error: {error}, above change_plan.max_calibration_error {plan.max_calibration_error}"

@@ -143,10 +143,14 @@ def _vectors(opened: Bundle, network: Network, folder: Path) -> Iterator[Path]:
         (folder / f"{stem}.pixels").write_bytes(prepared.pixels.tobytes())
         explanation = pictures.explanation(prediction).model_dump(mode="json", exclude={"heatmap"})
         told = {
-            "width": prediction.width, "height": prediction.height,
-            "grey_sha256": _sha256(prepared.decoded.pixels), "pixels_sha256": _sha256(prepared.pixels),
-            "outputs": _outputs(outputs), "answer": prediction.answer(), "explanation": explanation,
-        }  # fmt: skip
+            "width": prediction.width,
+            "height": prediction.height,
+            "grey_sha256": _sha256(prepared.decoded.pixels),
+            "pixels_sha256": _sha256(prepared.pixels),
+            "outputs": _outputs(outputs),
+            "answer": prediction.answer(),
+            "explanation": explanation,
+        }
         path = folder / f"{stem}.json"
         path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         yield path

@@ -38,23 +38,38 @@ RUNTIMES = ".cache/web-runtime"
 _LITERT = "node_modules/@litertjs/core"
 _WASM_UTILS = "node_modules/@litertjs/wasm-utils/dist/index.js"
 _VARIANTS: Mapping[str, bool] = {
-    "litert_wasm_internal": True, "litert_wasm_compat_internal": False, "litert_wasm_threaded_internal": True,
-}  # fmt: skip
+    "litert_wasm_internal": True,
+    "litert_wasm_compat_internal": False,
+    "litert_wasm_threaded_internal": True,
+}
 """LiteRT.js by its file, and whether that is for browsers with the relaxed vectors of WebAssembly or for others."""
 _CODECS = {"charls": "CharLSWASM", "openjpeg": "OpenJPEGWASM"}
 """Decoders of DICOM objects, packages of @cornerstonejs, and the name that each gives its library."""
 _ELSEWHERE = (
-    "docs.css", "docs.html", "docs.js", "manifest.webmanifest", "index.html", "backend.js",
-    "offline/boot.html", "offline/boot.css", "offline/boot.js", "offline/sw.js",
-)  # fmt: skip
+    "docs.css",
+    "docs.html",
+    "docs.js",
+    "manifest.webmanifest",
+    "index.html",
+    "backend.js",
+    "offline/boot.html",
+    "offline/boot.css",
+    "offline/boot.js",
+    "offline/sw.js",
+)
 """Files of the page that a release lacks, or that lie under plain names."""
 _SHELL = ("boot.js", "boot.css")
 _ICONS = ("icon.svg", "icon-192.png", "icon-512.png", "icon-maskable-512.png")
 _TYPES = {
-    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
-    ".json": "application/json", ".wasm": "application/wasm", ".svg": "image/svg+xml", ".png": "image/png",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
     ".webmanifest": "application/manifest+json",
-}  # fmt: skip
+}
 SIGNED = "signed"
 """Folder of a page that `fracture sign` signs, so that the signature lies in the page beside it."""
 _PACKABLE = {".html", ".js", ".css", ".json", ".wasm", ".svg", ".tflite", ".npz"}
@@ -178,8 +193,11 @@ def install_runtime(folder: Path) -> Path:
             shutil.copyfile(RUNTIME / name, partial / name)
         done = subprocess.run(  # noqa: S603  fixed words
             [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"],
-            cwd=partial, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            cwd=partial,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines()
             raise InputError(f"npm ci failed: {lines[0] if lines else 'no message'}; is there a network?")
@@ -303,10 +321,16 @@ def _write_files(folder: Path, files: Mapping[str, _File]) -> dict[str, dict[str
         content = packed or file.content
         (folder / place).write_bytes(content)
         listed[name] = {
-            "file": place, "sha256": file.sha256, "bytes": len(file.content), "transferred": len(content),
-            "packed": bool(packed), "planes": bool(packed) and file.planes, "later": is_later(name),
-            "relaxed": _VARIANTS.get(Path(name).stem), "type": file.media_type,
-        }  # fmt: skip
+            "file": place,
+            "sha256": file.sha256,
+            "bytes": len(file.content),
+            "transferred": len(content),
+            "packed": bool(packed),
+            "planes": bool(packed) and file.planes,
+            "later": is_later(name),
+            "relaxed": _VARIANTS.get(Path(name).stem),
+            "type": file.media_type,
+        }
     return listed
 
 

@@ -64,9 +64,13 @@ def _fit(search: Search, ledger: Ledger, gpus: float) -> None:
     told = [record.number for record in ledger.records if record.ended and record.reports and record.state != "failed"]
     numbers = [*told, *(record.number for record in ledger.open)]
     scheduler = _Halving(
-        time_attr=_PROGRESS, metric=_SCORE, mode="max", max_t=search.job.whole, grace_period=search.grace,
+        time_attr=_PROGRESS,
+        metric=_SCORE,
+        mode="max",
+        max_t=search.job.whole,
+        grace_period=search.grace,
         reduction_factor=_REDUCTION,
-    )  # fmt: skip
+    )
     job = search.job
 
     def one(config: Mapping[str, Any]) -> None:

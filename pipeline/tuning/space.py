@@ -20,10 +20,17 @@ from pipeline.errors import InputError
 from pipeline.params import Params
 from serving.errors import one_line
 
-_PIXELS = frozenset({
-    "preprocess.image_size", "preprocess.denoise", "preprocess.clahe", "preprocess.canonical.field",
-    "preprocess.canonical.range", "preprocess.canonical.polarity", "preprocess.canonical.orientation",
-})  # fmt: skip
+_PIXELS = frozenset(
+    {
+        "preprocess.image_size",
+        "preprocess.denoise",
+        "preprocess.clahe",
+        "preprocess.canonical.field",
+        "preprocess.canonical.range",
+        "preprocess.canonical.polarity",
+        "preprocess.canonical.orientation",
+    }
+)
 """What changes the images that a trial sees, but not which of them it is judged by."""
 _DIGITS = 4
 _TRIES = 1000

@@ -90,9 +90,11 @@ class Telemetry:
             "fracture_store_queue", "Answers that wait to be written", multiprocess_mode="livesum", registry=registry
         )
         self._oldest = prometheus.Gauge(
-            "fracture_store_queue_age_seconds", "Age of the oldest answer that waits to be written",
-            multiprocess_mode="livemax", registry=registry,
-        )  # fmt: skip
+            "fracture_store_queue_age_seconds",
+            "Age of the oldest answer that waits to be written",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._feedback = prometheus.Counter(
             "fracture_feedback", "Opinions of readers on answers", ["opinion"], registry=registry
         )
@@ -107,12 +109,14 @@ class Telemetry:
         self.shadow = SpareCounter(
             prometheus.Counter("fracture_shadow_answers", "Answers of the shadow bundle", registry=registry),
             prometheus.Counter(
-                "fracture_shadow_dropped", "Images without a kept answer of the shadow bundle, by reason",
-                ["reason"], registry=registry,
+                "fracture_shadow_dropped",
+                "Images without a kept answer of the shadow bundle, by reason",
+                ["reason"],
+                registry=registry,
             ),
             ("busy", "failed", "closing", "unkept"),
             self.trouble,
-        )  # fmt: skip
+        )
         for reason in ("full", "unfit", "closing"):
             self._dropped.labels(reason)
         for opinion in ("agree", "disagree", "unsure"):

@@ -8,9 +8,17 @@ Opinion = Literal["agree", "disagree", "unsure", "withdrawn"]
 """What a reader says of an answer; `withdrawn` takes an earlier opinion back."""
 
 CommentCode = Literal[
-    "old_fracture", "hardware", "cast", "growth_plate", "artefact", "positioning", "exposure", "wrong_region",
-    "outside_image", "other_finding",
-]  # fmt: skip
+    "old_fracture",
+    "hardware",
+    "cast",
+    "growth_plate",
+    "artefact",
+    "positioning",
+    "exposure",
+    "wrong_region",
+    "outside_image",
+    "other_finding",
+]
 COMMENTS: dict[CommentCode, str] = {
     "old_fracture": "a healed or old fracture",
     "hardware": "implant, screw or plate",

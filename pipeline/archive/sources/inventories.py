@@ -26,11 +26,27 @@ from pipeline.errors import InputError
 from serving.errors import one_line
 
 _COLUMNS = {
-    S3: {"key": "key", "size": "size", "etag": "etag", "e_tag": "etag", "bucket": "bucket", "islatest": "latest",
-         "is_latest": "latest", "isdeletemarker": "deleted", "is_delete_marker": "deleted"},
-    AZURE: {"name": "key", "content-length": "size", "etag": "etag", "snapshot": "snapshot",
-            "iscurrentversion": "latest", "deleted": "deleted", "hdi_isfolder": "folder"},
-}  # fmt: skip
+    S3: {
+        "key": "key",
+        "size": "size",
+        "etag": "etag",
+        "e_tag": "etag",
+        "bucket": "bucket",
+        "islatest": "latest",
+        "is_latest": "latest",
+        "isdeletemarker": "deleted",
+        "is_delete_marker": "deleted",
+    },
+    AZURE: {
+        "name": "key",
+        "content-length": "size",
+        "etag": "etag",
+        "snapshot": "snapshot",
+        "iscurrentversion": "latest",
+        "deleted": "deleted",
+        "hdi_isfolder": "folder",
+    },
+}
 """Names of columns, lower case, of either cloud, and what they are here."""
 
 

@@ -119,9 +119,13 @@ class AwsCanary(Canary):
     def alarms(self) -> list[str]:
         """Those of CloudWatch that belong to the service or to the canary and are in alarm."""
         found = self.client.read(
-            "cloudwatch", "describe-alarms", "--alarm-types", "MetricAlarm", "--alarm-name-prefix",
+            "cloudwatch",
+            "describe-alarms",
+            "--alarm-types",
+            "MetricAlarm",
+            "--alarm-name-prefix",
             f"{self.request.name}-",
-        )["MetricAlarms"]  # fmt: skip
+        )["MetricAlarms"]
         names = {alarm["AlarmName"] for alarm in found}
         missing = [name for name in (f"{self.request.canary}-{kind}" for kind in _ALARMS) if name not in names]
         if missing:

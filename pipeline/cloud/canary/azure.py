@@ -65,10 +65,20 @@ class AzureCanary(Canary):
             self._change("activate", f"{self.app}--{suffix}")
             return
         self.client.tell(
-            "containerapp", "revision", "copy", *self._app(), "--from-revision", service.name, "--image", image,
-            "--revision-suffix", suffix,
-            "--set-env-vars", f"{_MODEL}={candidate.model}", f"{_BESIDE}={service.name}",
-        )  # fmt: skip
+            "containerapp",
+            "revision",
+            "copy",
+            *self._app(),
+            "--from-revision",
+            service.name,
+            "--image",
+            image,
+            "--revision-suffix",
+            suffix,
+            "--set-env-vars",
+            f"{_MODEL}={candidate.model}",
+            f"{_BESIDE}={service.name}",
+        )
 
     def try_out(self, candidate: Candidate) -> None:
         """Ask the revision at its own address."""

@@ -16,9 +16,14 @@ from pipeline.errors import InputError
 Array = npt.NDArray[np.float64]
 
 IDENTITIES = (
-    layers.Dropout, layers.SpatialDropout2D, layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise,
-    layers.ActivityRegularization, layers.Identity,
-)  # fmt: skip
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.ActivityRegularization,
+    layers.Identity,
+)
 """Layers that do nothing once training is over."""
 
 

@@ -87,8 +87,10 @@ def fill(
         for one in chosen
         if (row := rows[one.image_id])
     }
-    summary = [(one.image_id, one.digest, given[one.image_id], cells[one.image_id], marks.get(one.sop_instance_uid))
-               for one in chosen]  # fmt: skip
+    summary = [
+        (one.image_id, one.digest, given[one.image_id], cells[one.image_id], marks.get(one.sop_instance_uid))
+        for one in chosen
+    ]
     info = DatasetInfo(
         name=private.name,
         version=hashlib.sha256(repr((classes, summary)).encode()).hexdigest()[:12],
@@ -309,10 +311,17 @@ def _write_names(private: Private, staged: Iterable[Staged], key: Key) -> None:
     """Write the table that leads back to the originals; rows of images that left the data set are kept."""
     columns = ["image_id", "original", INSTANCE, "patient_id", "original_patient_id", "study_id", "original_study_id"]
     rows = [
-        (one.image_id, one.original, one.sop_instance_uid, one.patient, one.patient_id,
-         key.study(one.study_instance_uid), one.study_instance_uid)
+        (
+            one.image_id,
+            one.original,
+            one.sop_instance_uid,
+            one.patient,
+            one.patient_id,
+            key.study(one.study_instance_uid),
+            one.study_instance_uid,
+        )
         for one in staged
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows, columns=columns)
     if private.names.is_file():
         known = read_table(private.names, ())

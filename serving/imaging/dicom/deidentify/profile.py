@@ -147,9 +147,17 @@ _KEPT: Mapping[str, Clean] = {
 _PALETTES = tuple(f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
 _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 _EMPTY = (
-    "StudyTime", "AccessionNumber", "Manufacturer", "ReferringPhysicianName", "PatientBirthDate", "PatientSex",
-    "StudyID", "SeriesNumber", "InstanceNumber", "PatientOrientation",
-)  # fmt: skip
+    "StudyTime",
+    "AccessionNumber",
+    "Manufacturer",
+    "ReferringPhysicianName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+    "SeriesNumber",
+    "InstanceNumber",
+    "PatientOrientation",
+)
 """Type 2 of every image (PS3.3, A.2 and A.26): there, and empty where nothing better is known."""
 _EMPTY_OF: Mapping[str, tuple[str, ...]] = {
     "CR": ("BodyPartExamined", "ViewPosition", "KVP"),
