@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx
 
 from hospital import logs
+from hospital.bodies import blocks
 from hospital.config import MIB, Poll
 from hospital.dicomweb.related import DICOM, Part, RelatedBounds, RelatedError, RelatedReader, new_partial
 from hospital.errors import DeadLetterError, TryAgainError
@@ -30,7 +30,6 @@ _MOST_JSON = 16 * MIB
 _MOST_ENTRIES = 10_000
 """Of one search: beyond it a server that never ends is given up."""
 _SMALLEST_PAGE = 5
-_SLOWEST = 10_000  # bytes a second, below which an answer takes too long
 _OF_THE_SERVER = (401, 403, 407, 429, 502, 503, 504)
 """What a server says of itself, or of this client, rather than of one object."""
 _PLAIN = "1.2.840.10008.1.2.1"  # Explicit VR Little Endian
@@ -191,7 +190,7 @@ class DicomwebClient:
                 kind, folder, RelatedBounds(largest, largest + MIB, 1), lambda part: _one(part, taken)
             )
             try:
-                for block in self._blocks(answer):
+                for block in blocks(answer, self._settings.name, self._settings.timeout_seconds):
                     reader.feed(block)
                 reader.finish()
                 if not reader.parts:
@@ -208,7 +207,7 @@ class DicomwebClient:
         size = 0
         try:
             with path.open("xb") as file:
-                for block in self._blocks(answer):
+                for block in blocks(answer, self._settings.name, self._settings.timeout_seconds):
                     size += len(block)
                     if size > largest:
                         raise UnavailableObjectError("object_size")
@@ -272,7 +271,7 @@ class DicomwebClient:
             if answer.status_code != 200:
                 raise self._refusal(answer.status_code)
             content = bytearray()
-            for block in self._blocks(answer):
+            for block in blocks(answer, self._settings.name, self._settings.timeout_seconds):
                 content += block
                 if len(content) > _MOST_JSON:
                     raise _TooMuchError
@@ -301,15 +300,6 @@ class DicomwebClient:
                 yield answer
         except httpx.HTTPError as error:
             raise TryAgainError("unreachable", f"{name} does not answer ({type(error).__name__})") from None
-
-    def _blocks(self, answer: httpx.Response) -> Iterator[bytes]:
-        """The body as it comes, as long as it comes fast enough."""
-        begun, size = monotonic(), 0
-        for block in answer.iter_raw():
-            size += len(block)
-            if monotonic() - begun > self._settings.timeout_seconds + size / _SLOWEST:
-                raise TryAgainError("slow", f"{self._settings.name} takes too long for an answer")
-            yield block
 
     def _refusal(self, status: int) -> TryAgainError | DeadLetterError:
         problem = f"{self._settings.name} answered {status}"

@@ -6,11 +6,11 @@ No redirect is followed, no proxy of the environment is used, and a next page co
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from time import monotonic
 from typing import Any
 
 import httpx
 
+from hospital.bodies import blocks
 from hospital.errors import TryAgainError
 from hospital.labels import fhir
 from hospital.labels.settings import ReportPoll
@@ -18,7 +18,6 @@ from hospital.labels.settings import ReportPoll
 _MOST_BYTES = 16 << 20
 """Of one page; 100 reports with what they refer to take about 0.5 MiB."""
 _MOST_PAGES = 1000
-_SLOWEST = 10_000  # bytes a second, below which an answer takes too long
 _INCLUDED = ("subject", "based-on")
 """What identifies patient and order; R5 can include the study as well (FHIR, DiagnosticReport, search parameters)."""
 
@@ -99,11 +98,9 @@ class ReportSearch:
 
     def _content(self, answer: httpx.Response) -> bytes:
         """The body, as long as it is small and comes fast enough."""
-        begun, content = monotonic(), bytearray()
-        for block in answer.iter_raw():
+        content = bytearray()
+        for block in blocks(answer, self._settings.name, self._settings.timeout_seconds):
             content += block
             if len(content) > _MOST_BYTES:
                 raise TryAgainError("too_much", f"{self._settings.name} gives too much at once; ask for smaller pages")
-            if monotonic() - begun > self._settings.timeout_seconds + len(content) / _SLOWEST:
-                raise TryAgainError("slow", f"{self._settings.name} takes too long for an answer")
         return bytes(content)

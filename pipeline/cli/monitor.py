@@ -14,12 +14,13 @@ from pipeline.files import write_json, write_text
 from pipeline.late import late
 
 if TYPE_CHECKING:
-    from pipeline.monitoring import page, scoring, window
+    from pipeline.archive import window as scoring
+    from pipeline.monitoring import page, window
     from pipeline.monitoring import report as reporting
     from pipeline.monitoring import shadow as shadows
 else:
     page = late("pipeline.monitoring.page")
-    scoring = late("pipeline.monitoring.scoring")
+    scoring = late("pipeline.archive.window")
     window = late("pipeline.monitoring.window")
     reporting = late("pipeline.monitoring.report")
     shadows = late("pipeline.monitoring.shadow")

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
+from hospital import bodies
 from hospital.config import Poll
 from hospital.dicomweb import client as module
 from hospital.dicomweb.client import DicomwebClient, FoundInstance, UnavailableObjectError
@@ -302,7 +303,7 @@ def test_status_of_the_server_ends_the_round(
 
 def test_drip_is_given_up(sent: Sequence[pydicom.Dataset], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 10_000, 20))
-    monkeypatch.setattr(module, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(bodies, "monotonic", lambda: next(clock))
 
     def drip() -> Iterator[bytes]:
         while True:

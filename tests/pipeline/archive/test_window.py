@@ -9,6 +9,7 @@ from pipeline.archive.shards import PLAN
 from pipeline.cli.monitor import monitor
 from pipeline.errors import InputError
 from serving.bundle import Bundle
+from tests.pipeline.archive.conftest import RELEASE
 from tests.pipeline.archive.scorings import rows_like_training, write_answers
 
 
@@ -26,10 +27,10 @@ def places(opened: Bundle, tmp_path: Path) -> tuple[str, str]:
 
 
 def test_two_scorings_are_compared_with_training_and_each_other(
-    places: tuple[str, str], bundle_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    places: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored, earlier = places
-    monitor(scored=scored, earlier=earlier, bundle=bundle_folder, output=tmp_path / "report")
+    monitor(scored=scored, earlier=earlier, bundle=RELEASE, output=tmp_path / "report")
     said = capsys.readouterr().out
     assert "| all | 199 | 200 | 1 " in said
     assert "mean against the time before" in said

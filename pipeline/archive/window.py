@@ -17,11 +17,9 @@ def read_window(source: str, opened: Bundle) -> Window:
     of a model is known for that of the bundle alone. InputError for what holds no answers.
     """
     now, manifest = datetime.now(UTC), opened.manifest
-    versions = {opened.sha256: (manifest.name, manifest.version)}
     records = []
     for row in answers.sampled(source, _COLUMNS):
-        name, version = versions.get(row["model_sha256"], ("", ""))
-        refused = row["error_code"]
+        is_ours, refused = row["model_sha256"] == opened.sha256, row["error_code"]
         records.append(
             AnswerRecord(
                 answer_id=row["id"],
@@ -30,8 +28,8 @@ def read_window(source: str, opened: Bundle) -> Window:
                 route="",
                 site="",
                 caller="",
-                model_name=name,
-                model_version=version,
+                model_name=manifest.name if is_ours else "",
+                model_version=manifest.version if is_ours else "",
                 model_sha256=row["model_sha256"],
                 refused=refused,
                 image_sha256=row["sha256"],
