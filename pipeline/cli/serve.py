@@ -20,15 +20,16 @@ from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from pipeline.files import project_root
 from pipeline.late import late
-from serving import bundle as bundles
 from serving import signature
-from serving.bundle import BundleError
+from serving.errors import BundleError
 from serving.http.keys import ROLES, Keyring
 from serving.http.settings import Settings
 
 if TYPE_CHECKING:
+    from serving import bundle as bundles
     from serving.http import keeping
 else:
+    bundles = late("serving.bundle")
     keeping = late("serving.http.keeping")
 
 _SERVICE = "service:FractureService"

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.artifacts import Artifacts
-from pipeline.data import prepared
 from pipeline.files import project_root
 from pipeline.late import late
 from pipeline.registry.mlflow import Mirror
 
 if TYPE_CHECKING:
+    from pipeline.data import prepared
     from pipeline.training import teachers as collecting
 else:
+    prepared = late("pipeline.data.prepared")
     collecting = late("pipeline.training.teachers")
 
 

@@ -63,6 +63,17 @@ def test_the_help_lists_every_command_and_imports_none() -> None:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_comes_without_loading_what_works(name: str) -> None:
+    heavy = "ai_edge_litert cv2 dvc mlflow numpy pandas pydicom pynetdicom ray sqlalchemy tensorflow"
+    script = (
+        f"import sys\nfrom pipeline import cli\nsys.argv = ['fracture', {name!r}, '--help']\n"
+        f"try:\n    cli.main()\nfinally:\n    print(*({{*{heavy.split()}}} & {{*sys.modules}}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
 def test_a_command_that_is_asked_for_shows_its_own_help(name: str) -> None:
     shown = CliRunner().invoke(cli.assemble([name]), [name, "--help"])
     assert shown.exit_code == 0

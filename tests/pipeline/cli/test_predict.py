@@ -235,16 +235,3 @@ def test_a_reader_that_leaves_early_is_no_defect(bundle_folder: Path) -> None:
     pipe = f"set -o pipefail; '{fracture}' predict '{bundle_folder}/samples' --jsonl --bundle '{bundle_folder}' | true"
     done = subprocess.run(["bash", "-c", pipe], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("name", ["predict", "serve"])
-def test_help_comes_without_loading_what_predicts(name: str) -> None:
-    done = _fracture("numpy cv2 pydicom tensorflow ai_edge_litert", name, "--help")
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_every_command_is_listed() -> None:
-    fracture = Path(sys.executable).parent / "fracture"
-    done = subprocess.run([fracture, "--help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    for name in ("data", "promote", "package", "export", "import-model", "predict", "serve", "recalibrate", "doctor"):
-        assert f"  {name} " in done.stdout, name
