@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks import measure
-from pipeline.data import layout
+from benchmarks.parts import PARTS, part_of
 from pipeline.errors import InputError, exit_with_line
 from pipeline.evaluation import metrics
 from pipeline.progress import progress_bar
@@ -94,21 +94,12 @@ def main() -> None:
     parser.add_argument("second", type=Path)
     parser.add_argument("data", type=Path, help="a data set in the layout of data/")
     parser.add_argument("--split", type=Path, help="default: split.csv beside the second bundle")
-    parser.add_argument("--part", default="test", choices=("train", "validation", "test"))
+    parser.add_argument("--part", default="test", choices=PARTS)
     given = parser.parse_args()
     cv2.setNumThreads(0)
     split = given.split or given.second.resolve().parent / "split.csv"
-    rows = pd.read_csv(split, dtype=str, keep_default_na=False)
-    rows = rows[rows["part"] == given.part].reset_index(drop=True)
-    found = layout.read(given.data)
-    files = found.labels.set_index("image_id")["file"]
-    missing = sorted(set(rows["image_id"]) - set(files.index))
-    if missing or not len(rows):
-        raise InputError(
-            f"{split}: names {missing[0] if missing else 'no image of part ' + given.part}; not in {given.data}"
-        )
-    paths = [given.data / str(files[image_id]) for image_id in rows["image_id"]]
-    rows["label"] = (rows["label"] != found.info.classes[0]).astype(int)
+    rows = part_of(given.data, split, given.part)
+    paths = [Path(path) for path in rows["path"]]
     opened = {name: bundle.read(getattr(given, name)) for name in ("first", "second")}
     for name, one in opened.items():
         rows[name] = answers(Predictor(one), paths, f"{one.manifest.name} {one.manifest.version}: images")
