@@ -24,6 +24,7 @@ from serving import signature
 from serving.errors import BundleError
 from serving.http.keys import ROLES, Keyring
 from serving.http.settings import Settings
+from serving.store.errors import StoreError
 
 if TYPE_CHECKING:
     from serving import bundle as bundles
@@ -89,8 +90,6 @@ def _check_store(settings: Settings) -> None:
             print("warning: no feedback is taken: FRACTURE_FEEDBACK_KEY needs FRACTURE_STORE_URL", file=sys.stderr)
         return
     database = keeping.open_database(settings.store_url)
-    from serving.store.database import StoreError  # noqa: PLC0415  it needs the extra `store`
-
     try:
         database.check()
     except StoreError as error:
