@@ -198,7 +198,7 @@ class WatchedChild(Generic[Answer]):
         command = [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), self._target]
         environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # read when numpy is imported
         with theirs:
-            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)  # noqa: S603  our own
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)  # noqa: S603  our own words
         self._child = child = _Child(process, ours)
         found = None
         with contextlib.suppress(EOFError, OSError):
