@@ -2,12 +2,18 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bentoml
 
 from serving.http import accepting
 from serving.http.settings import Settings
+from serving.late import late
+
+if TYPE_CHECKING:
+    from serving.http import worker
+else:
+    worker = late("serving.http.worker")  # see Workers
 
 accepting.share_connections()
 settings = Settings.from_environment()
@@ -43,8 +49,6 @@ class FractureService:
     """Answers radiographs with the bundle that FRACTURE_BUNDLE names, or the one lying nearest."""
 
     def __init__(self) -> None:
-        from serving.http import worker  # noqa: PLC0415  see Workers
-
         folder = os.environ.get("FRACTURE_BUNDLE")
         here.app = worker.start(Path(folder) if folder else None, Path(__file__).parent, settings)
 

@@ -157,7 +157,7 @@ class BoundedServer(ThreadedAssociationServer):
         if isinstance(association, Association):
             self.ended(association)
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002  the base class's parameters
+    def verify_request(self, _request: Any, _client_address: Any) -> bool:
         """Whether there is room for a further connection."""
         return len(self.active_associations) < self.most_connections
 

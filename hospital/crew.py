@@ -97,9 +97,9 @@ class Crew:
                     self._give_back()
                 failed = False
                 busy = step()
-            except Exception:  # noqa: BLE001  whatever it is, the thread goes on: nothing else does its work
+            except Exception:  # whatever it is, the thread goes on: nothing else does its work
                 failed = True
-                logs.trouble("step_failed", thread=threading.current_thread().name)
+                logs.exception("step_failed", thread=threading.current_thread().name)
                 ending.wait(_DEFECT_SECONDS)
                 continue
             if busy:

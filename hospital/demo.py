@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 import cv2
+import httpx
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -271,11 +271,10 @@ def _until(what: str, there: Callable[[], bool]) -> None:
 
 def _asked(path: str, password: str = "", port: int = _REST_PORT) -> Any:
     """JSON from Orthanc or the gateway; None where it does not answer."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
-    if password:
-        request.add_header("authorization", _basic(password))
-    with suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  loopback
-        return json.loads(answer.read())
+    headers = {"authorization": _basic(password)} if password else {}
+    with suppress(httpx.HTTPError, ValueError):
+        answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers, timeout=5, trust_env=False)
+        return answer.raise_for_status().json()
     return None
 
 

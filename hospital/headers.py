@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pydicom
 
@@ -10,6 +11,7 @@ from hospital.database import Instance
 from hospital.spool import Spool
 from serving.errors import ImageError
 from serving.imaging import dicom
+from serving.imaging.faults import faults
 
 _HEAD = 1 << 18
 """Bytes in which patient and study are looked for."""
@@ -19,13 +21,9 @@ def header_of(spool: Spool, path: str) -> pydicom.Dataset:
     """The data set of a file of the spool as far as its first bytes give it; empty where they do not."""
     if not path:
         return pydicom.Dataset()
-    try:
-        with spool.path(path).open("rb") as file:
-            return dicom.read(file.read(_HEAD))
-    except (OSError, ImageError):
-        return pydicom.Dataset()
-    except Exception:  # noqa: BLE001  pydicom raises whatever broken bytes lead it to
-        return pydicom.Dataset()
+    with suppress(OSError, ImageError), spool.path(path).open("rb") as file, faults("the DICOM object is broken"):
+        return dicom.read(file.read(_HEAD))
+    return pydicom.Dataset()
 
 
 def study_of(spool: Spool, study_uid: str, instances: Sequence[Instance]) -> Study:

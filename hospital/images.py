@@ -14,6 +14,7 @@ from hospital.results.source import read_header
 from hospital.scoring import ModelFacts, Scored, Scorer, answer_key
 from hospital.spool import MOST_READ
 from serving.errors import ImageError
+from serving.imaging.faults import faults
 from serving.store.records import AnswerRecord
 
 _MOST_ATTEMPTS = 5
@@ -60,8 +61,8 @@ class ImageWorker:
             self._again(lease, error.code, error.message, limited=error.code in {"crashed", "timeout"})
         except OSError as error:
             self._again(lease, "disk", f"the object cannot be read ({error.strerror})")
-        except Exception as error:  # noqa: BLE001  one image's fault must not end the thread that serves all
-            logs.trouble("scoring_failed", job=lease.id)
+        except Exception as error:  # one image's fault must not end the thread that serves all
+            logs.exception("scoring_failed", job=lease.id)
             self._again(lease, "internal", f"the image cannot be scored ({type(error).__name__})", limited=True)
         else:
             self._settle(lease, "scored", scored=scored)
@@ -74,12 +75,8 @@ class ImageWorker:
             content = self._spool.read(instance.path)
         except FileNotFoundError:
             raise DeadLetterError("file_missing", "the object's file is gone from the spool") from None
-        try:
+        with faults("the DICOM object is broken", quotes=False):
             header = read_header(content)
-        except ImageError:
-            raise
-        except Exception:  # noqa: BLE001  pydicom raises whatever broken bytes lead it to
-            raise ImageError("undecodable", "the DICOM object is broken") from None
         self._check_identity(
             lease,
             str(header.get("StudyInstanceUID", "")),

@@ -1,6 +1,7 @@
 """A received object to a durable file, its row and the job that scores it, before the sender hears Success."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hospital.together import Together
 from serving.errors import ImageError
 from serving.imaging import dicom
 from serving.imaging.dicom.dataset import identifier
+from serving.imaging.faults import faults
 
 _HEADER = 1 << 18
 """Bytes in which the UIDs of study and series are looked for; where they are not, the scoring finds them."""
@@ -159,10 +161,7 @@ def _up_to_series(head: bytes) -> bytes:
 
 
 def _uids(content: bytes) -> tuple[str, str]:
-    try:
+    with suppress(ImageError), faults("the DICOM object is broken"):
         dataset = dicom.read(content)
         return identifier(dataset.get("StudyInstanceUID")), identifier(dataset.get("SeriesInstanceUID"))
-    except ImageError:
-        return "", ""
-    except Exception:  # noqa: BLE001  pydicom raises whatever broken bytes lead it to
-        return "", ""
+    return "", ""

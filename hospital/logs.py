@@ -80,6 +80,11 @@ def event(name: str, **facts: str | float | None) -> None:
     _LOGGER.info(name, extra={"facts": facts})
 
 
+def exception(name: str, **facts: str | float | None) -> None:
+    """A line of an exception that nobody foresaw, inside its `except` block: its type and place, not what it says."""
+    _LOGGER.warning(name, extra={"facts": facts}, exc_info=True)
+
+
 def trouble(name: str, **facts: str | float | None) -> None:
     """A line of what went wrong; inside an `except` block with the error's type and place."""
     _LOGGER.warning(name, extra={"facts": facts}, exc_info=sys.exc_info()[0] is not None)

@@ -182,8 +182,8 @@ class DicomReceiver:
             return self._not_stored(OUT_OF_RESOURCES, "disk", errno=error.errno)
         except SQLAlchemyError as error:
             return self._not_stored(OUT_OF_RESOURCES, "database", fault=type(error).__name__)
-        except Exception:  # noqa: BLE001  one object's fault must not end the association without an answer
-            logs.trouble("object_not_understood")
+        except Exception:  # one object's fault must not end the association without an answer
+            logs.exception("object_not_understood")
             return self._not_stored(CANNOT_UNDERSTAND, "internal")
         finally:
             partial.unlink(missing_ok=True)

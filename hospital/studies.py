@@ -69,8 +69,8 @@ class Assembler:
             logs.trouble("study_put_aside", job=lease.id, code=error.code)
         except OSError as error:
             self._again(lease, "disk", f"the spool cannot be read or written ({error.strerror})")
-        except Exception as error:  # noqa: BLE001  a defect must not end the thread that serves all studies
-            logs.trouble("study_failed", job=lease.id)
+        except Exception as error:  # a defect must not end the thread that serves all studies
+            logs.exception("study_failed", job=lease.id)
             self._again(lease, "internal", f"the result cannot be made ({type(error).__name__})")
         return True
 

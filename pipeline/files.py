@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -146,26 +145,3 @@ def sha256_files(folder: Path, files: Iterable[Path]) -> str:
     for path in sorted(files):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{sha256_file(path)}\n".encode())
     return digest.hexdigest()
-
-
-_GENERATED = ("data.dvc", "dvc.lock", "reports")
-"""Committed, but generated: they differ by rounding on another processor although the code is the same."""
-
-
-def git_commit(root: Path) -> str:
-    """The commit of the checkout, with `-dirty` when tracked files differ from it; `unknown` outside git.
-
-    Generated files do not count: which data a run saw is in its data hash, not in its commit.
-    """
-    sources = (".", *(f":(exclude){name}" for name in _GENERATED))
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603  fixed words
-
-    try:
-        return git("rev-parse", "HEAD") + (
-            "-dirty" if git("status", "--porcelain", "--untracked-files=no", "--", *sources) else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

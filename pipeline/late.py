@@ -6,30 +6,15 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.quiet import quiet_import
-
-
-class _Late(ModuleType):
-    """Stands for a module and hands on what is asked of it."""
-
-    def __getattr__(self, name: str) -> Any:
-        if (
-            name.startswith("__") and name != "__version__"
-        ):  # tools that look at every module ask, not code that uses it
-            raise AttributeError(f"{self.__name__} is loaded when it is used; {name} does not do that")
-        return getattr(_load(self.__name__), name)
+from serving.late import LateModule
 
 
 def late(name: str) -> Any:
-    """The module `name`, loaded when an attribute of it is first used, with what its libraries print hidden.
+    """As `serving.late.late`, for commands and stages: what the module's libraries print is hidden.
 
-    A type checker knows a module of our own by an import in the other branch, which never runs:
-
-        if TYPE_CHECKING:
-            from pipeline.packaging import export
-        else:
-            export = late("pipeline.packaging.export")
+    Not for a process of many threads, whose lines would be hidden as well.
     """
-    return _Late(name)
+    return LateModule(name, _load)
 
 
 def _load(name: str) -> ModuleType:

@@ -15,7 +15,8 @@ from pipeline.artifacts import Artifacts, PreparedRecord, Registration, Training
 from pipeline.errors import InputError, exit_with_line
 from pipeline.evaluation import operating_points
 from pipeline.evaluation.records import Metrics
-from pipeline.files import git_commit, sha256_file
+from pipeline.files import sha256_file
+from pipeline.git import git_commit
 from pipeline.late import late
 from pipeline.params import Params
 from pipeline.registry import champion, promotion

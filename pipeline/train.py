@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.quiet import quiet_import
 
@@ -23,6 +23,7 @@ from pipeline.data import cells, prepared
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError, exit_with_line
 from pipeline.files import atomic_folder, home_root, project_root, sha256_file, write_text
+from pipeline.late import late
 from pipeline.registry.mlflow import Mirror
 from pipeline.training import architectures, distillation, disturbances, keys, leakage, out_of_fold, places, trained
 from pipeline.training.batches import Batches, FollowEpoch
@@ -33,6 +34,12 @@ from pipeline.training.params import Augmentation, TrainParams
 from pipeline.training.phases import Phase, compile_for, phases, schedule
 from pipeline.training.processes import Epochs, OneProcess, Processes
 from pipeline.training.soft_targets import SoftTargets
+
+if TYPE_CHECKING:
+    from pipeline.training import cluster
+else:
+    cluster = late("pipeline.training.cluster")  # it needs the extra `ray`
+tf = late("tensorflow")  # other backends of Keras run this module's functions without it
 
 KILLED = 143
 _WATCH_SECONDS = 1.0
@@ -110,7 +117,7 @@ class Report(keras.callbacks.Callback):
         super().__init__()
         self._epochs, self._mirror, self._began = epochs, mirror, 0.0
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002  Keras's signature
+    def on_epoch_begin(self, _epoch: int, _logs: Any = None) -> None:
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -160,7 +167,7 @@ def fit(
     """
     alone = OneProcess(strategy())
     with alone.scope():
-        sizes, state = fit_epochs(data, options, store, mirror_of, soft, alone)
+        sizes, state = fit_epochs(data, options, store, mirror_of=mirror_of, soft=soft, processes=alone)
         whole = data.preprocessing.image_size
         model = sizes.trained(whole)
         if options.average_epochs:
@@ -171,10 +178,11 @@ def fit(
         return sizes.answering(whole), state
 
 
-def fit_epochs(  # noqa: PLR0917  as `fit`
+def fit_epochs(
     data: Prepared,
     options: TrainParams,
     store: CheckpointStore,
+    *,
     mirror_of: Any,
     soft: SoftTargets | None,
     processes: Processes,
@@ -207,7 +215,7 @@ def fit_epochs(  # noqa: PLR0917  as `fit`
                 state.best_loss = float("inf")  # losses of patches and of whole images do not compare
             state.phase, state.counters = number, {}
             prepare(state)
-        epochs = _epochs(phase, state, store, options, mirror, data, soft)
+        epochs = _epochs(phase, data, options, soft, state=state, store=store, mirror=mirror)
         processes.fit(sizes.trained(phase.patch or whole), epochs)
     return sizes, state
 
@@ -217,14 +225,15 @@ def _finished(state: TrainingState, phase: Phase) -> bool:
     return state.epoch >= phase.stop or bool(state.counters.get("EarlyStopping", {}).get("stopped_epoch", 0))
 
 
-def _epochs(  # noqa: PLR0917  one place calls it, with everything at hand
+def _epochs(
     phase: Phase,
+    data: Prepared,
+    options: TrainParams,
+    soft: SoftTargets | None,
+    *,
     state: TrainingState,
     store: CheckpointStore,
-    options: TrainParams,
     mirror: Mirror,
-    data: Prepared,
-    soft: SoftTargets | None,
 ) -> Epochs:
     training = batches_of(data, "train", options, phase.patch, soft)
     validation = batches_of(data, "validation", options, phase.patch)
@@ -244,8 +253,6 @@ def _epochs(  # noqa: PLR0917  one place calls it, with everything at hand
 
 def strategy() -> Any:
     """All GPUs TensorFlow sees on this machine, mirrored; the default strategy with none or one."""
-    import tensorflow as tf  # noqa: PLC0415  other backends run this module's functions without it
-
     gpus = tf.config.list_logical_devices("GPU")
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
@@ -338,8 +345,6 @@ def _mirror(run_id: str, options: TrainParams) -> Mirror:
 
 def _on_cluster(data: Prepared, options: TrainParams, store: CheckpointStore, address: str) -> None:
     """Go through the epochs with the processes of a cluster; `train` then finds them done."""
-    from pipeline.training import cluster  # noqa: PLC0415  it needs the extra `ray`
-
     if len(data.rows("train")) < options.workers:
         raise InputError(f"params.yaml: train.workers: {options.workers} are more than there are training images")
     mirror = _mirror(store.run_id(), options)

@@ -20,9 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import BundleError, SettingsError, one_line
+from serving.late import late
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography import exceptions
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+else:  # the extra is needed where a key is read
+    exceptions = late("cryptography.exceptions")
+    hashes = late("cryptography.hazmat.primitives.hashes")
+    serialization = late("cryptography.hazmat.primitives.serialization")
+    ec = late("cryptography.hazmat.primitives.asymmetric.ec")
 
 SUFFIX = ".sig"
 VARIABLE = "FRACTURE_TRUSTED_KEYS"
@@ -45,28 +53,22 @@ class PublicKey:
 
     source: str = field(compare=False)  # the file it was read from
     fingerprint: str  # sha256 of its PEM text, hex: what a signature names its key by
-    _key: "EllipticCurvePublicKey" = field(repr=False, compare=False)
+    _key: "ec.EllipticCurvePublicKey" = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.fingerprint[:12]} ({self.source})"
 
     def made(self, signature: bytes, signed: bytes) -> bool:
         """Whether this key made the signature of these bytes."""
-        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  the extra is needed from here on
-        from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-
         algorithm = getattr(hashes, _CURVES[self._key.curve.name])()
         try:
             self._key.verify(signature, signed, ec.ECDSA(algorithm))
-        except InvalidSignature:
+        except exceptions.InvalidSignature:
             return False
         return True
 
     def for_browser(self) -> dict[str, str]:
         """The key as the page on a device takes it; `spki` is DER (RFC 5480) in base64."""
-        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  the extra is needed from here on
-
         der = self._key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         name = self._key.curve.name
         return {
@@ -112,12 +114,9 @@ def read_keys(path: Path, prefix: str = "") -> tuple[PublicKey, ...]:
 def parse_key(pem: str, source: str, prefix: str = "") -> PublicKey:
     """The public key in a PEM text; SettingsError, its line begun with `prefix`."""
     try:
-        from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  the extra is needed from here on
-        from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+        key = serialization.load_pem_public_key(pem.encode())
     except ModuleNotFoundError as error:
         raise SettingsError(f"{prefix}{one_line(error)}; install the packages of locks/verify.txt") from None
-    try:
-        key = serialization.load_pem_public_key(pem.encode())
     except ValueError as error:
         raise SettingsError(f"{prefix}{source}: is no public key ({one_line(error, 80)})") from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:

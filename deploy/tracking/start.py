@@ -137,8 +137,8 @@ def _taken(settings: Mapping[str, str]) -> str | None:
 
 
 def _listen(settings: Mapping[str, str]) -> tuple[str, str]:
-    # Inside a container, behind the proxy.
-    return settings.get("TRACKING_LISTEN", "0.0.0.0"), settings.get("TRACKING_PORT", "5000")  # noqa: S104
+    listen = settings.get("TRACKING_LISTEN", "0.0.0.0")  # noqa: S104  inside a container, behind the proxy
+    return listen, settings.get("TRACKING_PORT", "5000")
 
 
 def command(settings: Mapping[str, str]) -> list[str]:

@@ -69,8 +69,8 @@ class Sender:
             return datagrams
         plain = socket.create_connection(self._place, _SECONDS)
         try:
-            assert self.context is not None  # noqa: S101  `Audit` has it for tls://
-            return self.context.wrap_socket(plain, server_hostname=self._place[0])
+            context = self.context or ssl.create_default_context()  # of the system's authorities, where none are named
+            return context.wrap_socket(plain, server_hostname=self._place[0])
         except BaseException:
             plain.close()
             raise

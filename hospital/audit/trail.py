@@ -89,15 +89,14 @@ class AuditTrail:
                 file.seek(offset)
                 lines = [line for line in (file.readline() for _ in range(_AT_ONCE)) if line.endswith(b"\n")]
             if lines:
-                return self._sent(path.name, offset, lines)
+                return self._sent(self._sender, path.name, offset, lines)
         return False
 
-    def _sent(self, name: str, offset: int, lines: list[bytes]) -> bool:
-        assert self._sender is not None  # noqa: S101  asked by `forward`
+    def _sent(self, sender: syslog.Sender, name: str, offset: int, lines: list[bytes]) -> bool:
         done = 0
         try:
             for line in lines:
-                self._sender.send(line.rstrip(b"\n"))
+                sender.send(line.rstrip(b"\n"))
                 done += 1
         except OSError:
             logs.trouble("audit_not_forwarded")

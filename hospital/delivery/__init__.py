@@ -63,7 +63,7 @@ Announce = Callable[[str], None]
 class Sender(Protocol):
     """Sends to one destination."""
 
-    def send(self, package: Package, announce: Announce) -> Promise:
+    def send(self, package: Package, announce: Announce, /) -> Promise:
         """Send a version; TryAgainError or DeadLetterError where that fails."""
 
     def echo(self) -> None:

@@ -48,7 +48,7 @@ class FhirSender:
         if answer.status_code != 200:
             raise _refusal(self._destination.name, answer.status_code)
 
-    def send(self, package: Package, announce: Announce) -> Promise:  # noqa: ARG002  no later report
+    def send(self, package: Package, _announce: Announce) -> Promise:
         """One transaction for a version."""
         bundle = transaction(package, self._destination)
         answer = self._asked("POST", "", bundle)

@@ -32,7 +32,7 @@ class FhirFileSender:
             except OSError as error:
                 raise self._trouble(error) from None
 
-    def send(self, package: Package, announce: Announce) -> Promise:  # noqa: ARG002  no later report
+    def send(self, package: Package, _announce: Announce) -> Promise:
         """Write a version; a repetition writes the same file again, and a further line."""
         document = json.dumps(transaction(package, self._destination), ensure_ascii=False) + "\n"
         folder = self._destination.folder

@@ -31,7 +31,7 @@ class Hl7Sender:
         """A connection: HL7 v2 has no request that asks for nothing."""
         self._connected().close()
 
-    def send(self, package: Package, announce: Announce) -> Promise:  # noqa: ARG002  no later report
+    def send(self, package: Package, _announce: Announce) -> Promise:
         """One message for a version."""
         control = control_id(package)
         to = self._destination

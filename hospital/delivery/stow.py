@@ -29,7 +29,7 @@ class StowSender:
         if answer.status_code not in {200, 204}:
             raise _refusal(self._name, answer.status_code)
 
-    def send(self, package: Package, announce: Announce) -> Promise:  # noqa: ARG002  no later report
+    def send(self, package: Package, _announce: Announce) -> Promise:
         """All objects in one request; kept where the answer references each of them."""
         objects = package.objects
         boundary = uuid.uuid4().hex

@@ -53,7 +53,7 @@ class UpsSender:
         if answer.status_code not in {200, 204}:
             raise self._refusal(answer.status_code)
 
-    def send(self, package: Package, announce: Announce) -> Promise:  # noqa: ARG002  no later report
+    def send(self, package: Package, _announce: Announce) -> Promise:
         """Create the study's work item; one that is there already stays as it is."""
         document = [workitem(package, self._destination.worklist).to_json_dict()]
         answer = self._asked("POST", "/workitems", document)

@@ -44,8 +44,8 @@ class Deliverer:
             self._failed(lease, error.code, error.message)
         except OSError as error:
             self._failed(lease, "disk", f"a result cannot be read ({error.strerror})")
-        except Exception as error:  # noqa: BLE001  a defect must not end the thread that serves a destination
-            logs.trouble("delivery_failed", destination=self.name, job=lease.id)
+        except Exception as error:  # a defect must not end the thread that serves a destination
+            logs.exception("delivery_failed", destination=self.name, job=lease.id)
             self._failed(lease, "internal", f"the delivery failed ({type(error).__name__})")
         else:
             self._settle(lease, promise)

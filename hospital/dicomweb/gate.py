@@ -1,6 +1,7 @@
 """An object that came over HTTP: the receiver's checks, then the same way into spool and queue as C-STORE."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from hospital import logs
 from hospital.intake import Arrival, Intake, NotStoredError
 from hospital.metrics import Metrics
 from hospital.receiver import STORED
+from serving.errors import ImageError
 from serving.imaging import dicom
 from serving.imaging.dicom import DECODERS
 from serving.imaging.dicom.dataset import identifier
+from serving.imaging.faults import faults
 
 OUT_OF_RESOURCES, NOT_OF_ITS_CLASS, CANNOT_UNDERSTAND = 0xA700, 0xA900, 0xC000
 SYNTAX_NOT_SUPPORTED, PROCESSING_FAILURE, CLASS_NOT_SUPPORTED = 0xC122, 0x0110, 0x0122
@@ -112,10 +115,8 @@ def _header(path: Path) -> pydicom.Dataset:
             head = file.read(length)
         if head[128:132] != b"DICM":
             break
-        try:
+        with suppress(ImageError), faults("the DICOM object is broken"):  # more bytes may do
             found = dicom.read(head)
-        except Exception:  # noqa: BLE001, S112  pydicom raises whatever broken bytes lead it to; more of them may do
-            continue
-        if "StudyInstanceUID" in found or len(head) < length:
-            return found
+            if "StudyInstanceUID" in found or len(head) < length:
+                return found
     raise RefusedObjectError("not_dicom", CANNOT_UNDERSTAND)

@@ -14,7 +14,7 @@ from hospital.labels.settings import Store
 from hospital.metrics import Metrics
 from hospital.scoring import ModelFacts
 from serving.store import database as stores
-from serving.store.database import StoreError
+from serving.store.errors import StoreError
 from serving.store.records import AnswerRecord
 from serving.store.writer import AnswerWriter
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,11 @@ import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.valuerep import DA, TM, PersonName
 
+from serving.errors import ImageError
 from serving.imaging import decode, dicom
 from serving.imaging.canvas import Pixels
 from serving.imaging.dicom.dataset import identifier
+from serving.imaging.faults import faults
 
 UTF8 = "ISO_IR 192"
 _PATIENT_AND_STUDY = (
@@ -90,11 +93,10 @@ def pixel_digest(pixels: Pixels) -> str:
 
 def _value(given: pydicom.Dataset, keyword: str) -> Any:
     """A value that may stand in a new object, None where there is none."""
-    try:
+    with suppress(ImageError), faults("the value is broken"):
         value = given.get(keyword)
         return None if value is None or value == "" else _clean(keyword, value)
-    except Exception:  # noqa: BLE001  pydicom raises whatever broken values lead it to
-        return None
+    return None
 
 
 def _clean(keyword: str, value: Any) -> Any:

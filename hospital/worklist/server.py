@@ -1,8 +1,6 @@
 """The worklist on a port of its own."""
 
 import asyncio
-import ssl
-from typing import Any
 
 import h11
 import uvicorn
@@ -57,10 +55,6 @@ class WorklistServer(ThreadedServer):
         self._access, self._tls = access, settings.tls
         self._context = context = settings.tls.server() if settings.tls else None
 
-        def tls(_config: uvicorn.Config, _default: Any) -> ssl.SSLContext:
-            assert context is not None  # noqa: S101  given to uvicorn only where it is there
-            return context
-
         options = uvicorn.Config(
             create_app(parts, settings, access),
             host=settings.host,
@@ -74,7 +68,7 @@ class WorklistServer(ThreadedServer):
             h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
             limit_concurrency=_MOST_CONNECTIONS,
             forwarded_allow_ips=_PROXIES,
-            ssl_context_factory=tls if context else None,
+            ssl_context_factory=(lambda _config, _default: context) if context else None,
         )
         super().__init__(options, "worklist")
 

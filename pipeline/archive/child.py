@@ -241,7 +241,8 @@ class Ahead:
             return self._fetcher.fetch(entry)  # the system reads ahead better
         self._submit()
         found, future = self._held.popleft()
-        assert found == position  # noqa: S101
+        if found != position:
+            raise RuntimeError(f"entry {position} is asked for out of order: {found} is the next")
         self._bytes -= self._size(position)
         self._submit()
         return future.result()

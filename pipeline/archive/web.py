@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from serving.errors import ImageError, one_line
 from serving.scoring import MAX_BYTES
 
-TOKEN = "FRACTURE_DICOMWEB_TOKEN"  # noqa: S105  the name of a variable
+VARIABLE = "FRACTURE_DICOMWEB_TOKEN"
 """Variable of the environment with the bearer token of the archive."""
 _STUDY, _SERIES, _INSTANCE, _MODALITY = "0020000D", "0020000E", "00080018", "00080060"
 _PAGE = 1000
@@ -133,7 +133,7 @@ def _get(address: Address, roots: Roots, asked: Mapping[str, str], accept: str) 
     client, number = _client(address, roots)
     named = httpx.URL(address.uri)
     headers = {"Accept": accept, "Host": address.place}
-    if token := os.environ.get(TOKEN):
+    if token := os.environ.get(VARIABLE):
         headers["Authorization"] = f"Bearer {token}"
     extensions = {"sni_hostname": named.host} if address.scheme == HTTPS else {}
     failure = ""

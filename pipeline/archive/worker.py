@@ -45,11 +45,19 @@ class Bounds:
     memory: int = 4 << 30  # bytes resident, the model and the images ahead included
 
 
+@dataclass(frozen=True)
+class _Child:
+    """A child process, and the connection to it."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+
+
 class _Watch:
     """Waits for a child's messages, and looks at its time and memory meanwhile."""
 
-    def __init__(self, process: subprocess.Popen[bytes] | None, bounds: Bounds) -> None:
-        self._memory = Path(f"/proc/{process.pid if process else 0}/statm")
+    def __init__(self, process: subprocess.Popen[bytes], bounds: Bounds) -> None:
+        self._memory = Path(f"/proc/{process.pid}/statm")
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._bounds = bounds
         self._looked = self._since = time.monotonic()
@@ -103,8 +111,7 @@ class WatchedChild(Generic[Answer]):
         self, asked: object, bounds: Bounds, failed: Callable[[Entry, ImageError], Answer], target: str
     ) -> None:
         self._asked, self._bounds, self._failed, self._target = asked, bounds, failed, target
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._child: _Child | None = None
         self._stopped = False
 
     def answer(self, entries: Sequence[Entry]) -> list[Answer]:
@@ -135,35 +142,33 @@ class WatchedChild(Generic[Answer]):
     def stop(self) -> None:
         """End the child from another thread, for good: what `answer` waits for does not come any more."""
         self._stopped = True
-        if (process := self._process) is not None:
-            process.kill()
+        if (child := self._child) is not None:
+            child.process.kill()
 
     def close(self) -> None:
         """End the child."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        if self._connection is not None:
-            self._connection.close()
-        self._process = self._connection = None
+        if self._child is not None:
+            self._child.process.kill()
+            self._child.process.wait()
+            self._child.connection.close()
+        self._child = None
 
     def _ask(
         self, entries: Sequence[Entry], positions: Sequence[int], rows: dict[int, Answer]
     ) -> tuple[Death | None, int | None]:
         """Let the child answer some entries into `rows`; how it died, and at which one, or None twice."""
-        if self._process is None and not self._stopped:
-            self._start()
-        if self._stopped:
+        child, at = self._child, None
+        if child is None and not self._stopped:
+            child = self._start()
+        if child is None or self._stopped:
             raise StoppedError
-        connection, at = self._connection, None
-        assert connection is not None  # noqa: S101
         try:
-            connection.send([entries[n] for n in positions])
+            child.connection.send([entries[n] for n in positions])
         except OSError:
-            return self._ended(None), None
-        watch = _Watch(self._process, self._bounds)
+            return self._ended(child, None), None
+        watch = _Watch(child.process, self._bounds)
         while True:
-            found = watch.next_message(connection)
+            found = watch.next_message(child.connection)
             if isinstance(found, Begun):
                 at = positions[found.position]
             elif isinstance(found, Answered):
@@ -172,16 +177,14 @@ class WatchedChild(Generic[Answer]):
             elif isinstance(found, Ready):
                 return None, None
             elif not isinstance(found, Failed):
-                return self._ended(found), at
+                return self._ended(child, found), at
 
-    def _ended(self, reason: Death | None) -> Death:
+    def _ended(self, child: _Child, reason: Death | None) -> Death:
         """Why the child is gone, or has to be: a kill that is none of ours is the system's, for want of memory."""
-        process = self._process
-        assert process is not None  # noqa: S101
         if reason is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-        code = process.returncode
+                child.process.wait(10)
+        code = child.process.returncode
         self.close()
         if self._stopped:
             raise StoppedError
@@ -189,14 +192,14 @@ class WatchedChild(Generic[Answer]):
             return "out_of_memory" if code == -signal.SIGKILL else "crashed"
         return reason
 
-    def _start(self) -> None:
+    def _start(self) -> _Child:
         ours, theirs = multiprocessing.Pipe()
         # Not by multiprocessing, which would run the main module of this process again: a command, or Ray's.
         command = [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), self._target]
         environment = {"OPENBLAS_NUM_THREADS": "1", **os.environ}  # read when numpy is imported
         with theirs:
-            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)  # noqa: S603  our own
-        self._process, self._connection = process, ours
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)  # noqa: S603  our own words
+        self._child = child = _Child(process, ours)
         found = None
         with contextlib.suppress(EOFError, OSError):
             ours.send(self._asked)
@@ -204,6 +207,7 @@ class WatchedChild(Generic[Answer]):
         if isinstance(found, Failed):
             self.close()
             raise InputError(found.reason)
+        return child
 
 
 class Worker(WatchedChild[Row]):

@@ -2,13 +2,13 @@
 
 import importlib.util
 import re
-import subprocess
 import sys
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 import typer
 
+from pipeline import programs
 from pipeline.errors import InputError
 from pipeline.files import project_root
 
@@ -77,9 +77,6 @@ def _checked(url: str, name: str, account: str, endpoint: str) -> SplitResult:
 
 
 def _dvc(*words: str) -> None:
-    done = subprocess.run(  # noqa: S603  an argument list, checked above
-        [sys.executable, "-m", "dvc", *words], cwd=project_root(), capture_output=True, text=True, check=False
-    )
+    done = programs.run([sys.executable, "-m", "dvc", *words], folder=project_root(), seconds=None)
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise InputError(f"dvc {' '.join(words[:2])}: {lines[-1] if lines else 'no message'}")
+        raise InputError(f"dvc {' '.join(words[:2])}: {programs.last_line(done.stderr or done.stdout)}")

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ from serving import signature
 from serving.errors import BundleError
 from serving.http.keys import ROLES, Keyring
 from serving.http.settings import Settings
+from serving.store.errors import StoreError
 
 if TYPE_CHECKING:
     from serving import bundle as bundles
@@ -89,8 +91,6 @@ def _check_store(settings: Settings) -> None:
             print("warning: no feedback is taken: FRACTURE_FEEDBACK_KEY needs FRACTURE_STORE_URL", file=sys.stderr)
         return
     database = keeping.open_database(settings.store_url)
-    from serving.store.database import StoreError  # noqa: PLC0415  it needs the extra `store`
-
     try:
         database.check()
     except StoreError as error:
@@ -189,5 +189,10 @@ def wait_until_ready(process: subprocess.Popen[bytes], address: str, ending: Eve
 
 def _shown(host: str) -> str:
     """The host to write in an address that this machine can open."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  not bound
-    return f"[{reachable}]" if ":" in reachable else reachable
+    try:
+        address = ip_address(host)
+    except ValueError:  # a name, or nothing
+        return host or "127.0.0.1"
+    if address.is_unspecified:
+        address = ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return str(address) if address.version == 4 else f"[{address}]"

@@ -22,7 +22,7 @@ KEYS = "API_KEYS"
 """The environment variable with the service's keys, as the service itself reads them."""
 _DEPLOYMENT = "bone-fracture"
 _REPOSITORY = "bone-fracture"
-_TOKEN_USER = "00000000-0000-0000-0000-000000000000"  # noqa: S105  the user that goes with a token of `az acr login`
+_REGISTRY_USER = "00000000-0000-0000-0000-000000000000"  # who comes with what `az acr login` gives
 _OURS = ("image", "apiKeys")  # parameters that only this module gives
 
 
@@ -103,7 +103,7 @@ class Acr:
     def login(self) -> Login:
         """A login from a token of this person."""
         token = self.client.read("acr", "login", "--name", self._name, "--expose-token")["accessToken"]
-        return Login(self.server, _TOKEN_USER, token)
+        return Login(self.server, _REGISTRY_USER, token)
 
 
 class Azure(Cloud[dict[str, Any]]):

@@ -1,19 +1,16 @@
 """Another program's commands: run as argument lists, answers parsed, failures turned into one line."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.programs import last_line, run
 
-_SECONDS = 900.0
-_LONGEST = 400
 _QUIET = {"AWS_PAGER": "", "AWS_CLI_AUTO_PROMPT": "off", "PYTHONWARNINGS": "ignore"}
 
 
@@ -100,36 +97,3 @@ class Client:
             if re.search(reason.pattern, printed):
                 return reason.line.format(said=said)
         return f"{self.program} {' '.join(arguments[:2])}: {said}"
-
-
-def run(
-    command: Sequence[str],
-    stdin: str = "",
-    environment: Mapping[str, str] | None = None,
-    seconds: float = _SECONDS,
-) -> subprocess.CompletedProcess[str]:
-    """Run an argument list, never a shell, with nothing to answer its questions but `stdin`.
-
-    Raises InputError when the program is not there or takes longer than `seconds`.
-    """
-    try:
-        return subprocess.run(  # noqa: S603  an argument list; its words come from this package
-            list(command),
-            input=stdin,
-            env={**os.environ, **(environment or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds,
-        )
-    except FileNotFoundError:
-        raise InputError(f"{command[0]}: not found; install it, or put it on the PATH") from None
-    except subprocess.TimeoutExpired:
-        raise InputError(f"{' '.join(command[:3])}: no answer within {seconds:g} s; try again") from None
-
-
-def last_line(printed: str) -> str:
-    """The last line that says something, shortened."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
-    text = lines[-1] if lines else "no message"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

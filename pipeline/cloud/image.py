@@ -18,11 +18,12 @@ import uv
 
 from pipeline.artifacts import Artifacts
 from pipeline.cloud import push, sbom
-from pipeline.cloud.client import last_line, run
 from pipeline.errors import InputError
-from pipeline.files import git_commit, project_root, write_json
+from pipeline.files import project_root, write_json
+from pipeline.git import git_commit
 from pipeline.late import late
 from pipeline.lockfile import read_lock
+from pipeline.programs import last_line, run
 
 if TYPE_CHECKING:
     from pipeline.packaging import ml_bom

@@ -3,8 +3,8 @@
 import shutil
 from dataclasses import dataclass
 
-from pipeline.cloud.client import last_line, run
 from pipeline.errors import InputError
+from pipeline.programs import last_line, run
 
 TOOLS = ("docker", "podman", "buildah")
 _PUSH_SECONDS = 3600.0

@@ -157,7 +157,7 @@ def _turned(pixels: Pixels, rng: Rng) -> Pixels:
     return np.asarray(cv2.warpAffine(still, turn, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _inverted(pixels: Pixels, rng: Rng) -> Pixels:  # noqa: ARG001  every change takes a generator
+def _inverted(pixels: Pixels, _rng: Rng) -> Pixels:
     return np.asarray(255 - pixels, np.uint8)
 
 

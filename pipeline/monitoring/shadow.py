@@ -11,7 +11,8 @@ from pipeline.errors import InputError
 from pipeline.evaluation import comparison, metrics
 from pipeline.evaluation.comparison import Answers, Comparison, Measured, Pair, paired, said, share
 from pipeline.monitoring.window import UNKNOWN, Window, window_of
-from serving.store.database import Database, StoreError
+from serving.store.database import Database
+from serving.store.errors import StoreError
 from serving.store.records import AnswerRecord, ShadowRecord
 
 ALL = "all"

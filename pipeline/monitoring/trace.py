@@ -2,8 +2,8 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from pipeline import git
 from pipeline.artifacts import Artifacts, PreparedRecord, TrainingRecord
 from pipeline.errors import InputError
 from pipeline.late import late
@@ -333,21 +334,18 @@ def _holder(root: Path, name: str, wanted: str) -> str | None:
         same = _git(root, "status", "--porcelain", "--", name) == ""
         return commit if commit and same else ""
     for commit in (_git(root, "log", "--all", "--format=%H", "--", name) or "").split():
-        done = _run_git(root, "show", f"{commit}:{name}")
-        if done.returncode == 0 and sha256(done.stdout).hexdigest() == wanted:
-            return commit
+        with suppress(git.GitError):  # a commit that removed the file
+            if sha256(git.git_bytes(root, "show", f"{commit}:{name}")).hexdigest() == wanted:
+                return commit
     return None
 
 
 def _git(root: Path, *arguments: str) -> str | None:
     """What git prints, None where it refuses."""
-    done = _run_git(root, *arguments)
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
-
-
-def _run_git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, check=False)  # noqa: S603  fixed words, paths and hashes
+    try:
+        return git.git(root, *arguments)
+    except git.GitError:
+        return None
 
 
 def _counted(table: pd.DataFrame) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import InputError
-from serving.store.database import Database, StoreError
+from serving.store.database import Database
+from serving.store.errors import StoreError
 from serving.store.features import SUMMARY, unpacked
 from serving.store.records import AnswerRecord, FeedbackRecord
 

@@ -1,13 +1,12 @@
 """Build a bento from a bundle."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from pipeline import programs
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder
 from serving import bundle, signature
@@ -46,14 +45,11 @@ def build_bento(root: Path, folder: Path, target: Path, page: Path | None = None
         command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag"]
         for key, value in labels.items():
             command += ["--label", f"{key}={value}"]
-        environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
-        done = subprocess.run(  # noqa: S603  fixed words and hashes
-            command, cwd=stage, env=environment, capture_output=True, text=True, check=False
-        )
+        environment = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+        done = programs.run(command, folder=stage, environment=environment, seconds=None)
         built = list((home / "bentos/bone-fracture").glob(version))
         if done.returncode or not built:
-            lines = (done.stderr or done.stdout).strip().splitlines()
-            raise InputError(f"bentoml build failed: {lines[-1] if lines else 'no message'}")
+            raise InputError(f"bentoml build failed: {programs.last_line(done.stderr or done.stdout)}")
         with atomic_folder(target) as partial:
             shutil.copytree(built[0], partial, dirs_exist_ok=True)
             partial.chmod(0o755)  # BentoML made it for its owner alone; a container's user has to read it

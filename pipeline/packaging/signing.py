@@ -15,14 +15,18 @@ from serving import signature
 from serving.errors import one_line
 from serving.signature import PublicKey
 
-if not TYPE_CHECKING:
+if not TYPE_CHECKING:  # the extra `sign` brings them
+    serialization = late("cryptography.hazmat.primitives.serialization")
     hashing = late("model_signing.hashing")
     model_signing = late("model_signing.signing")
 else:
+    from cryptography.hazmat.primitives import serialization
+
     hashing: Any = None
     model_signing: Any = None
 
-PASSWORD = "FRACTURE_KEY_PASSWORD"  # noqa: S105  the variable's name
+KEY_VARIABLE = "FRACTURE_KEY_PASSWORD"
+"""Variable of the environment with the password of an encrypted key."""
 _MANIFEST, _BENTO, _PAGE = "model.json", "bento.yaml", "signed"
 _MAKE_KEY = "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out KEY.pem"
 
@@ -103,7 +107,7 @@ def _check_key(key: Path) -> None:
 
 def _signer(key: Path) -> Any:
     """A signer of every file, without model-signing's own exceptions for git's."""
-    password = os.environ.get(PASSWORD)
+    password = os.environ.get(KEY_VARIABLE)
     try:
         return (
             model_signing.Config()
@@ -112,7 +116,7 @@ def _signer(key: Path) -> Any:
         )
     except TypeError:  # what cryptography raises for a password too many or too few
         raise InputError(
-            f"--key {key}: give the password of an encrypted key, and of no other, in {PASSWORD}"
+            f"--key {key}: give the password of an encrypted key, and of no other, in {KEY_VARIABLE}"
         ) from None
     except (ValueError, OSError) as error:
         raise InputError(
@@ -121,9 +125,7 @@ def _signer(key: Path) -> Any:
 
 
 def _public_half(key: Path) -> PublicKey:
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  the extra brings it
-
-    password = os.environ.get(PASSWORD)
+    password = os.environ.get(KEY_VARIABLE)
     private = serialization.load_pem_private_key(key.read_bytes(), password.encode() if password else None)
     pem = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return signature.parse_key(pem.decode(), str(key))

@@ -15,12 +15,12 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import programs
 from pipeline.errors import InputError
 from pipeline.files import atomic_folder
 from pipeline.packaging import web_constants, web_network
@@ -191,13 +191,8 @@ def install_runtime(folder: Path) -> Path:
     with atomic_folder(target) as partial:
         for name in ("package.json", "package-lock.json"):
             shutil.copyfile(RUNTIME / name, partial / name)
-        done = subprocess.run(  # noqa: S603  fixed words
-            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"],
-            cwd=partial,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        words = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        done = programs.run(words, folder=partial, seconds=None)
         if done.returncode:
             lines = (done.stderr or done.stdout).strip().splitlines()
             raise InputError(f"npm ci failed: {lines[0] if lines else 'no message'}; is there a network?")

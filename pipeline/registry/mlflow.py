@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.files import atomic_file, home_root
+from pipeline.late import late
 from pipeline.registry import moved
 from pipeline.registry.moved import ARTIFACTS
 from pipeline.registry.records import ModelVersion, Run
@@ -29,6 +30,13 @@ from pipeline.registry.tracking import (
     shown_uri,
     tracking_uri,
 )
+
+# They take seconds, and read variables of the environment when they are loaded.
+mlflow = late("mlflow")
+handlers = late("mlflow.server.handlers")
+sqlalchemy_store = late("mlflow.store.tracking.sqlalchemy_store")
+sqlalchemy_errors = late("sqlalchemy.exc")
+uvicorn = late("uvicorn")
 
 EXPERIMENT = "bone-fracture"
 _PARENT = "mlflow.parentRunId"
@@ -229,8 +237,6 @@ def _import_mlflow() -> Any:
     """MLflow, quiet and pointed at the tracking server, whose database is made if it is a file."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    import mlflow  # noqa: PLC0415  takes seconds; importing this module must not
-
     _make_database()
     _follow_the_project()
     mlflow.set_tracking_uri(tracking_uri())
@@ -242,10 +248,8 @@ def _make_database() -> None:
     file = database_file()
     if file is None or file.exists():
         return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415  as mlflow itself
-
     with atomic_file(file) as partial:
-        store = SqlAlchemyStore(f"sqlite:///{partial}", (file.parent / ARTIFACTS).as_uri())
+        store = sqlalchemy_store.SqlAlchemyStore(f"sqlite:///{partial}", (file.parent / ARTIFACTS).as_uri())
         store.engine.dispose()
 
 
@@ -330,14 +334,10 @@ def serve_ui(port: int) -> None:
     # Job workers would be a dozen more processes and two gigabytes.
     os.environ.update(_QUIET | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"})
     os.environ.update({BACKEND_STORE: uri, ARTIFACT_ROOT: artifacts})
-    import uvicorn  # noqa: PLC0415  before mlflow.server, which guards against other sites when it sees it
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415  takes seconds
-
-    mlflow = _import_mlflow()
-    from mlflow.server.handlers import initialize_backend_stores  # noqa: PLC0415  takes seconds
-
+    serve = uvicorn.run  # loads it before mlflow.server, which guards against other sites when it sees it
+    _import_mlflow()
     try:
-        initialize_backend_stores(uri, uri, artifacts)
-    except (mlflow.MlflowException, SQLAlchemyError) as error:
+        handlers.initialize_backend_stores(uri, uri, artifacts)
+    except (mlflow.MlflowException, sqlalchemy_errors.SQLAlchemyError) as error:
         raise InputError(f"{shown_uri()}: {BUSY if is_busy(error) else one_line(error)}") from None
-    uvicorn.run("mlflow.server.fastapi_app:app", host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    serve("mlflow.server.fastapi_app:app", host="127.0.0.1", port=port, log_level="warning", access_log=False)

@@ -125,5 +125,5 @@ class FollowEpoch(keras.callbacks.Callback):
         super().__init__()
         self._batches = batches
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002  Keras's signature
+    def on_epoch_begin(self, epoch: int, _logs: Any = None) -> None:
         self._batches.epoch = epoch

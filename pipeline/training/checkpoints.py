@@ -208,7 +208,7 @@ class KeepCheckpoints(keras.callbacks.Callback):
         self._store, self._state, self._counting = store, state, counting
         self._restored = dict(state.counters)
 
-    def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002  Keras's signature
+    def on_train_begin(self, _logs: Any = None) -> None:
         """Give the counters back, which Keras has just reset."""
         for callback in self._counting:
             for name, value in self._restored.get(type(callback).__name__, {}).items():

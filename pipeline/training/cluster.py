@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from io import TextIOBase
 from pathlib import Path
 from threading import Thread
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray.exceptions import RayError
@@ -27,9 +27,19 @@ from pipeline.artifacts import Artifacts
 from pipeline.data import prepared
 from pipeline.errors import InputError, describe
 from pipeline.files import write_text
+from pipeline.late import late
 from pipeline.training.params import TrainParams
 from pipeline.training.places import resources_for
 from serving.errors import one_line
+
+if TYPE_CHECKING:
+    from pipeline import train
+    from pipeline.training import checkpoints, distillation, processes
+else:  # TensorFlow, which they load, reads TF_CONFIG: Ray sets it in the processes that train
+    train = late("pipeline.train")
+    checkpoints = late("pipeline.training.checkpoints")
+    distillation = late("pipeline.training.distillation")
+    processes = late("pipeline.training.processes")
 
 _LOSSES = 20
 """Times that processes may be lost before the command ends; it can be given again."""
@@ -245,10 +255,6 @@ def _work(config: Mapping[str, Any]) -> None:
 
 
 def _train(job: Job, rank: int, count: int, cpus: int, relay: _Relay) -> None:
-    # Here, as TensorFlow reads TF_CONFIG, which Ray has just set, and as it takes seconds to load.
-    from pipeline import train  # noqa: PLC0415
-    from pipeline.training import checkpoints, distillation, processes  # noqa: PLC0415
-
     together = processes.SeveralProcesses(rank, count, cpus)
     options = job.options
     data = prepared.load(Artifacts(job.root).prepared)
@@ -257,4 +263,4 @@ def _train(job: Job, rank: int, count: int, cpus: int, relay: _Relay) -> None:
     soft = distillation.soft_targets(data, options, job.checkpoints.parent) if options.distil else None
     kind = checkpoints.FollowedStore if rank else checkpoints.CheckpointStore
     store = kind(job.checkpoints, kept=options.average_epochs)
-    train.fit_epochs(data, options, store, lambda _: relay, soft, together)
+    train.fit_epochs(data, options, store, mirror_of=lambda _: relay, soft=soft, processes=together)

@@ -99,13 +99,13 @@ class WarmUp(keras.callbacks.Callback):
         super().__init__()
         self._steps, self._rate = steps, 0.0
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002  Keras's signature
+    def on_epoch_begin(self, _epoch: int, _logs: Any = None) -> None:
         self._rate = float(self.model.optimizer.learning_rate)
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002  Keras's signature
+    def on_train_batch_begin(self, _batch: int, **_logs: Any) -> None:
         # The optimizer's own count, because it is kept in checkpoints.
         done = int(self.model.optimizer.iterations) + 1
         self.model.optimizer.learning_rate.assign(self._rate * min(1.0, done / self._steps))
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002  Keras's signature
+    def on_epoch_end(self, _epoch: int, _logs: Any = None) -> None:
         self.model.optimizer.learning_rate.assign(self._rate)

@@ -15,7 +15,10 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from pipeline.late import late
 from pipeline.training.batches import Batches
+
+tf = late("tensorflow")  # other backends of Keras run this module's functions without it
 
 _LOSS = "loss"
 """Keras's name of the mean of the whole loss."""
@@ -78,12 +81,9 @@ class SeveralProcesses:
     """
 
     def __init__(self, rank: int, count: int, cpus: int) -> None:
-        import tensorflow as tf  # noqa: PLC0415  other backends run this module's functions without it
-
         tf.config.threading.set_intra_op_parallelism_threads(cpus)
         tf.config.threading.set_inter_op_parallelism_threads(cpus)
         self.rank, self.count = rank, count
-        self._tf = tf
         self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         if self._strategy.num_replicas_in_sync != count:
             raise RuntimeError(f"{count} processes of one device expected, {self._strategy.num_replicas_in_sync} found")
@@ -92,7 +92,7 @@ class SeveralProcesses:
         return nullcontext()
 
     def agree(self, epoch: int) -> None:
-        mine = self._tf.constant([epoch])
+        mine = tf.constant([epoch])
         gather = self._function(lambda: self._run(lambda here: here.all_gather(mine, axis=0)))
         found = gather().numpy().tolist()
         if len(set(found)) > 1:
@@ -133,16 +133,16 @@ class SeveralProcesses:
             told.on_train_end()
 
     def _function(self, work: Any, signature: Any = None) -> Any:
-        return self._tf.function(work, input_signature=signature, autograph=False)
+        return tf.function(work, input_signature=signature, autograph=False)
 
     def _run(self, work: Any) -> Any:
         """What `work(replica context)` gives in this process, in step with the others."""
         strategy = self._strategy
-        found = strategy.run(lambda: work(self._tf.distribute.get_replica_context()))
-        return self._tf.nest.map_structure(lambda one: strategy.experimental_local_results(one)[0], found)
+        found = strategy.run(lambda: work(tf.distribute.get_replica_context()))
+        return tf.nest.map_structure(lambda one: strategy.experimental_local_results(one)[0], found)
 
     def _train_step(self, model: keras.Model, batches: Batches) -> Any:
-        tf, add = self._tf, self._tf.distribute.ReduceOp.SUM
+        add = tf.distribute.ReduceOp.SUM
 
         def step(batch: Any, mine: Any, rows: Any) -> None:
             pixels, truth, weights = batch
@@ -175,7 +175,6 @@ class SeveralProcesses:
 
         Keras counts the whole loss by images, and the losses of several outputs by batches.
         """
-        tf = self._tf
         pixels, truth, weights = batch
         whole = next(metric for metric in model.metrics if metric.name == _LOSS)
         parts = [one for one in model.metrics if one is not whole and isinstance(one, keras.metrics.Mean)]
@@ -191,16 +190,15 @@ class SeveralProcesses:
 
     def _signature(self, batches: Batches) -> Any:
         """Any number of images: were shapes traced one by one, processes with other shares would get out of step."""
-        tf = self._tf
         batch = tf.nest.map_structure(lambda one: tf.TensorSpec((None, *one.shape[1:]), one.dtype), batches[0])
         return batch, tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.int32)
 
     def _sum(self, model: keras.Model) -> Any:
         """A function that gives the metrics of all processes, and leaves their sums in `model`."""
-        add = self._tf.distribute.ReduceOp.SUM
+        add = tf.distribute.ReduceOp.SUM
         states = list({id(one): one for metric in model.metrics for one in metric.variables}.values())
         together = self._function(
-            lambda: self._run(lambda here: here.all_reduce(add, [self._tf.identity(one.value) for one in states]))
+            lambda: self._run(lambda here: here.all_reduce(add, [tf.identity(one.value) for one in states]))
         )
 
         def total() -> dict[str, float]:

@@ -8,8 +8,6 @@ The test set's metrics of the commit are left out: they are those of another mod
 """
 
 import json
-import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from dvc.repo.experiments.refs import ExpRefInfo
 
 from pipeline.artifacts import Artifacts
 from pipeline.errors import InputError
+from pipeline.git import GitError, git
 
 FOLDER = "trial"
 _METRICS = "metrics.json"
@@ -34,9 +33,9 @@ class Experiments:
     def __init__(self, root: Path) -> None:
         self._root = root
         try:
-            self._commit = self._git("rev-parse", "--verify", "HEAD")
-            self._base = self._git("stash", "create", variables=_AUTHOR) or self._commit
-        except (OSError, subprocess.CalledProcessError):
+            self._commit = git(self._root, "rev-parse", "--verify", "HEAD")
+            self._base = git(self._root, "stash", "create", environment=_AUTHOR) or self._commit
+        except GitError:
             raise InputError(f"{root}: is no Git repository with a commit, so trials are no DVC experiments") from None
 
     def save(self, name: str, params: str, figures: Mapping[str, object]) -> None:
@@ -49,26 +48,16 @@ class Experiments:
         }
         with tempfile.TemporaryDirectory(prefix="fracture-index-") as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-            self._git("read-tree", self._base, variables=index)
+            git(self._root, "read-tree", self._base, environment=index)
             of_another_model = [path.as_posix() for path in (Artifacts().metrics, Artifacts().slices)]
-            self._git("update-index", "--force-remove", *of_another_model, variables=index)
+            git(self._root, "update-index", "--force-remove", *of_another_model, environment=index)
             for path, text in files.items():
-                blob = self._git("hash-object", "-w", "--stdin", text=text)
-                self._git("update-index", "--add", "--cacheinfo", f"{_FILE},{blob},{path}", variables=index)
-            tree = self._git("write-tree", variables=index)
-        made = self._git("commit-tree", tree, "-p", self._commit, "-m", f"fracture tune: {name}", variables=_AUTHOR)
-        self._git("update-ref", str(ExpRefInfo(self._commit, name)), made)
-
-    def _git(self, *arguments: str, text: str = "", variables: Mapping[str, str] | None = None) -> str:
-        done = subprocess.run(  # noqa: S603  fixed words, and names that this module makes
-            ["git", "-C", str(self._root), *arguments],  # noqa: S607  the person's own Git
-            input=text,
-            env=os.environ | dict(variables or {}),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
+                blob = git(self._root, "hash-object", "-w", "--stdin", stdin=text)
+                git(self._root, "update-index", "--add", "--cacheinfo", f"{_FILE},{blob},{path}", environment=index)
+            tree = git(self._root, "write-tree", environment=index)
+        message = f"fracture tune: {name}"
+        made = git(self._root, "commit-tree", tree, "-p", self._commit, "-m", message, environment=_AUTHOR)
+        git(self._root, "update-ref", str(ExpRefInfo(self._commit, name)), made)
 
 
 _AUTHOR = {

@@ -88,7 +88,7 @@ class Choices:
 
     values: tuple[Any, ...]
 
-    def draw(self, rng: np.random.Generator, whole: bool) -> Any:  # noqa: ARG002  as of a range
+    def draw(self, rng: np.random.Generator, _whole: bool) -> Any:
         """One of the values."""
         return self.values[int(rng.integers(len(self.values)))]
 

@@ -15,28 +15,31 @@ from serving.http.settings import Settings
 from serving.http.telemetry import Telemetry
 from serving.http.tokens import TokenSigner
 from serving.imaging import dicom
+from serving.late import late
 from serving.predictor import Prediction
 from serving.statistics import Reference
 from serving.store.answered import answered
+from serving.store.errors import StoreError
 from serving.store.pseudonyms import Pseudonyms, pseudonyms_of
 from serving.store.records import AnswerRecord, FeedbackRecord
+from serving.store.writer import AnswerWriter
 
 if TYPE_CHECKING:
-    from serving.store.database import Database
+    from serving.store import database
+else:
+    database = late("serving.store.database")  # the extra is needed from its first use on
 
 _DAY_SECONDS = 86_400
 _MOST_PENDING = 32
 """Opinions that wait for the database at once."""
 
 
-def open_database(url: str) -> "Database":
+def open_database(url: str) -> "database.Database":
     """The database of FRACTURE_STORE_URL, not yet connected; SettingsError for an address that cannot be one."""
     try:
-        from serving.store.database import Database, StoreError  # noqa: PLC0415  the extra is needed from here on
+        return database.Database(url)
     except ModuleNotFoundError as error:
         raise SettingsError(f"FRACTURE_STORE_URL: {one_line(error)}; install the packages of locks/store.txt") from None
-    try:
-        return Database(url)
     except StoreError as error:
         raise SettingsError(f"FRACTURE_STORE_URL: {error}") from None
 
@@ -57,8 +60,6 @@ class Keeper:
     def __init__(self, settings: Settings, telemetry: Telemetry, reference: Reference, facts: Facts) -> None:
         """SettingsError for an address that cannot be a database's."""
         self._database = open_database(settings.store_url)
-        from serving.store.writer import AnswerWriter  # noqa: PLC0415  it needs the extra
-
         self._writer = AnswerWriter(self._database, settings.store_queue, telemetry)
         self._telemetry = telemetry
         self._reference = reference
@@ -97,8 +98,6 @@ class Keeper:
 
     async def take(self, opinion: FeedbackRecord) -> int:
         """Write an opinion; how many the reader has given of this answer. Problem `store_unavailable`."""
-        from serving.store.database import StoreError  # noqa: PLC0415  it needs the extra
-
         if self._pending >= _MOST_PENDING:
             raise _unavailable()
         self._pending += 1

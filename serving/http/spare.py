@@ -10,6 +10,7 @@ from serving.http.telemetry import SpareCounter, Telemetry
 from serving.spare.frames import Facts
 from serving.spare.process import SpareProcess
 from serving.store.records import ShadowRecord
+from serving.store.writer import AnswerWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,8 +63,6 @@ class _Shadow:
 
     def __init__(self, settings: Settings, counter: SpareCounter) -> None:
         self._database = open_database(settings.store_url)
-        from serving.store.writer import AnswerWriter  # noqa: PLC0415  it needs the extra
-
         rows = _ShadowRows(self._database)
         self._writer = AnswerWriter[ShadowRecord](rows, settings.store_queue, _Unkept(counter))
         chosen = {

@@ -7,11 +7,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.http.problems import REFUSED_BY_GUARD
+from serving.late import late
 from serving.predictor import Prediction
 from serving.statistics import INPUTS, QUANTILES, Reference, stated
+
+if TYPE_CHECKING:
+    import prometheus_client as prometheus
+    from prometheus_client import multiprocess
+else:  # it reads a variable when it is loaded, which BentoML sets after this import
+    prometheus = late("prometheus_client")
+    multiprocess = late("prometheus_client.multiprocess")
 
 _LATENCIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PROBABILITIES = tuple(n / 20 for n in range(1, 20))
@@ -24,8 +32,6 @@ class AnswerMetrics:
     """What is counted of answers, by a service and when an archive is scored: one dashboard shows both."""
 
     def __init__(self, reference: Reference, facts: Mapping[str, str], registry: Any) -> None:
-        import prometheus_client as prometheus  # noqa: PLC0415  it reads a variable that BentoML sets after this import
-
         self.rejected = prometheus.Counter(
             "fracture_rejected", "Inputs without an answer, by reason", ["code"], registry=registry
         )
@@ -58,10 +64,7 @@ class Telemetry:
     """Prometheus metrics and JSON log lines of one worker."""
 
     def __init__(self, reference: Reference, facts: dict[str, str], registry: Any = None) -> None:
-        import prometheus_client.multiprocess  # noqa: PLC0415  it reads a variable that BentoML sets after this import
-
-        self._prometheus = prometheus = prometheus_client
-        _forget_dead_workers(prometheus.multiprocess)
+        _forget_dead_workers()
         self._facts = facts
         self._registry = registry = registry or prometheus.REGISTRY
         self._requests = prometheus.Counter(
@@ -196,10 +199,10 @@ class Telemetry:
 
     def exposition(self) -> tuple[bytes, str]:
         """The metrics of all workers in Prometheus' text format, and its media type."""
-        prometheus, registry = self._prometheus, self._registry
+        registry = self._registry
         if registry is prometheus.REGISTRY and os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             registry = prometheus.CollectorRegistry()
-            prometheus.multiprocess.MultiProcessCollector(registry)
+            multiprocess.MultiProcessCollector(registry)
         return prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST
 
     def _write(self, **facts: Any) -> None:
@@ -240,7 +243,7 @@ def _region(prediction: Prediction) -> tuple[str, str]:
     return (region.name if region.known or region.source != "image" else "unknown"), region.source
 
 
-def _forget_dead_workers(multiprocess: Any) -> None:
+def _forget_dead_workers() -> None:
     """Drop what killed workers said of themselves last: nobody else does, and their queue would look stuck."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
     for path in Path(folder).glob("gauge_live*_*.db") if folder else ():

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from serving.errors import ImageError, one_line
+from serving.errors import ImageError
 from serving.imaging import dicom, formats
 from serving.imaging.canvas import Pixels
+from serving.imaging.faults import faults
 from serving.imaging.lattice import eight_bit_levels
 
 MAX_PIXELS = 89_478_485
@@ -106,17 +107,15 @@ def inspect(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
 
 
 def _inspect_picture(content: bytes, max_pixels: int) -> Header:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images and odd metadata; what matters is raised
+    with faults("the image's header is broken"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large images and odd metadata; what matters is raised
+        try:
             image = Image.open(io.BytesIO(content), formats=_PICTURE_FORMATS)
             orientation = _orientation(image)
-    except Image.DecompressionBombError:
-        raise ImageError("too_many_pixels", f"the image has more than {max_pixels} pixels") from None
-    except UnidentifiedImageError:
-        raise ImageError("unsupported_format", formats.refusal(content)) from None
-    except Exception as error:  # noqa: BLE001  Pillow's parsers raise whatever broken bytes lead them to
-        raise ImageError("undecodable", f"the image's header is broken ({one_line(error, 120)})") from None
+        except Image.DecompressionBombError:
+            raise ImageError("too_many_pixels", f"the image has more than {max_pixels} pixels") from None
+        except UnidentifiedImageError:
+            raise ImageError("unsupported_format", formats.refusal(content)) from None
     # Pillow turns a TIFF upright by itself and gives its upright size already.
     turned = orientation in _SWAPS_SIDES and image.format != "TIFF"
     width, height = image.size[::-1] if turned else image.size
@@ -226,13 +225,16 @@ def is_truncated(content: bytes, header: Header) -> bool:
 def _decode_with_pillow(
     content: bytes, header: Header, convert: Callable[[Image.Image], npt.NDArray[Number]]
 ) -> tuple[npt.NDArray[Number], bool]:
+    problem = "the image cannot be decoded"
     try:
-        return _upright(convert(_load(content, tolerant=False)), header), False
-    except Exception as first:  # noqa: BLE001  Pillow's decoders raise whatever broken bytes lead them to
+        with faults(problem):
+            return _upright(convert(_load(content, tolerant=False)), header), False
+    except ImageError as first:
         try:
-            return _upright(convert(_load(content, tolerant=True)), header), True
-        except Exception:  # noqa: BLE001  as above
-            raise ImageError("undecodable", f"the image cannot be decoded ({one_line(first, 120)})") from None
+            with faults(problem):
+                return _upright(convert(_load(content, tolerant=True)), header), True
+        except ImageError:
+            raise first from None
 
 
 def _load(content: bytes, tolerant: bool) -> Image.Image:

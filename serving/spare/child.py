@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -31,9 +30,9 @@ def serve(begin: Callable[[Mapping[str, Any]], Work], rest: Callable[[], None] =
         return
     try:
         work = begin({key: value for key, value in settings[0].items() if key != "idle"})
-    except Exception as error:  # noqa: BLE001  the worker's log says why there is no such process
+    except Exception as error:  # the worker's log says why there is no such process
         _say(out, {"message": one_line(error), "ready": False})
-        sys.exit(1)
+        raise SystemExit(1) from error
     if settings[0]["idle"]:
         leave_the_processor_to_others()  # from here on: a start that never ends would look like a failure
     _say(out, {"ready": True})

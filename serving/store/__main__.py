@@ -2,8 +2,16 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from serving.errors import one_line
+from serving.late import late
+from serving.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from serving.store import database
+else:
+    database = late("serving.store.database")  # the extra is needed from its first use on
 
 
 def main(arguments: list[str]) -> int:
@@ -16,19 +24,17 @@ def main(arguments: list[str]) -> int:
         print("error: FRACTURE_STORE_URL is not set; it names the database", file=sys.stderr)
         return 1
     try:
-        from serving.store.database import Database, StoreError  # noqa: PLC0415  so that a missing extra is one line
+        store = database.Database(url)
+        if arguments == ["upgrade"]:
+            store.upgrade()
+        store.check()
     except ModuleNotFoundError as error:
         print(f"error: {one_line(error)}; install the packages of locks/store.txt", file=sys.stderr)
         return 1
-    try:
-        database = Database(url)
-        if arguments == ["upgrade"]:
-            database.upgrade()
-        database.check()
     except StoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{database.name}: ready")
+    print(f"{store.name}: ready")
     return 0
 
 

@@ -27,6 +27,7 @@ from sqlalchemy.exc import (
 
 from serving.errors import one_line
 from serving.sqlite import log_ahead
+from serving.store.errors import StoreError
 from serving.store.records import AnswerRecord, FeedbackRecord, ShadowRecord
 from serving.store.tables import ANSWERS, FEEDBACK, SHADOWS
 
@@ -39,10 +40,6 @@ _FAULTS_OF_ROWS = (DataError, IntegrityError, NotSupportedError)
 """What a database that works says of rows that it will never take."""
 _UPGRADE_LOCK = 5_081_960_101
 """Of PostgreSQL's advisory locks: two commands that upgrade at once take turns. SQLite locks the file."""
-
-
-class StoreError(Exception):
-    """A store that cannot be used; the message is one line and holds no password."""
 
 
 class Database:

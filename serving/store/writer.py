@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from serving.store.database import StoreError
+from serving.store.errors import StoreError
 
 BATCH = 200
 _LONGEST_PAUSE = 10.0

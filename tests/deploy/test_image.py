@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 from pipeline.cloud import image, push
 from pipeline.errors import InputError
-from pipeline.files import git_commit
+from pipeline.git import git_commit
 from pipeline.lockfile import read_lock
 from pipeline.packaging.bento import build_bento
 from serving import bundle

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pydicom
 import pytest
@@ -39,12 +39,13 @@ def test_line_is_json_with_its_facts(capsys: pytest.CaptureFixture[str]) -> None
     assert (told["event"], told["port"], told["level"]) == ("ready", 11112, "info")
 
 
-def test_error_is_told_by_type_and_place_alone(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("tell", [logs.trouble, logs.exception])
+def test_error_is_told_by_type_and_place_alone(capsys: pytest.CaptureFixture[str], tell: Callable[[str], None]) -> None:
     logs.configure()
     try:
         raise ValueError(PATIENT)
     except ValueError:
-        logs.trouble("failed")
+        tell("failed")
     line = capsys.readouterr().err
     assert PATIENT not in json.loads(line).values()
     assert json.loads(line)["error"] == "ValueError"

@@ -13,7 +13,6 @@ from pipeline.errors import InputError
 from pipeline.files import (
     atomic_file,
     atomic_folder,
-    git_commit,
     home_root,
     project_root,
     read_json,
@@ -234,36 +233,3 @@ def test_the_home_of_an_experiments_copy_is_the_outer_project(copy: str, tmp_pat
     inner = checkout(outer / ".dvc" / "tmp" / "exps" / copy)
     assert project_root(inner) == inner
     assert home_root(inner) == outer
-
-
-# The commit
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    (tmp_path / "reports").mkdir()
-    for name in ("params.yaml", "dvc.lock", "data.dvc", "reports/metrics.json"):
-        (tmp_path / name).write_text("old")
-    for command in (["init", "-q"], ["add", "-A"], [*_AUTHOR, "commit", "-qm", "all"]):
-        subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    return tmp_path
-
-
-_AUTHOR = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-
-
-def test_a_changed_file_makes_the_commit_dirty(repository: Path) -> None:
-    clean = git_commit(repository)
-    (repository / "params.yaml").write_text("new")
-    assert len(clean) == 40
-    assert git_commit(repository) == f"{clean}-dirty"
-
-
-@pytest.mark.parametrize("name", ["dvc.lock", "data.dvc", "reports/metrics.json"])
-def test_what_a_run_writes_does_not_make_the_commit_dirty(name: str, repository: Path) -> None:
-    (repository / name).write_text("new")
-    assert not git_commit(repository).endswith("-dirty")
-
-
-def test_outside_git_the_commit_is_unknown(tmp_path: Path) -> None:
-    assert git_commit(tmp_path) == "unknown"

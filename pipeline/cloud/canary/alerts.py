@@ -39,11 +39,12 @@ class Prometheus:
         that begins with "Fracture". InputError for an address without encryption that is not this machine's.
         """
         self.address = _checked(address)
-        self._token = token
         self._only = frozenset(only)
         self._clock = clock
         # No proxy: an address on loopback is this machine's.
         self._opener = urllib.request.build_opener(_StayHere, urllib.request.ProxyHandler({}))
+        self._opener.addheaders += [("Accept", "application/json")]
+        self._opener.addheaders += [("Authorization", f"Bearer {token}")] if token else []
 
     def firing(self) -> list[str]:
         """The alerts that fire; InputError when the rules cannot be read, are missing, fail or are not evaluated."""
@@ -77,12 +78,8 @@ class Prometheus:
         return found
 
     def _get(self) -> bytes:
-        headers = {"Accept": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        request = urllib.request.Request(f"{self.address}{_PATH}", headers=headers)  # noqa: S310  http(s), see _checked
         try:
-            with self._opener.open(request, timeout=_SECONDS) as answer:
+            with self._opener.open(f"{self.address}{_PATH}", timeout=_SECONDS) as answer:
                 body: bytes = answer.read(_MOST_BYTES)
         except urllib.error.HTTPError as error:
             raise InputError(f"{self.address}: answers {error.code}") from None

@@ -11,6 +11,7 @@ from pipeline.quiet import quiet_import
 
 with quiet_import():
     import keras
+import h5py  # type: ignore[import-untyped]  # comes with Keras
 
 from pipeline.errors import InputError
 from serving.errors import one_line
@@ -36,10 +37,10 @@ def load(path: Path) -> keras.Model:
         with quiet_import(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that Keras calls legacy
             model = keras.models.load_model(path, safe_mode=True, compile=False)
-    except Exception as error:  # noqa: BLE001  Keras raises whatever a broken or foreign file leads it to
+    except Exception as error:  # Keras raises whatever a broken or foreign file leads it to
         raise InputError(
             f"{path}: Keras {keras.__version__} cannot load it ({one_line(error)}); {_remedy(path)}"
-        ) from None
+        ) from error
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise InputError(f"{path}: is no functional or sequential model whose layers are known; save it as one")
     return model
@@ -62,8 +63,6 @@ def _keras_version(path: Path) -> str:
         if path.suffix.lower() == ".keras":
             with zipfile.ZipFile(path) as archive:
                 return str(json.loads(archive.read("metadata.json"))["keras_version"])
-        import h5py  # type: ignore[import-untyped]  # noqa: PLC0415  comes with Keras
-
         with h5py.File(path, "r") as file:
             version = file.attrs.get("keras_version", "")
     except (KeyError, OSError, ValueError, zipfile.BadZipFile):
@@ -97,8 +96,6 @@ def _model_config(path: Path, suffix: str) -> bytes | str:
     if suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             return archive.read("config.json")
-    import h5py  # noqa: PLC0415  comes with Keras
-
     with h5py.File(path, "r") as file:
         if "model_config" not in file.attrs:
             raise InputError(f"{path}: holds weights only; save the whole model with model.save()")

@@ -19,7 +19,8 @@ from pipeline.artifacts import Artifacts, DatasetRecord, ImportedFrom, TrainingR
 from pipeline.data import prepared
 from pipeline.data.prepared import Prepared
 from pipeline.evaluation.report import evaluate
-from pipeline.files import git_commit, sha256_file
+from pipeline.files import sha256_file
+from pipeline.git import git_commit
 from pipeline.packaging.keras_import.scale import Scale
 from pipeline.packaging.keras_import.wrapping import take_over
 from pipeline.registry.mlflow import connect

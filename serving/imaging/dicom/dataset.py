@@ -3,8 +3,7 @@
 import io
 import logging
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,9 @@ from pydicom import uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset, read_partial
 
-from serving.errors import ImageError, one_line
+from serving.errors import ImageError
 from serving.imaging.dicom.prefix import PREAMBLE, start_of
+from serving.imaging.faults import faults
 
 _FIRST_PIXEL_DATA, _PIXEL_DATA = 0x7FE00008, 0x7FE00010  # float, double and integer pixel data
 _MAX_HEADER = 4 << 20  # bytes inflated for everything but the pixels; a radiograph needs a few kB
@@ -25,18 +25,6 @@ _UNDEFINED = 0xFFFFFFFF
 # a patient. Our error says what is wrong.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-
-
-@contextmanager
-def faults(problem: str) -> Iterator[None]:
-    """Turn any exception into an ImageError `undecodable` whose message starts with `problem`; ImageErrors pass."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except Exception as error:  # noqa: BLE001  parsers and decoders raise whatever broken bytes lead them to
-        detail = one_line(str(error).split("available plugins:")[-1], 120) or type(error).__name__
-        raise ImageError("undecodable", f"{problem} ({detail})") from None
 
 
 def image_size(dataset: pydicom.Dataset) -> tuple[int, int]:
@@ -50,6 +38,13 @@ def identifier(value: Any) -> str:
     """A valid UID, or an empty string: anything else is free text, which may name a patient."""
     found = uid.UID(str(value or ""))
     return str(found) if found.is_valid else ""
+
+
+def value_of(dataset: pydicom.Dataset, keyword: str) -> Any:
+    """An element's value; None where it is absent, or where pydicom cannot convert it: it does so when asked."""
+    with suppress(ImageError), faults("the DICOM object is broken"):
+        return dataset.get(keyword)
+    return None
 
 
 class _Deflated(Exception):  # noqa: N818  not an error: it tells where the deflated data set starts

@@ -14,10 +14,11 @@ from pydicom.pixels import apply_color_lut
 from serving.anatomy import MEANINGS
 from serving.errors import ImageError
 from serving.imaging.colour import COLOURFUL, colourfulness
-from serving.imaging.dicom.dataset import faults, identifier, image_size, read, read_whole
+from serving.imaging.dicom.dataset import identifier, image_size, read, read_whole
 from serving.imaging.dicom.display import grey_levels, occurring, unmapped
 from serving.imaging.dicom.stored import COLOURS, GREY, samples_of, stored_values
 from serving.imaging.dicom.syntaxes import DECODERS, unsupported
+from serving.imaging.faults import faults
 
 _MAX_CODES = 8  # anatomic regions of one image
 _ENOUGH = 512

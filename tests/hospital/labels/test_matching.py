@@ -12,7 +12,7 @@ from hospital.database import Answer, Instance, Label, Version
 from hospital.labels import matching
 from hospital.labels.reports import FinalReport
 from hospital.parts import Parts
-from serving.store.database import StoreError
+from serving.store.errors import StoreError
 from serving.store.records import FeedbackRecord
 
 CODES = {"NEG": "normal", "POS": "fractured"}

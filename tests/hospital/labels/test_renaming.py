@@ -5,7 +5,7 @@ import pytest
 from hospital.database import Renaming
 from hospital.labels import renaming
 from hospital.parts import Parts
-from serving.store.database import StoreError
+from serving.store.errors import StoreError
 
 
 class Store:

@@ -130,7 +130,7 @@ def test_redirects_are_not_followed_and_missing_objects_are_told(pacs: str, name
 
 
 def test_the_token_of_the_environment_is_sent(pacs: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(web.TOKEN, "secret")
+    monkeypatch.setenv(web.VARIABLE, "secret")
     _fetch(f"{pacs}/studies/1/series/1.CR/instances/1.CR.0", pacs)
     assert _Archive.asked == ["Bearer secret"]
 

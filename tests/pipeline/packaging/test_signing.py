@@ -276,7 +276,7 @@ def test_an_encrypted_key_is_opened_with_its_password_alone(tmp_path: Path) -> N
     without = _sign(folder, key)
     assert without.returncode == 1
     assert without.stderr.strip().endswith("FRACTURE_KEY_PASSWORD")
-    done = _sign(folder, key, **{signing.PASSWORD: "word"})
+    done = _sign(folder, key, **{signing.KEY_VARIABLE: "word"})
     assert done.returncode == 0, done.stderr
     assert verified(folder, [signer.public])[1] == signer.public
     assert "word" not in done.stdout + done.stderr

@@ -27,6 +27,8 @@ def _imported(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "late":
+            yield from (str(word.value) for word in node.args if isinstance(word, ast.Constant))
 
 
 def test_no_other_module_imports_mlflow() -> None:

@@ -14,7 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 
-from serving.store.database import MIGRATIONS, Database, StoreError
+from serving.store.database import MIGRATIONS, Database
+from serving.store.errors import StoreError
 from serving.store.tables import METADATA
 from tests.serving.store.rows import NOON, answer, opinion, shadow
 

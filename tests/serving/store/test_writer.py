@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.store.database import StoreError
+from serving.store.errors import StoreError
 from serving.store.records import AnswerRecord
 from serving.store.writer import AnswerWriter
 from tests.serving.store.rows import answer

@@ -110,10 +110,10 @@ def _records(directory: Path) -> list[Any]:
         return list(pydicom.dcmread(directory).DirectoryRecordSequence)
     except (InputError, FileNotFoundError, PermissionError):
         raise
-    except Exception as error:  # noqa: BLE001  pydicom raises whatever broken bytes lead it to
+    except Exception as error:  # pydicom raises whatever broken bytes lead it to
         raise InputError(
             f"{directory}: is no DICOMDIR that can be read ({type(error).__name__}); give its folder instead"
-        ) from None
+        ) from error
 
 
 def _several(value: Any) -> list[Any]:

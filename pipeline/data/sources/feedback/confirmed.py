@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import InputError
-from serving.store.database import Database, StoreError
+from serving.store.database import Database
+from serving.store.errors import StoreError
 from serving.store.records import AnswerRecord, FeedbackRecord
 
 Corners = tuple[float, float, float, float]

@@ -1,7 +1,8 @@
 """A radiograph as an object of the Basic Application Level Confidentiality Profile (PS3.15, annex E), dates shifted."""
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +91,7 @@ def deidentify(content: bytes, key: Key, reviewed: Collection[str] = (), patient
     header = _header(content)
     identity = _identity(header)
     is_reviewed = identity.sop_instance_uid in reviewed
-    try:
+    with _reading():
         if not is_reviewed and str(header.get("BurnedInAnnotation") or "").strip().upper() == "YES":
             raise RefusedError("burned_in", "declares text burned into its pixels, which nobody has reviewed")
         facts = dicom.inspect(content)
@@ -103,10 +104,6 @@ def deidentify(content: bytes, key: Key, reviewed: Collection[str] = (), patient
         body = profile.rewritten(header, key, patient or identity.patient)
         written = _written(content, body)
         again, stored = _shown(written)
-    except RefusedError:
-        raise
-    except Exception as error:  # noqa: BLE001  pydicom and decoders raise whatever broken bytes lead them to
-        raise _broken(error) from None
     if not np.array_equal(shown.pixels, again):
         raise RefusedError("changed", "would look different without what identifies a person")
     if not is_reviewed and burned_in.shows_text(shown.pixels, stored):
@@ -115,23 +112,17 @@ def deidentify(content: bytes, key: Key, reviewed: Collection[str] = (), patient
 
 
 def _header(content: bytes) -> Dataset:
-    try:
+    with _reading():
         if not dicom.is_dicom(content):
             raise RefusedError("broken", "is no DICOM file")
         return dicom.read(content)
-    except RefusedError:
-        raise
-    except Exception as error:  # noqa: BLE001  as above
-        raise _broken(error) from None
 
 
 def _identity(header: Dataset) -> Identity:
-    try:
+    with _reading():
         sop_class = str(header.get("SOPClassUID") or "")
         uids = [identifier(header.get(name)) for name in ("StudyInstanceUID", "SOPInstanceUID")]
         patient_id = "".join(filter(str.isprintable, str(header.get("PatientID") or ""))).strip()
-    except Exception as error:  # noqa: BLE001  as above
-        raise _broken(error) from None
     if not sop_class:
         raise RefusedError("broken", "is a broken DICOM file (it has no SOP class)")
     if sop_class not in profile.RADIOGRAPHS:
@@ -141,11 +132,17 @@ def _identity(header: Dataset) -> Identity:
     return Identity(patient_id, *uids)
 
 
-def _broken(error: Exception) -> RefusedError:
-    """The refusal in our own words: messages of decoders may repeat values, and so name the patient."""
-    if isinstance(error, ImageError):
-        return RefusedError("broken", f"cannot be read ({_PROBLEMS.get(error.code, error.code)})")
-    return RefusedError("broken", f"is a broken DICOM file ({type(error).__name__})")
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Refuse in our own words what cannot be read: messages of decoders may repeat values, and so name the patient."""
+    try:
+        yield
+    except RefusedError:
+        raise
+    except ImageError as error:
+        raise RefusedError("broken", f"cannot be read ({_PROBLEMS.get(error.code, error.code)})") from None
+    except Exception as error:  # noqa: BLE001  pydicom and decoders raise whatever broken bytes lead them to
+        raise RefusedError("broken", f"is a broken DICOM file ({type(error).__name__})") from None
 
 
 def _written(content: bytes, body: Dataset) -> bytes:

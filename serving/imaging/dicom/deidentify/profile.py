@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRBigEndian
 from pydicom.valuerep import DSfloat
 
 from serving.anatomy import MEANINGS
-from serving.imaging.dicom.dataset import identifier
+from serving.imaging.dicom.dataset import identifier, value_of
 from serving.imaging.dicom.deidentify.pseudonyms import Key
 
 METHOD = {
@@ -209,10 +209,10 @@ def _say_where(source: Dataset, target: Dataset) -> None:
 def _say_whose(source: Dataset, target: Dataset, key: Key, patient: str) -> None:
     """UIDs, patient and dates, all of them pseudonyms."""
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        setattr(target, keyword, key.uid(identifier(_value(source, keyword))))
+        setattr(target, keyword, key.uid(identifier(value_of(source, keyword))))
     target.PatientName = target.PatientID = key.patient(patient)
     for keyword in _DATES:
-        moved = key.shifted(str(_value(source, keyword) or ""), patient)
+        moved = key.shifted(str(value_of(source, keyword) or ""), patient)
         if moved or keyword == "StudyDate":  # of type 2
             setattr(target, keyword, moved)
 
@@ -226,15 +226,8 @@ def _say_how(target: Dataset) -> None:
     target.BurnedInAnnotation = "NO"
 
 
-def _value(source: Dataset, keyword: str) -> Any:
-    try:
-        return source.get(keyword)
-    except Exception:  # noqa: BLE001  pydicom converts values when they are asked for, and raises whatever they lead to
-        return None
-
-
 def _cleaned(source: Dataset, keyword: str, clean: Clean) -> Any:
-    value = _value(source, keyword)
+    value = value_of(source, keyword)
     if value is None or value == "":
         return None
     try:
@@ -244,14 +237,14 @@ def _cleaned(source: Dataset, keyword: str, clean: Clean) -> Any:
 
 
 def _items(source: Dataset, keyword: str) -> list[Dataset]:
-    value = _value(source, keyword)
+    value = value_of(source, keyword)
     return [item for item in value[:_MOST_ITEMS] if isinstance(item, Dataset)] if isinstance(value, Sequence) else []
 
 
 def _regions(source: Dataset) -> Iterator[Dataset]:
     """Codes of anatomic regions that are known, with our words for them: their own may hold anything."""
     for item in _items(source, "AnatomicRegionSequence"):
-        code = _word(_value(item, "CodeValue"))
+        code = _word(value_of(item, "CodeValue"))
         if code in MEANINGS:
             yield _region(code)
 
@@ -289,7 +282,7 @@ def _add_table(source: Dataset, target: Dataset, descriptor: str, data: str, swa
     `swaps`: words lie in the source in big-endian order.
     """
     described = _cleaned(source, descriptor, _descriptor)
-    content = _value(source, data)
+    content = value_of(source, data)
     if described is None or not content:
         return
     entries = described[0] & 0xFFFF or 1 << 16
