@@ -3,9 +3,8 @@
 import ipaddress
 import os
 import re
-import ssl
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +12,14 @@ from pydantic import Field, ValidationError, model_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from hospital import certificates
 from hospital.adt.settings import Adt
-from hospital.audit.settings import Audit, AuditTls
+from hospital.audit.settings import Audit
 from hospital.delivery.settings import Destination, Dicom, FhirFile, Hl7, Stow
 from hospital.errors import HospitalError
 from hospital.labels.settings import Store
 from hospital.sections import Address, Name, Port, Section, Service, Title, Tls, is_loopback
-from hospital.worklist.settings import Worklist, WorklistTls
+from hospital.worklist.settings import Worklist
 from serving.errors import one_line
 
 DEFAULT_NAME = "hospital.toml"
@@ -348,41 +348,13 @@ def _from_folder(config: Config, folder: Path) -> Config:
     )
 
 
-_Side = tuple[str, Tls | WorklistTls | AuditTls, Callable[[], ssl.SSLContext]]
-
-
-def _sides(config: Config) -> list[_Side]:
-    """Every table with certificates: its key, what it names, and what loads it."""
-    sides: list[_Side] = []
-    if (receiver := config.receiver.tls) is not None:
-        sides.append(("receiver.tls", receiver, receiver.server))
-    if config.worklist is not None and (page := config.worklist.tls) is not None:
-        sides.append(("worklist.tls", page, page.server))
-    if config.audit is not None and (collector := config.audit.tls) is not None:
-        sides.append(("audit.tls", collector, collector.client))
-    if config.store is not None and config.store.reports is not None and (port := config.store.reports.tls) is not None:
-        sides.append(("store.reports.tls", port, port.server))
-    sides += [
-        (f"destinations.{one.name}.tls", one.tls, one.tls.client)
-        for one in config.destinations
-        if isinstance(one, Dicom | Hl7) and one.tls is not None
-    ]
-    sides += [(f"polls.{one.name}.tls", one.tls, one.tls.client) for one in config.polls if one.tls is not None]
-    if config.web_receiver is not None and (web := config.web_receiver.tls) is not None:
-        sides.append(("web_receiver.tls", web, web.server))
-    if config.adt is not None and (feed := config.adt.tls) is not None:
-        sides.append(("adt.tls", feed, feed.server))
-    return sides
-
-
 def _check_files(config: Config, path: Path) -> None:
     """Certificates that load, and a database address that is one."""
-    for key, tls, load in _sides(config):
+    for side in certificates.sides(config):
         try:
-            load()
-        except OSError as error:  # ssl.SSLError is one, too
-            place = error.filename or f"{tls.certificate}, {tls.key} or {tls.authorities}"
-            raise HospitalError(f"{path}: {key}: {place} cannot be loaded ({one_line(error, 120)})") from None
+            certificates.check(side)
+        except HospitalError as error:
+            raise HospitalError(f"{path}: {error}") from None
     try:
         dialect = make_url(config.database_url).get_backend_name()
     except ArgumentError:

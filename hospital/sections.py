@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from hospital.certificates import load_pair
+
 _TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 """An AE title (PS3.5, 6.2): at most 16 characters of ASCII, no backslash, no control characters."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -90,7 +92,7 @@ class Tls(Section):
 
     def _loaded(self, context: ssl.SSLContext) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.certificate, self.key)
+        load_pair(context, self.certificate, self.key)
         context.load_verify_locations(self.authorities)
         return context
 

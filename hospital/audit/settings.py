@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from hospital.certificates import load_pair
+
 
 def _collector(value: str) -> str:
     """A collection point's address; ValueError for anything else."""
@@ -40,8 +42,8 @@ class AuditTls(BaseModel):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_verify_locations(self.authorities)
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key)
+        if self.certificate is not None and self.key is not None:
+            load_pair(context, self.certificate, self.key)
         return context
 
 

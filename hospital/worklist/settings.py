@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from hospital.certificates import load_pair
+
 _FIELDS = ("study_uid", "accession_number", "patient_id")
 _RUN_AS_SCRIPT = ("javascript:", "data:", "vbscript:", "blob:", "file:")
 
@@ -52,7 +54,7 @@ class WorklistTls(BaseModel):
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Let what listens already show the certificate that the files hold now; authorities come to those it knows."""
-        context.load_cert_chain(self.certificate, self.key)
+        load_pair(context, self.certificate, self.key)
         if self.authorities is not None:
             context.load_verify_locations(self.authorities)
 

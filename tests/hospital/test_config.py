@@ -65,25 +65,25 @@ FAULTS = {
     "web": ("[web_receiver]\nmax_parts = 0", "web_receiver.max_parts"),
     "web certificate": (
         '[web_receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
-        "web_receiver.tls: ",
+        "web_receiver.tls.certificate: ",
     ),
     "scope": ('[model]\nservice = true\nscope = "warn"', "model: `scope` is the service's to say: set FRACTURE_SCOPE"),
     "both": ('[model]\nbundle = "b"\nservice = true', "give either `bundle` or `service = true`"),
     "certificate": (
         '[receiver.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
-        "receiver.tls: ",
+        "receiver.tls.certificate: ",
     ),
     "adt": ('[adt]\nhost = "0.0.0.0"', "adt: 0.0.0.0 is open to other machines and needs [adt.tls]"),
     "adt certificate": (
         '[adt.tls]\ncertificate = "c.pem"\nkey = "k.pem"\nauthorities = "a.pem"',
-        "adt.tls: ",
+        "adt.tls.certificate: ",
     ),
     "toml": ("[receiver", "cannot be read"),
     "open worklist": ('[audit]\n[worklist]\nhost = "0.0.0.0"', "worklist.host: 0.0.0.0 is open to other machines"),
     "worklist unaudited": ("[worklist]", "worklist: who looks at it is audited; say where under [audit]"),
     "worklist certificate": (
         '[audit]\n[worklist.tls]\ncertificate = "c.pem"\nkey = "k.pem"',
-        "worklist.tls: ",
+        "worklist.tls.certificate: ",
     ),
     "archive without objects": (
         "[results]\nreport = false\ncapture = false\npresentation = false\n"
@@ -108,7 +108,7 @@ FAULTS = {
     "collection point": ('[audit]\nsyslog = "tcp://a:1"', "audit.syslog: is no address such as tls://"),
     "audit certificate": (
         '[audit]\nsyslog = "tls://a:1"\n[audit.tls]\nauthorities = "a.pem"',
-        "audit.tls: ",
+        "audit.tls.authorities: ",
     ),
 }
 
