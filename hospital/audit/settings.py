@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from hospital.certificates import load_pair
+from hospital.sections import Place, Text
 
 
 def _collector(value: str) -> str:
@@ -27,9 +28,9 @@ class AuditTls(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    authorities: Path
-    certificate: Path | None = None
-    key: Path | None = None
+    authorities: Place
+    certificate: Place | None = None
+    key: Place | None = None
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "AuditTls":
@@ -52,11 +53,11 @@ class Audit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    folder: Path = Path("audit")
+    folder: Place = Path("audit")
     syslog: Annotated[str, AfterValidator(_collector)] = ""
     tls: AuditTls | None = None
-    source: str = Field(default="", max_length=64)  # AuditSourceID; by default the gateway's name
-    site: str = Field(default="", max_length=64)  # AuditEnterpriseSiteID
+    source: Text = Field(default="", max_length=64)  # AuditSourceID; by default the gateway's name
+    site: Text = Field(default="", max_length=64)  # AuditEnterpriseSiteID
 
     @model_validator(mode="after")
     def _tls_has_authorities(self) -> "Audit":

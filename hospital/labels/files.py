@@ -10,6 +10,8 @@ from hospital.database import Database
 from hospital.errors import HospitalError
 from hospital.labels import fhir, hl7, matching
 from hospital.labels.reports import FinalReport
+from hospital.scoring import bundle_folder, check_codes
+from serving import bundle as bundles
 from serving.errors import one_line
 
 
@@ -22,6 +24,8 @@ def take(config: Config, files: Sequence[Path]) -> str:
         raise HospitalError("store: the table is missing; it names the codes of final reports and what they mean")
     if not config.store.codes:
         raise HospitalError("store.codes: names no code, so that no report would say anything")
+    if not config.model.service:  # of a service, `check` and a start ask
+        check_codes(config.store, bundles.read_manifest(bundle_folder(config.model)).classes)
     reports = [report for path in files for report in read(path)]
     database = Database(config.database_url)
     database.prepare()

@@ -66,7 +66,8 @@ class ServiceScorer:
             facts = answer.json()
             told = {name: value for name, value in facts.items() if name not in _NOT_OF_THE_MODEL}
             digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-            return ModelFacts(facts["name"], facts["version"], digest, tuple(facts["intended"].get("regions", ())))
+            regions, classes = tuple(facts["intended"].get("regions", ())), tuple(facts["classes"])
+            return ModelFacts(facts["name"], facts["version"], digest, regions, classes=classes)
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             reason = one_line(error, 120)
             raise HospitalError(f"FRACTURE_SERVICE_URL: {url} does not answer as the service ({reason})") from None

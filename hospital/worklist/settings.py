@@ -9,6 +9,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hospital.certificates import load_pair
+from hospital.sections import Host, Place
 
 _FIELDS = ("study_uid", "accession_number", "patient_id")
 _RUN_AS_SCRIPT = ("javascript:", "data:", "vbscript:", "blob:", "file:")
@@ -34,9 +35,9 @@ class WorklistTls(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    certificate: Path
-    key: Path
-    authorities: Path | None = None
+    certificate: Place
+    key: Place
+    authorities: Place | None = None
 
     def in_folder(self, folder: Path) -> "WorklistTls":
         """The same with its paths made absolute."""
@@ -64,10 +65,10 @@ class Worklist(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: int = Field(default=11190, ge=1, le=65535)
     tls: WorklistTls | None = None
-    users: Path | None = None  # a line `name:hash` for each; without it HOSPITAL_WORKLIST_USERS
+    users: Place | None = None  # a line `name:hash` for each; without it HOSPITAL_WORKLIST_USERS
     viewer: Annotated[str, AfterValidator(_viewer)] = ""
     attempts: int = Field(default=5, ge=1, le=100)  # failed logins of a name, then it is locked
     lockout_minutes: float = Field(default=15, gt=0, le=1440)
