@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from hospital import certificates
 from hospital.adt.settings import Adt
@@ -375,8 +375,14 @@ def _check_files(config: Config, path: Path) -> None:
         except HospitalError as error:
             raise HospitalError(f"{path}: {error}") from None
     try:
-        dialect = make_url(config.database_url).get_backend_name()
-    except ArgumentError:
+        url = make_url(config.database_url)
+        if (kind := url.get_backend_name()) not in {"sqlite", "postgresql"}:
+            raise HospitalError(f"HOSPITAL_DATABASE_URL: {kind} is neither sqlite nor postgresql")
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+        if dialect.is_async:
+            raise NoSuchModuleError(url.drivername)
+    except (NoSuchModuleError, ImportError):
+        raise HospitalError("HOSPITAL_DATABASE_URL: has no driver here; write postgresql+psycopg://...") from None
+    except (ArgumentError, ValueError):
         raise HospitalError("HOSPITAL_DATABASE_URL: is no database address, such as postgresql+psycopg://...") from None
-    if dialect not in {"sqlite", "postgresql"}:
-        raise HospitalError(f"HOSPITAL_DATABASE_URL: {dialect} is neither sqlite nor postgresql")

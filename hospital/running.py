@@ -99,7 +99,7 @@ def check(config: Config, path: Path) -> int:
     Spool(config.spool).prepare()
     database = Database(config.database_url)
     database.prepare()
-    print(f"database: {database.url.render_as_string(hide_password=True)}")
+    print(f"database: {database.address}")
     scorer = open_scorer(config, secrets)
     print(f"model: {scorer.model.name} version {scorer.model.version}")
     scorer.close()

@@ -225,6 +225,24 @@ def test_database_of_another_kind_is_refused(tmp_path: Path, monkeypatch: pytest
         read(tmp_path, "")
 
 
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("nonsense", "is no database address"),
+        ("postgresql+psycopg://user:secret@host:port/name", "is no database address"),
+        ("postgresql+none://host/name", "has no driver here"),
+        ("sqlite+aiosqlite:///name", "has no driver here"),
+    ],
+)
+def test_address_of_a_database_that_cannot_be_used_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, reason: str
+) -> None:
+    monkeypatch.setenv("HOSPITAL_DATABASE_URL", address)
+    with pytest.raises(HospitalError, match=f"^HOSPITAL_DATABASE_URL: {reason}") as raised:
+        read(tmp_path, "")
+    assert "secret" not in str(raised.value)
+
+
 def test_service_needs_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FRACTURE_SERVICE_URL", raising=False)
     with pytest.raises(HospitalError, match="FRACTURE_SERVICE_URL"):
