@@ -45,6 +45,6 @@ def read(path: Path) -> list[FinalReport]:
         return hl7.final_reports(hl7.Message.parse(content))
     except OSError as error:
         raise HospitalError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, hl7.Hl7Error) as error:
-        reason = "its JSON is broken" if isinstance(error, ValueError) else one_line(error)
+    except (ValueError, RecursionError, hl7.Hl7Error) as error:
+        reason = one_line(error) if isinstance(error, hl7.Hl7Error) else "its JSON is broken"
         raise HospitalError(f"{path}: holds no report ({reason})") from None

@@ -46,8 +46,8 @@ def monitor(
         typer.Option(
             "--since",
             metavar="LENGTH",
-            help="How far back: 12h, 30d or 8w; as long before is compared.",
-            show_default=_SINCE,
+            help=f"How far back: 12h, {_SINCE} (the default) or 8w; as long before is compared.",
+            show_default=False,
         ),
     ] = "",
     by: Annotated[
@@ -55,8 +55,8 @@ def monitor(
         typer.Option(
             "--by",
             metavar="LIST",
-            help="Groups, separated by commas: site, region, model.",
-            show_default=",".join(_DIMENSIONS),
+            help="Groups, separated by commas: site, region, model; by default all of them.",
+            show_default=False,
         ),
     ] = "",
     scored: Annotated[

@@ -29,7 +29,12 @@ def test_code_that_means_no_class_of_the_model_is_one_line(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"{", "its JSON is broken"), (b"PID|", "does not begin with MSH"), (None, "cannot be read")],
+    [
+        (b"{", "its JSON is broken"),
+        (b'{"a":' * 100_000, "its JSON is broken"),
+        (b"PID|", "does not begin with MSH"),
+        (None, "cannot be read"),
+    ],
 )
 def test_a_file_that_is_no_report_is_named(content: bytes | None, said: str, tmp_path: Path) -> None:
     file = tmp_path / "report"
