@@ -17,7 +17,8 @@ from hospital.config import DEFAULT_NAME, Config
 from hospital.database import Database, Job
 from hospital.errors import HospitalError
 from hospital.worklist import accounts
-from serving.errors import BundleError, SettingsError, one_line
+from serving.errors import BundleError, SettingsError
+from serving.store.wording import reason_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except DBAPIError as error:  # a disk that is full, a server that went away
-        print(f"error: database: {one_line(str(error.orig), 160)}; mend that and start again", file=sys.stderr)
+        print(f"error: database: {reason_of(error)}; mend that and start again", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,37 +1,45 @@
 """hospital.toml as a typed object, checked as a whole before anything starts."""
 
 import ipaddress
+import itertools
 import os
 import re
-import ssl
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from hospital import certificates
 from hospital.adt.settings import Adt
-from hospital.audit.settings import Audit, AuditTls
-from hospital.delivery.settings import Destination, Dicom, FhirFile, Hl7, Stow
+from hospital.audit.settings import Audit
+from hospital.delivery.settings import Destination, Dicom, Fhir, FhirFile, Hl7, Stow, Ups
 from hospital.errors import HospitalError
-from hospital.labels.settings import Store
-from hospital.sections import Address, Name, Port, Section, Service, Title, Tls, is_loopback
-from hospital.worklist.settings import Worklist, WorklistTls
+from hospital.labels.settings import ReportPoll, Store
+from hospital.sections import (
+    Address,
+    Host,
+    Name,
+    Place,
+    Port,
+    Section,
+    Service,
+    Text,
+    Title,
+    Tls,
+    is_loopback,
+    may_clash,
+    plainly,
+)
+from hospital.worklist.settings import Worklist
 from serving.errors import one_line
 
 DEFAULT_NAME = "hospital.toml"
 MIB = 2**20
 _SHORTEST_KEY = 32
-_PLAINLY = {
-    "extra_forbidden": "there is no such key",
-    "missing": "the key is missing",
-    "tuple_type": "has to be a list, in brackets",
-    "union_tag_not_found": "the key `kind` is missing",
-}
-"""What pydantic says in words of Python, by its type of error."""
 
 
 class Peer(Section):
@@ -52,7 +60,7 @@ class Receiver(Section):
     """What is received over DICOM, and its limits."""
 
     ae_title: Title = "FRACTURE"
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 11112
     peers: tuple[Peer, ...] = ()  # none: every calling AE title, on loopback only
     tls: Tls | None = None
@@ -71,7 +79,7 @@ class Receiver(Section):
 class WebReceiver(Section):
     """The port that takes STOW-RS (PS3.18, 10.5); without the table there is none."""
 
-    host: str = "127.0.0.1"  # another address needs HOSPITAL_WEB_KEY or `tls`
+    host: Host = "127.0.0.1"  # another address needs HOSPITAL_WEB_KEY or `tls`
     port: Port = 11181
     tls: Tls | None = None
     max_requests: int = Field(default=8, ge=1, le=32)  # at the same time
@@ -97,7 +105,7 @@ class Poll(Section):
 class Model(Section):
     """Who scores: a bundle in processes of the gateway's own, or the HTTP service."""
 
-    bundle: Path | None = None  # by default the one that `fracture serve` would serve
+    bundle: Place | None = None  # by default the one that `fracture serve` would serve
     processes: int = Field(default=0, ge=0, le=64)  # 0: one a core
     service: bool = False  # ask FRACTURE_SERVICE_URL instead
     scope: Literal["refuse", "warn"] = "refuse"  # `warn`, for research, answers what the model is not for
@@ -124,8 +132,8 @@ class Results(Section):
     capture: bool = True  # secondary captures with heatmap and boxes
     presentation: bool = True  # grayscale softcopy presentation states with the boxes
     series_number: int = Field(default=9001, ge=1, le=99990)  # of the report; capture and presentation count on
-    manufacturer: str = Field(default="bone-fracture-detection", min_length=1, max_length=64)
-    station: str = Field(default="fracture-gateway", min_length=1, max_length=64)
+    manufacturer: Text = Field(default="bone-fracture-detection", min_length=1, max_length=64)
+    station: Text = Field(default="fracture-gateway", min_length=1, max_length=64)
 
 
 class Delivery(Section):
@@ -145,7 +153,7 @@ class Delivery(Section):
 class Operation(Section):
     """The port of the metrics and of the worklist as JSON, and the tracing of jobs."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 11180
     lease_seconds: float = Field(default=300, ge=5)  # after which the job of a process that died is free again
     retention_hours: float = Field(default=72, ge=0)  # after the last confirmed delivery
@@ -154,7 +162,7 @@ class Operation(Section):
 class Config(Section):
     """Everything that hospital.toml may say; paths in it are relative to its folder."""
 
-    spool: Path = Path("spool")
+    spool: Place = Path("spool")
     name: Name = "gateway"  # of this gateway, among those that share a database
     receiver: Receiver = Receiver()
     web_receiver: WebReceiver | None = None
@@ -182,6 +190,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _variables_differ(self) -> "Config":
+        taken: dict[str, str] = {}
+        for name in (one.name for one in self.asked_by_http):
+            variable = authorization_variable(name)
+            other = taken.setdefault(variable, name)
+            if other != name:
+                raise ValueError(
+                    f"{other} and {name} would share {variable}, and so an Authorization header: rename one"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _ports_differ(self) -> "Config":
         tables = (
             ("receiver", self.receiver),
@@ -191,13 +211,10 @@ class Config(Section):
             ("worklist", self.worklist),
             ("store.reports", self.store.reports if self.store else None),
         )
-        taken: dict[tuple[str, int], str] = {}
-        for key, table in tables:
-            if table is None:
-                continue
-            other = taken.setdefault((table.host, table.port), key)
-            if other != key:
-                raise ValueError(f"{key}.port: {table.port} is the port of [{other}] already")
+        opened = [(key, table.host, table.port) for key, table in tables if table is not None]
+        for (other, other_host, other_port), (key, host, port) in itertools.combinations(opened, 2):
+            if port == other_port and may_clash(host, other_host):
+                raise ValueError(f"{key}.port: {port} is the port of [{other}] already")
         return self
 
     @model_validator(mode="after")
@@ -216,6 +233,13 @@ class Config(Section):
         if worklist is not None and self.audit is None:
             raise ValueError("worklist: who looks at it is audited; say where under [audit]")
         return self
+
+    @property
+    def asked_by_http(self) -> tuple[Stow | Fhir | Ups | Poll | ReportPoll, ...]:
+        """Destinations and servers that are shown an Authorization header."""
+        reports = self.store.fhir if self.store else None
+        destinations = (one for one in self.destinations if isinstance(one, Stow | Fhir | Ups))
+        return (*destinations, *self.polls, *([reports] if reports else []))
 
     @property
     def database_url(self) -> str:
@@ -239,8 +263,7 @@ class Secrets(Section):
     @classmethod
     def read(cls, config: Config) -> "Secrets":
         """From the environment; HospitalError for one that is missing or unusable."""
-        reports = config.store.fhir if config.store else None
-        named = (*config.destinations, *config.polls, *([reports] if reports else []))
+        variables = {one.name: authorization_variable(one.name) for one in config.asked_by_http}
         found = cls(
             service_url=os.environ.get("FRACTURE_SERVICE_URL", "").strip().rstrip("/"),
             service_key=_secret("FRACTURE_SERVICE_KEY"),
@@ -250,7 +273,7 @@ class Secrets(Section):
             web_key=_secret("HOSPITAL_WEB_KEY"),
             store_url=_secret("FRACTURE_STORE_URL"),
             pseudonym_key=_secret("FRACTURE_PSEUDONYM_KEY"),
-            authorizations={one.name: value for one in named if (value := _secret(authorization_variable(one.name)))},
+            authorizations={name: value for name, variable in variables.items() if (value := _secret(variable))},
         )
         if config.model.service and not re.match(r"https?://\S+$", found.service_url):
             raise HospitalError(
@@ -295,7 +318,7 @@ def authorization_variable(destination: str) -> str:
 def read(path: Path) -> Config:
     """hospital.toml, checked as a whole; HospitalError names the file, the key and the reason."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise HospitalError(f"{path}: not found; copy deploy/hospital/hospital.toml and adapt it") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -303,11 +326,7 @@ def read(path: Path) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        known = _PLAINLY.get(first["type"], reason)
-        raise HospitalError(f"{path}: {key + ': ' if key else ''}{known}") from None
+        raise HospitalError(f"{path}: {plainly(error)}") from None
     config = _from_folder(config, path.absolute().parent)
     _check_files(config, path)
     return config
@@ -348,44 +367,22 @@ def _from_folder(config: Config, folder: Path) -> Config:
     )
 
 
-_Side = tuple[str, Tls | WorklistTls | AuditTls, Callable[[], ssl.SSLContext]]
-
-
-def _sides(config: Config) -> list[_Side]:
-    """Every table with certificates: its key, what it names, and what loads it."""
-    sides: list[_Side] = []
-    if (receiver := config.receiver.tls) is not None:
-        sides.append(("receiver.tls", receiver, receiver.server))
-    if config.worklist is not None and (page := config.worklist.tls) is not None:
-        sides.append(("worklist.tls", page, page.server))
-    if config.audit is not None and (collector := config.audit.tls) is not None:
-        sides.append(("audit.tls", collector, collector.client))
-    if config.store is not None and config.store.reports is not None and (port := config.store.reports.tls) is not None:
-        sides.append(("store.reports.tls", port, port.server))
-    sides += [
-        (f"destinations.{one.name}.tls", one.tls, one.tls.client)
-        for one in config.destinations
-        if isinstance(one, Dicom | Hl7) and one.tls is not None
-    ]
-    sides += [(f"polls.{one.name}.tls", one.tls, one.tls.client) for one in config.polls if one.tls is not None]
-    if config.web_receiver is not None and (web := config.web_receiver.tls) is not None:
-        sides.append(("web_receiver.tls", web, web.server))
-    if config.adt is not None and (feed := config.adt.tls) is not None:
-        sides.append(("adt.tls", feed, feed.server))
-    return sides
-
-
 def _check_files(config: Config, path: Path) -> None:
     """Certificates that load, and a database address that is one."""
-    for key, tls, load in _sides(config):
+    for side in certificates.sides(config):
         try:
-            load()
-        except OSError as error:  # ssl.SSLError is one, too
-            place = error.filename or f"{tls.certificate}, {tls.key} or {tls.authorities}"
-            raise HospitalError(f"{path}: {key}: {place} cannot be loaded ({one_line(error, 120)})") from None
+            certificates.check(side)
+        except HospitalError as error:
+            raise HospitalError(f"{path}: {error}") from None
     try:
-        dialect = make_url(config.database_url).get_backend_name()
-    except ArgumentError:
+        url = make_url(config.database_url)
+        if (kind := url.get_backend_name()) not in {"sqlite", "postgresql"}:
+            raise HospitalError(f"HOSPITAL_DATABASE_URL: {kind} is neither sqlite nor postgresql")
+        dialect = url.get_dialect()
+        dialect.import_dbapi()
+        if dialect.is_async:
+            raise NoSuchModuleError(url.drivername)
+    except (NoSuchModuleError, ImportError):
+        raise HospitalError("HOSPITAL_DATABASE_URL: has no driver here; write postgresql+psycopg://...") from None
+    except (ArgumentError, ValueError):
         raise HospitalError("HOSPITAL_DATABASE_URL: is no database address, such as postgresql+psycopg://...") from None
-    if dialect not in {"sqlite", "postgresql"}:
-        raise HospitalError(f"HOSPITAL_DATABASE_URL: {dialect} is neither sqlite nor postgresql")

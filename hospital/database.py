@@ -19,6 +19,7 @@ from hospital.errors import HospitalError
 from serving.errors import one_line
 from serving.sqlite import log_ahead
 from serving.store.records import Opinion
+from serving.store.wording import address_of, reason_of
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 30
@@ -223,6 +224,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
+        self.address = address_of(self.url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             self.engine: Engine = create_engine(
@@ -252,9 +254,8 @@ class Database:
                         "run the version that wrote it, or name another database"
                     )
         except (SQLAlchemyError, OSError) as error:
-            raise HospitalError(
-                f"database {self.url.render_as_string(hide_password=True)}: {one_line(error, 160)}"
-            ) from error
+            reason = reason_of(error) if isinstance(error, SQLAlchemyError) else one_line(error)
+            raise HospitalError(f"database {self.address}: {reason}") from error
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from hospital import logs, queue, retention
 from hospital.adt.listener import AdtListener
@@ -43,15 +42,13 @@ from hospital.queue import Backoff, Queue
 from hospital.receiver import CommitmentReport, DicomReceiver
 from hospital.reload import ProcessFile, check_change
 from hospital.room import never, with_room
-from hospital.scoring import Scorer
+from hospital.scoring import Scorer, bundle_folder, check_codes
 from hospital.scoring.pool import PoolScorer
 from hospital.scoring.service import ServiceScorer
 from hospital.spool import Spool
 from hospital.studies import Assembler
-from serving import bundle as bundles
 
 _PURGE_SECONDS = 60.0
-_ROOT = Path(__file__).parents[1]
 
 
 class Gateway:
@@ -289,10 +286,19 @@ def open_trail(config: Config) -> AuditTrail | None:
 
 def open_scorer(config: Config, secrets: Secrets) -> Scorer:
     """The back end that the configuration names; BundleError or HospitalError where it cannot be used."""
-    if config.model.service:
-        return ServiceScorer(secrets.service_url, secrets.service_key, config.model.processes or 4)
-    bundle, wanted = config.model.bundle or bundles.find_default(_ROOT), config.model
-    return PoolScorer(bundle, wanted.processes, wanted.scope == "warn", _origin(config, secrets))
+    wanted = config.model
+    scorer: Scorer
+    if wanted.service:
+        scorer = ServiceScorer(secrets.service_url, secrets.service_key, wanted.processes or 4)
+    else:
+        origin = _origin(config, secrets)
+        scorer = PoolScorer(bundle_folder(wanted), wanted.processes, wanted.scope == "warn", origin)
+    try:
+        check_codes(config.store, scorer.model.classes)
+    except HospitalError:
+        scorer.close()
+        raise
+    return scorer
 
 
 def open_keeper(config: Config, secrets: Secrets, database: Database, metrics: Metrics) -> StoreKeeper | None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hospital import certificates, logs
 from hospital import config as configuration
-from hospital import logs
 from hospital.config import Config, Secrets
 from hospital.errors import HospitalError
 from hospital.metrics import Metrics
@@ -86,6 +86,7 @@ def reload(path: Path, adopt: Callable[[Config, Secrets], list[str]], metrics: M
     else:
         metrics.reloads.labels("done").inc()
         logs.event("reloaded", changed=", ".join(changed))
+        certificates.warn(config)
         return ""
     metrics.reloads.labels("refused").inc()
     logs.event("reload_refused", reason=reason)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from hospital import logs
+from hospital import certificates, logs
 from hospital.config import Config, Secrets
 from hospital.database import Database
 from hospital.dicomweb.client import DicomwebClient
@@ -26,6 +26,7 @@ from hospital.worklist.server import open_worklist
 def run(config: Config, log_level: str, path: Path) -> int:
     """Receive, score and deliver until SIGINT or SIGTERM; at SIGHUP read the configuration at `path` again."""
     logs.configure(log_level)
+    certificates.warn(config)
     secrets = Secrets.read(config)
     path = path.absolute()
     told, teller = _signals()
@@ -98,7 +99,7 @@ def check(config: Config, path: Path) -> int:
     Spool(config.spool).prepare()
     database = Database(config.database_url)
     database.prepare()
-    print(f"database: {database.url.render_as_string(hide_password=True)}")
+    print(f"database: {database.address}")
     scorer = open_scorer(config, secrets)
     print(f"model: {scorer.model.name} version {scorer.model.version}")
     scorer.close()
@@ -106,36 +107,43 @@ def check(config: Config, path: Path) -> int:
     trail = open_trail(config)
     if config.worklist is not None:
         Accounts(config.worklist.users, secrets.worklist_users)
-    failed = 0
-    try:
-        if trail is not None and config.audit is not None:
-            trail.connect()
-            print(f"audit: {trail.folder}" + (f" and {config.audit.syslog}" if config.audit.syslog else ""))
-    except HospitalError as error:
-        failed += 1
-        print(f"error: {error}", file=sys.stderr)
-    try:
-        if keeper is not None and config.store is not None:
-            keeper.check()
-            print(f"store: answers, as site {config.store.site}")
-    except HospitalError as error:
-        failed += 1
-        print(f"error: {error}", file=sys.stderr)
-    asked: list[tuple[str, Callable[[], None]]] = [
+    out_of_date = certificates.out_of_date(config)
+    for line in out_of_date:
+        print(f"error: {path}: {line}", file=sys.stderr)
+    answers = [not out_of_date]
+    if trail is not None and config.audit is not None:
+        places = [str(trail.folder), config.audit.syslog] if config.audit.syslog else [str(trail.folder)]
+        answers.append(_answers("audit", " and ".join(places), trail.connect))
+    if keeper is not None and config.store is not None:
+        answers.append(_answers("store", f"answers, as site {config.store.site}", keeper.check))
+    answers += [_answers(name, "answers", ask) for name, ask in _others(config, secrets)]
+    return 0 if all(answers) else 1
+
+
+def _others(config: Config, secrets: Secrets) -> list[tuple[str, Callable[[], None]]]:
+    """Destinations and servers, and what asks each of them."""
+    found: list[tuple[str, Callable[[], None]]] = [
         (f"destination {one.name}", open_sender(one, config.receiver.ae_title, secrets, lambda *_: None).echo)
         for one in config.destinations
     ]
-    asked += [
+    found += [
         (f"poll {one.name}", DicomwebClient(one, secrets.authorizations.get(one.name, "")).echo) for one in config.polls
     ]
     if config.store is not None and (reports := config.store.fhir) is not None:
         search = ReportSearch(reports, secrets.authorizations.get(reports.name, ""))
-        asked.append((f"store.fhir {reports.name}", search.echo))
-    for name, echo in asked:
-        try:
-            echo()
-            print(f"{name}: answers")
-        except (TryAgainError, DeadLetterError) as error:
-            failed += 1
-            print(f"error: {name}: {error.message}", file=sys.stderr)
-    return 1 if failed else 0
+        found.append((f"store.fhir {reports.name}", search.echo))
+    return found
+
+
+def _answers(name: str, told: str, ask: Callable[[], None]) -> bool:
+    """Whether what is asked answers, with a line that says so or why not."""
+    try:
+        ask()
+    except HospitalError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except (TryAgainError, DeadLetterError) as error:
+        print(f"error: {name}: {error.message}", file=sys.stderr)
+    else:
+        print(f"{name}: {told}")
+        return True
+    return False

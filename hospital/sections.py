@@ -8,11 +8,31 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from hospital.certificates import load_pair
 
 _TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 """An AE title (PS3.5, 6.2): at most 16 characters of ASCII, no backslash, no control characters."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_HOST = re.compile(r"[\w.-]{1,253}")
+
+_PLAINLY = {
+    "bool_parsing": "has to be true or false",
+    "bool_type": "has to be true or false",
+    "dict_type": "has to be a table",
+    "extra_forbidden": "there is no such key",
+    "literal_error": "has to be {expected}",
+    "mapping_type": "has to be a table",
+    "missing": "the key is missing",
+    "model_type": "has to be a table",
+    "path_type": "has to be a path, in quotes",
+    "string_type": "has to be text, in quotes",
+    "tuple_type": "has to be a list, in brackets",
+    "union_tag_invalid": "`kind` has to be one of {expected_tags}",
+    "union_tag_not_found": "the key `kind` is missing",
+}
+"""What pydantic says in words of Python, by its type of error."""
 
 
 def _title(value: str) -> str:
@@ -41,8 +61,32 @@ def _service(value: str) -> str:
         is_one = found.scheme in {"http", "https"} and bool(found.hostname) and found.port != 0
     except ValueError:  # of a port that is none
         is_one = False
-    if not is_one or found.username is not None or not value.isprintable() or set(value) & set("?# "):
+    if is_one and found.username is not None:
+        raise ValueError("holds a user; credentials stand in the variable HOSPITAL_AUTHORIZATION_<NAME>")
+    if not is_one or not value.isprintable() or set(value) & set("?# "):
         raise ValueError("is no address such as https://archive.example.org/dicom-web")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        pass
+    if not _HOST.fullmatch(value):
+        raise ValueError("is no host such as pacs.example.org or 192.0.2.1; a port has a key of its own")
+    return value
+
+
+def _text(value: str) -> str:
+    if not value.isprintable() or "\\" in value:
+        raise ValueError("may hold no backslash and no control characters")
+    return value
+
+
+def _place(value: object) -> object:
+    if value == "":
+        raise ValueError("is empty; name a file or a folder")
     return value
 
 
@@ -54,12 +98,32 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def may_clash(host: str, other: str) -> bool:
+    """Whether one port cannot be had for both: they are the same, or one of them is every address."""
+    told = {"127.0.0.1" if one == "localhost" else one for one in (host, other)}
+    return len(told) == 1 or bool(told & {"0.0.0.0", "::"})  # noqa: S104  compared, not listened on
+
+
 Title = Annotated[str, AfterValidator(_title)]
 Address = Annotated[str, AfterValidator(_address)]
 Name = Annotated[str, AfterValidator(_name)]
+Host = Annotated[str, AfterValidator(_host)]
+Text = Annotated[str, AfterValidator(_text)]
+"""Text that DICOM and XML can carry."""
+Place = Annotated[Path, BeforeValidator(_place)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Service = Annotated[str, AfterValidator(_service)]
 """The address of a DICOMweb service, without the resource."""
+
+
+def plainly(error: ValidationError) -> str:
+    """The first fault that was found, in one line: its key, and what is wrong."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] in _PLAINLY:
+        reason = _PLAINLY[first["type"]].format(**first.get("ctx", {}))
+    return f"{key}: {reason}" if key else reason
 
 
 class Section(BaseModel):
@@ -71,9 +135,9 @@ class Section(BaseModel):
 class Tls(Section):
     """Certificate and key of this side, and the authorities whose certificates the other side may show (PEM files)."""
 
-    certificate: Path
-    key: Path
-    authorities: Path
+    certificate: Place
+    key: Place
+    authorities: Place
 
     def server(self) -> ssl.SSLContext:
         """For what others connect to: the non-downgrading profile of BCP 195 (PS3.15, B.12), client certificates asked.
@@ -90,7 +154,7 @@ class Tls(Section):
 
     def _loaded(self, context: ssl.SSLContext) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.certificate, self.key)
+        load_pair(context, self.certificate, self.key)
         context.load_verify_locations(self.authorities)
         return context
 

@@ -84,4 +84,6 @@ def _entry(instance: Instance, answer: Prediction | None) -> dict[str, Any]:
     view: dict[str, Any] = {"sop_instance_uid": instance.sop_instance_uid, "state": instance.state}
     if answer is None:
         return {**view, "code": instance.code, "reason": instance.reason}
-    return {**view, "label": answer.label, "probability": answer.probability, "suspicion": answer.suspicion}
+    # The label never stands alone: it says "Normal" below the threshold, also where a fracture is possible.
+    told = ("label", "probability", "suspicion", "statement")
+    return {**view, **{key: getattr(answer, key) for key in told}}

@@ -4,13 +4,13 @@ import ipaddress
 
 from pydantic import Field, model_validator
 
-from hospital.sections import Address, Port, Section, Tls, is_loopback
+from hospital.sections import Address, Host, Port, Section, Tls, is_loopback
 
 
 class Adt(Section):
     """The port that takes HL7 v2 ADT over MLLP; without the table there is none."""
 
-    host: str = "127.0.0.1"  # another address needs `tls`
+    host: Host = "127.0.0.1"  # another address needs `tls`
     port: Port = 2576
     addresses: tuple[Address, ...] = ()  # that may connect; all, where none are named
     tls: Tls | None = None

@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from hospital.certificates import load_pair
+from hospital.sections import Place, Text
+
 
 def _collector(value: str) -> str:
     """A collection point's address; ValueError for anything else."""
@@ -25,9 +28,9 @@ class AuditTls(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    authorities: Path
-    certificate: Path | None = None
-    key: Path | None = None
+    authorities: Place
+    certificate: Place | None = None
+    key: Place | None = None
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "AuditTls":
@@ -40,8 +43,8 @@ class AuditTls(BaseModel):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_verify_locations(self.authorities)
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key)
+        if self.certificate is not None and self.key is not None:
+            load_pair(context, self.certificate, self.key)
         return context
 
 
@@ -50,11 +53,11 @@ class Audit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    folder: Path = Path("audit")
+    folder: Place = Path("audit")
     syslog: Annotated[str, AfterValidator(_collector)] = ""
     tls: AuditTls | None = None
-    source: str = Field(default="", max_length=64)  # AuditSourceID; by default the gateway's name
-    site: str = Field(default="", max_length=64)  # AuditEnterpriseSiteID
+    source: Text = Field(default="", max_length=64)  # AuditSourceID; by default the gateway's name
+    site: Text = Field(default="", max_length=64)  # AuditEnterpriseSiteID
 
     @model_validator(mode="after")
     def _tls_has_authorities(self) -> "Audit":

@@ -1,14 +1,32 @@
 """The tables [[destinations]] of hospital.toml, by their `kind`."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from hospital.sections import Name, Port, Section, Service, Title, Tls
+from hospital.sections import Host, Name, Port, Section, Service, Text, Title, Tls
 
 Release = Literal["R4", "R4B", "R5"]
 STDOUT = "-"
+_SYSTEM = re.compile(r"(\w+:\S+)?")
+_SEPARATORS = frozenset("|^~\\&\r\n")
+
+
+def _system(value: str) -> str:
+    if not _SYSTEM.fullmatch(value):
+        raise ValueError("is no address of a naming system such as urn:oid:1.2.3")
+    return value
+
+
+def _field(value: str) -> str:
+    if _SEPARATORS & set(value):
+        raise ValueError("may hold none of | ^ ~ \\ & and no line break")
+    return value
+
+
+_Hl7Text = Annotated[str, AfterValidator(_field)]
 
 
 class Dicom(Section):
@@ -17,7 +35,7 @@ class Dicom(Section):
     kind: Literal["dicom"]
     name: Name
     ae_title: Title
-    host: str = Field(min_length=1)
+    host: Host
     port: Port
     calling_ae_title: Title | None = None  # by default the receiver's
     commitment: bool = True  # delivered only when the destination has committed to keep it
@@ -36,7 +54,7 @@ class Stow(Section):
 
     kind: Literal["stow"]
     name: Name
-    url: str = Field(pattern=r"^https?://[^\s?#]+$")  # of the service, without /studies
+    url: Service  # of the service, without /studies
     timeout_seconds: float = Field(default=30, gt=0, le=600)
 
     @property
@@ -49,7 +67,7 @@ class FhirForm(Section):
     """What resources look like, wherever they go."""
 
     release: Release = "R4"
-    patient_system: str = Field(default="", pattern=r"^(\w+:\S+)?$")  # of the identifiers that Patient IDs are
+    patient_system: Annotated[str, AfterValidator(_system)] = ""  # of the identifiers that Patient IDs are
 
 
 class Fhir(FhirForm):
@@ -57,7 +75,7 @@ class Fhir(FhirForm):
 
     kind: Literal["fhir"]
     name: Name
-    url: str = Field(pattern=r"^https?://[^\s?#]+$")  # the server's base
+    url: Service  # the server's base
     timeout_seconds: float = Field(default=30, gt=0, le=600)
 
     @property
@@ -93,10 +111,10 @@ class Hl7(Section):
 
     kind: Literal["hl7"]
     name: Name
-    host: str = Field(min_length=1)
+    host: Host
     port: Port
-    application: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-5
-    facility: str = Field(default="", max_length=180, pattern=r"^[^|^~\\&\r\n]*$")  # MSH-6
+    application: _Hl7Text = Field(default="", max_length=180)  # MSH-5
+    facility: _Hl7Text = Field(default="", max_length=180)  # MSH-6
     priority: bool = False  # suspicion high goes out with the priority ASAP (TQ1-9)
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     tls: Tls | None = None
@@ -113,7 +131,7 @@ class Ups(Section):
     kind: Literal["ups"]
     name: Name
     url: Service  # without /workitems
-    worklist: str = Field(default="Radiograph reading", min_length=1, max_length=64)  # Worklist Label
+    worklist: Text = Field(default="Radiograph reading", min_length=1, max_length=64)  # Worklist Label
     timeout_seconds: float = Field(default=30, gt=0, le=600)
 
     @property

@@ -52,7 +52,7 @@ def _resources(document: object) -> Iterator[Resource]:
 
 def _reports(report: Resource, others: dict[str, Resource]) -> Iterator[FinalReport]:
     status = report.get("status")
-    if status not in _FINAL | _WITHDRAWN:
+    if not isinstance(status, str) or status not in _FINAL | _WITHDRAWN:
         return
     known = others | {f"#{one.get('id')}": one for one in _list(report.get("contained"))}
     studies = [
@@ -65,7 +65,7 @@ def _reports(report: Resource, others: dict[str, Resource]) -> Iterator[FinalRep
     accessions = [
         identifier.get("value")
         for identifier in (*_list(report.get("identifier")), *orders)
-        if _ACCESSION in {coding.get("code") for coding in _list(_dict(identifier.get("type")).get("coding"))}
+        if any(coding.get("code") == _ACCESSION for coding in _list(_dict(identifier.get("type")).get("coding")))
     ]
     codes = [
         coding.get("code") for concept in _list(report.get("conclusionCode")) for coding in _list(concept.get("coding"))

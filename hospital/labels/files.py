@@ -10,6 +10,8 @@ from hospital.database import Database
 from hospital.errors import HospitalError
 from hospital.labels import fhir, hl7, matching
 from hospital.labels.reports import FinalReport
+from hospital.scoring import bundle_folder, check_codes
+from serving import bundle as bundles
 from serving.errors import one_line
 
 
@@ -22,6 +24,8 @@ def take(config: Config, files: Sequence[Path]) -> str:
         raise HospitalError("store: the table is missing; it names the codes of final reports and what they mean")
     if not config.store.codes:
         raise HospitalError("store.codes: names no code, so that no report would say anything")
+    if not config.model.service:  # of a service, `check` and a start ask
+        check_codes(config.store, bundles.read_manifest(bundle_folder(config.model)).classes)
     reports = [report for path in files for report in read(path)]
     database = Database(config.database_url)
     database.prepare()
@@ -41,6 +45,6 @@ def read(path: Path) -> list[FinalReport]:
         return hl7.final_reports(hl7.Message.parse(content))
     except OSError as error:
         raise HospitalError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, hl7.Hl7Error) as error:
-        reason = "its JSON is broken" if isinstance(error, ValueError) else one_line(error)
+    except (ValueError, RecursionError, hl7.Hl7Error) as error:
+        reason = one_line(error) if isinstance(error, hl7.Hl7Error) else "its JSON is broken"
         raise HospitalError(f"{path}: holds no report ({reason})") from None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from hospital.sections import Name, Section, Service, is_loopback
+from hospital.sections import Host, Name, Section, Service, is_loopback
 from hospital.worklist.settings import WorklistTls
 
 _SITE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -19,12 +19,22 @@ def _site(value: str) -> str:
     return value
 
 
+def _codes(value: Mapping[str, str]) -> Mapping[str, str]:
+    """Without white space around a code, as reports are read."""
+    found = {code.strip(): label for code, label in value.items()}
+    if "" in found:
+        raise ValueError("a code is empty")
+    if len(found) < len(value):
+        raise ValueError("a code is given twice, with white space around it and without")
+    return found
+
+
 class ReportReceiver(BaseModel):
     """The port that takes final reports: HL7 v2 ORU^R01 over MLLP."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: int = Field(default=11182, ge=1, le=65535)
     tls: WorklistTls | None = None  # with `authorities`, senders have to show a certificate
     max_connections: int = Field(default=8, ge=1, le=64)
@@ -56,7 +66,9 @@ class Store(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     site: Annotated[str, AfterValidator(_site)]
-    codes: Mapping[str, str] = {}  # a code of a report's conclusion: the class of the model that it means
+    codes: Annotated[
+        Mapping[str, str], AfterValidator(_codes)
+    ] = {}  # a code of a report's conclusion: the class of the model that it means
     reports: ReportReceiver | None = None  # without the table no port is opened
     fhir: ReportPoll | None = None  # without the table no server is asked
     queue: int = Field(default=10_000, ge=1)  # answers that wait to be written; further ones are dropped

@@ -1,11 +1,19 @@
 """An image to its answer, by one of two back ends that give the same record."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from hospital.config import Model
+from hospital.errors import HospitalError
+from hospital.labels.settings import Store
+from serving import bundle as bundles
 from serving.http.schemas import Prediction
 from serving.store.records import AnswerRecord
+
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -13,6 +21,7 @@ class ModelFacts:
     """Who answers: name and version for a reader, and a digest of everything that an answer depends on.
 
     `sha256` is the network's, by which the store of answers knows it; empty where the answers are not ours to keep.
+    `classes` has the normal one first.
     """
 
     name: str
@@ -20,6 +29,7 @@ class ModelFacts:
     digest: str
     regions: tuple[str, ...]
     sha256: str = ""
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,19 @@ class Scorer(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+def bundle_folder(model: Model) -> Path:
+    """The bundle that a configuration names, or the one that `fracture serve` would serve; BundleError for none."""
+    return model.bundle or bundles.find_default(_ROOT)
+
+
+def check_codes(store: Store | None, classes: Sequence[str]) -> None:
+    """HospitalError where a code of final reports means what is none of the model's classes."""
+    for code, label in (store.codes if store else {}).items():
+        if label not in classes:
+            known = ", ".join(classes)
+            raise HospitalError(f"store.codes.{code}: {label!r} is none of the model's classes ({known})")
 
 
 def answer_key(sop_instance_uid: str, pixel_digest: str, model_digest: str) -> str:

@@ -39,7 +39,12 @@ class PoolScorer:
     ) -> None:
         manifest = bundles.read(folder).manifest
         self.model = ModelFacts(
-            manifest.name, manifest.version, manifest.digest, manifest.intended.regions, manifest.files[bundles.MODEL]
+            manifest.name,
+            manifest.version,
+            manifest.digest,
+            manifest.intended.regions,
+            manifest.files[bundles.MODEL],
+            manifest.classes,
         )
         self.at_once = processes or len(os.sched_getaffinity(0))
         self._folder, self._digest, self._warn_of_scope, self._origin = folder, manifest.digest, warn_of_scope, origin

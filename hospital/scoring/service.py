@@ -4,11 +4,12 @@ import hashlib
 import json
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from hospital.errors import HospitalError, TryAgainError
 from hospital.results.source import pixel_digest
 from hospital.scoring import ModelFacts, Scored
+from hospital.sections import plainly
 from serving.errors import ImageError, one_line
 from serving.http.schemas import Prediction
 from serving.imaging import decode
@@ -17,6 +18,19 @@ _SECONDS = 60.0
 _NOT_OF_THE_MODEL = ("limits", "samples", "schema_version")
 """What GET /model says of the service rather than of the model."""
 _OF_THE_IMAGE = (400, 413, 415, 422)
+
+
+class _Intended(BaseModel, strict=True):
+    regions: tuple[str, ...] = ()
+
+
+class _Model(BaseModel, strict=True):
+    """What is needed of GET /model."""
+
+    name: str
+    version: str
+    classes: tuple[str, ...]
+    intended: _Intended
 
 
 class ServiceScorer:
@@ -46,7 +60,7 @@ class ServiceScorer:
             raise TryAgainError("service", f"the service does not answer ({type(error).__name__})") from None
         if answer.status_code == 200:
             try:
-                found = Prediction.model_validate_json(answer.content, extra="ignore")
+                found = Prediction.model_validate_json(answer.content, strict=True, extra="ignore")
             except ValidationError:
                 raise TryAgainError("service", "the service's answer is none that this gateway reads") from None
             return Scored(found, pixel_digest(decode.decode(content).pixels))
@@ -63,11 +77,14 @@ class ServiceScorer:
         try:
             answer = self._client.get("/model")
             answer.raise_for_status()
-            facts = answer.json()
-            told = {name: value for name, value in facts.items() if name not in _NOT_OF_THE_MODEL}
+            told = {name: value for name, value in answer.json().items() if name not in _NOT_OF_THE_MODEL}
             digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-            return ModelFacts(facts["name"], facts["version"], digest, tuple(facts["intended"].get("regions", ())))
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            facts = _Model.model_validate_json(answer.content)
+            return ModelFacts(facts.name, facts.version, digest, facts.intended.regions, classes=facts.classes)
+        except ValidationError as error:
+            fault = plainly(error)
+            raise HospitalError(f"FRACTURE_SERVICE_URL: {url} does not answer as the service ({fault})") from None
+        except (httpx.HTTPError, ValueError, AttributeError) as error:
             reason = one_line(error, 120)
             raise HospitalError(f"FRACTURE_SERVICE_URL: {url} does not answer as the service ({reason})") from None
 

@@ -8,6 +8,9 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from hospital.certificates import load_pair
+from hospital.sections import Host, Place
+
 _FIELDS = ("study_uid", "accession_number", "patient_id")
 _RUN_AS_SCRIPT = ("javascript:", "data:", "vbscript:", "blob:", "file:")
 
@@ -32,9 +35,9 @@ class WorklistTls(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    certificate: Path
-    key: Path
-    authorities: Path | None = None
+    certificate: Place
+    key: Place
+    authorities: Place | None = None
 
     def in_folder(self, folder: Path) -> "WorklistTls":
         """The same with its paths made absolute."""
@@ -52,7 +55,7 @@ class WorklistTls(BaseModel):
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Let what listens already show the certificate that the files hold now; authorities come to those it knows."""
-        context.load_cert_chain(self.certificate, self.key)
+        load_pair(context, self.certificate, self.key)
         if self.authorities is not None:
             context.load_verify_locations(self.authorities)
 
@@ -62,10 +65,10 @@ class Worklist(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: int = Field(default=11190, ge=1, le=65535)
     tls: WorklistTls | None = None
-    users: Path | None = None  # a line `name:hash` for each; without it HOSPITAL_WORKLIST_USERS
+    users: Place | None = None  # a line `name:hash` for each; without it HOSPITAL_WORKLIST_USERS
     viewer: Annotated[str, AfterValidator(_viewer)] = ""
     attempts: int = Field(default=5, ge=1, le=100)  # failed logins of a name, then it is locked
     lockout_minutes: float = Field(default=15, gt=0, le=1440)

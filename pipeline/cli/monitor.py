@@ -1,7 +1,9 @@
 """`fracture monitor`: what the store of a service says of the last weeks, or what was scored of an archive."""
 
 import json
+import os
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,8 +27,10 @@ else:
     reporting = late("pipeline.monitoring.report")
     shadows = late("pipeline.monitoring.shadow")
 
-_MOVED = 3
-"""Exit code of --check; 1 and 2 are those of bad input and wrong usage."""
+_WRONG_USAGE, _MOVED = 2, 3
+"""Exit codes; that of --check is none of bad input and wrong usage."""
+_STORE, _SINCE = "FRACTURE_STORE_URL", "30d"
+_DIMENSIONS = ("site", "region", "model")
 _LENGTH = re.compile(r"([1-9][0-9]{0,3})([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
@@ -35,14 +39,26 @@ def monitor(
     *,
     store: Annotated[
         str,
-        typer.Option("--store", metavar="URL", envvar="FRACTURE_STORE_URL", show_envvar=True, help="The store."),
+        typer.Option("--store", metavar="URL", help=f"The store; by default that of {_STORE}."),
     ] = "",
     since: Annotated[
-        str, typer.Option("--since", metavar="LENGTH", help="How far back: 12h, 30d or 8w; as long before is compared.")
-    ] = "30d",
+        str,
+        typer.Option(
+            "--since",
+            metavar="LENGTH",
+            help=f"How far back: 12h, {_SINCE} (the default) or 8w; as long before is compared.",
+            show_default=False,
+        ),
+    ] = "",
     by: Annotated[
-        str, typer.Option("--by", metavar="LIST", help="Groups, separated by commas: site, region, model.")
-    ] = "site,region,model",
+        str,
+        typer.Option(
+            "--by",
+            metavar="LIST",
+            help="Groups, separated by commas: site, region, model; by default all of them.",
+            show_default=False,
+        ),
+    ] = "",
     scored: Annotated[
         str,
         typer.Option("--scored", metavar="ANSWERS", help="Instead of a store: the --out of `fracture score`."),
@@ -67,15 +83,23 @@ def monitor(
 
     With --scored, drift and refusals of an archive.
     """
-    if scored and shadow:
-        raise InputError("--shadow reads a store; leave --scored out")
-    if earlier and not scored:
-        raise InputError("--earlier is compared with another scoring; name that with --scored")
+    dimensions = _dimensions(by or ",".join(_DIMENSIONS))
+    clashes = {
+        "--earlier is compared with another scoring; name that with --scored": earlier and not scored,
+        "--shadow reads a store; leave --scored out": scored and shadow,
+        "--scored is read instead of a store; leave --store out": scored and store,
+        "--since: a scoring has no times; leave it out, and name an earlier scoring with --earlier": scored and since,
+        "--by site: a scoring has no sites; leave it out": scored and by and "site" in dimensions,
+        "--by: two models are compared over all answers; leave it out": shadow and by,
+        "--check: a comparison of two models calls nothing moved; leave it out": shadow and check,
+    }
+    for line in (line for line, clash in clashes.items() if clash):
+        print(f"error: {line}", file=sys.stderr)
+        raise typer.Exit(_WRONG_USAGE)
+    store, since = store or os.environ.get(_STORE, ""), since or _SINCE
     if not (store or scored):
-        raise InputError(
-            "--store: name the database of the service, or set FRACTURE_STORE_URL; or name a scoring with --scored"
-        )
-    length, dimensions = _length(since), _dimensions(by)
+        raise InputError(f"--store: name the database of the service, or set {_STORE}; or name a scoring with --scored")
+    length = _length(since)
     opened = open_bundle(bundle)
     until = datetime.now(UTC)
     if shadow:
@@ -114,13 +138,13 @@ def _write_shadow(reports: "list[shadows.ShadowReport]", output: Path, as_json: 
 def _length(text: str) -> timedelta:
     found = _LENGTH.fullmatch(text.strip())
     if not found:
-        raise InputError(f"--since {text}: write a number and h, d or w, such as 30d")
+        raise InputError(f"--since {text}: write a whole number from 1 to 9999 and h, d or w, such as 30d")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def _dimensions(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in window.DIMENSIONS]
+    unknown = [name for name in names if name not in _DIMENSIONS]
     if unknown:
-        raise InputError(f"--by {unknown[0]}: is none of {', '.join(window.DIMENSIONS)}")
+        raise InputError(f"--by {unknown[0]}: is none of {', '.join(_DIMENSIONS)}")
     return list(dict.fromkeys(names))

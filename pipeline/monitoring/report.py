@@ -53,6 +53,8 @@ class MonitorReport:
     title: str
     compared: str
     """With what, as a sentence."""
+    earlier: str
+    """What `before` stands for in a change: the time before, or an earlier scoring."""
     since: str
     until: str
     model: str
@@ -105,6 +107,7 @@ def build(now: Window, before: Window, bundle: Bundle, by: Sequence[str]) -> Mon
     return MonitorReport(
         title=f"Monitoring, {now.scoring or f'{now.since.date()} to {now.until.date()}'}",
         compared=f"Compared with the training of {model}{earlier and f', and with {earlier}'}.",
+        earlier=before.scoring or "the time before",
         since=now.since.isoformat(timespec="seconds"),
         until=now.until.isoformat(timespec="seconds"),
         model=model,
@@ -139,7 +142,7 @@ def markdown(report: MonitorReport) -> str:
         "",
     ]
     if report.moved:
-        lines += ["**Moved:**", "", *(f"- {_words(change)}" for change in report.moved[:_SHOWN]), ""]
+        lines += ["**Moved:**", "", *(f"- {_words(change, report.earlier)}" for change in report.moved[:_SHOWN]), ""]
         if len(report.moved) > _SHOWN:
             lines += [f"and {len(report.moved) - _SHOWN} more; the JSON lists all.", ""]
     else:
@@ -153,8 +156,8 @@ def markdown(report: MonitorReport) -> str:
     return "\n".join([*lines, "## Assumptions", "", *(f"- {text}" for text in ASSUMPTIONS), ""])
 
 
-def _words(change: Change) -> str:
-    against = "training" if change.against == "training" else "the time before"
+def _words(change: Change, earlier: str) -> str:
+    against = "training" if change.against == "training" else earlier
     return (
         f"{change.group}: {change.what} against {against}, {change.before:.3g} to {change.after:.3g} "
         f"(size {change.size:.2f}, from {change.least:g} on it matters; adjusted p {_p(change.adjusted)})"

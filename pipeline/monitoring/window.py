@@ -16,8 +16,6 @@ from serving.store.records import AnswerRecord, FeedbackRecord
 
 Array = npt.NDArray[np.float64]
 
-DIMENSIONS = ("site", "region", "model")
-"""What answers may be grouped by."""
 UNKNOWN = "(unknown)"
 
 

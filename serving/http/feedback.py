@@ -51,7 +51,7 @@ async def receive(engine: Engine, request: Request) -> Response:
         opinion=said.opinion,
         label=said.label,
         boxes=[[box.x0, box.y0, box.x1, box.y1] for box in said.boxes] or None,
-        comments=sorted(set(said.comments)) or None,
+        comments=sorted(said.comments) or None,
         text=said.text or None,
         saw_answer=said.saw_answer,
     )
@@ -74,7 +74,8 @@ def _read(body: bytes) -> schemas.Feedback:
             raise ProblemError(
                 "feedback_refused", "feedback_token is missing; send the one that came with the answer"
             ) from None
-        raise ProblemError("invalid_feedback", f"{place}: {one_line(first['msg'], 200)}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ProblemError("invalid_feedback", f"{place}: {one_line(reason, 200)}") from None
 
 
 def _check(said: schemas.Feedback, caller: Caller, signer: TokenSigner, engine: Engine) -> None:

@@ -5,7 +5,7 @@ A key that an answer may lack is left unset, and is not written (`written`); `No
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from serving.decision import LABELS, Suspicion
@@ -259,7 +259,20 @@ class Model(Schema):
     """null where the service takes no feedback"""
 
 
-class FeedbackBox(Schema):
+class Request(Schema):
+    """A JSON object that a caller sends: "yes" is no boolean, and "0.5" no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+def _each_once(codes: list[CommentCode]) -> list[CommentCode]:
+    twice = [code for code in COMMENTS if codes.count(code) > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is given twice")
+    return codes
+
+
+class FeedbackBox(Request):
     """Where a reader sees a fracture, as fractions of the upright image; x0 < x1 and y0 < y1."""
 
     x0: Share
@@ -268,7 +281,7 @@ class FeedbackBox(Schema):
     y1: Share
 
 
-class Feedback(Schema):
+class Feedback(Request):
     """POST /feedback: what a reader says of one answer; it replaces what the same reader said of it before."""
 
     answer_id: Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -279,7 +292,11 @@ class Feedback(Schema):
     label: Annotated[str, Field(max_length=64)] | None = None
     """the final one, a class of the model"""
     boxes: Annotated[list[FeedbackBox], Field(max_length=20)] = []
-    comments: Annotated[list[CommentCode], Field(max_length=len(COMMENTS))] = []
+    comments: Annotated[
+        list[CommentCode],
+        Field(max_length=len(COMMENTS), json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_each_once),
+    ] = []
     text: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")] | None = None
     """only where the service takes free text; PostgreSQL keeps no NUL"""
     saw_answer: bool | None = None
@@ -309,5 +326,5 @@ class Problem(Schema):
 
 ANSWERS: tuple[type[Schema], ...] = (Prediction, Batch, Model, Receipt, Problem)
 """What a route answers; the others are parts of these."""
-REQUESTS: tuple[type[Schema], ...] = (Feedback,)
+REQUESTS: tuple[type[Request], ...] = (Feedback,)
 """What a route takes as JSON."""

@@ -30,6 +30,7 @@ from serving.sqlite import log_ahead
 from serving.store.errors import StoreError
 from serving.store.records import AnswerRecord, FeedbackRecord, ShadowRecord
 from serving.store.tables import ANSWERS, FEEDBACK, SHADOWS
+from serving.store.wording import address_of, reason_of
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_SECONDS = 5
@@ -48,7 +49,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """StoreError for an address of another kind of database."""
         self._url = _parsed(url)
-        self.name = self._url.render_as_string(hide_password=True)
+        self.name = address_of(self._url)
         self._engine = _engine(self._url)
 
     def check(self) -> None:
@@ -103,7 +104,7 @@ class Database:
             except StatementError as error:
                 if isinstance(error, DBAPIError) and not isinstance(error, _FAULTS_OF_ROWS):
                     raise
-                raise ValueError(_reason(error)) from None
+                raise ValueError(reason_of(error)) from None
 
     def add_feedback(self, row: FeedbackRecord) -> int:
         """Write an opinion beside the reader's earlier ones; how many there are of this answer now. StoreError."""
@@ -173,7 +174,7 @@ class Database:
             with self._engine.connect() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.name}: {_reason(error)}") from None
+            raise StoreError(f"{self.name}: {reason_of(error)}") from None
 
 
 def _parsed(url: str) -> URL:
@@ -221,9 +222,3 @@ def _with_zone(row: dict[str, Any]) -> dict[str, Any]:
     """SQLite keeps times without their zone; ours are all UTC."""
     at = row["at"]
     return {**row, "at": at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)}
-
-
-def _reason(error: SQLAlchemyError) -> str:
-    """What the driver said, without the statement and its values."""
-    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return one_line(said, 200)

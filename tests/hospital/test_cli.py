@@ -13,6 +13,7 @@ from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
 from hospital.spool import Spool
 from hospital.worklist.accounts import Accounts
+from tests.hospital.peers import free_port
 
 
 @pytest.fixture
@@ -98,6 +99,18 @@ def test_database_of_another_version_has_one_line(folder: Path, capsys: pytest.C
     database.close()
     assert run(folder, "queue") == 1
     assert "has schema 99" in capsys.readouterr().err
+
+
+def test_server_of_the_database_that_does_not_answer_is_named_without_its_password(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("HOSPITAL_DATABASE_URL", f"postgresql+psycopg://user:secret@127.0.0.1:{port}/name")
+    assert run(folder, "queue") == 1
+    assert capsys.readouterr().err == (
+        f"error: database postgresql+psycopg://user:***@127.0.0.1:{port}/name: connection failed: connection to server "
+        f'at "127.0.0.1", port {port} failed: Connection refused\n'
+    )
 
 
 def test_database_that_fails_meanwhile_has_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

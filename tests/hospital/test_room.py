@@ -10,14 +10,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from hospital import room
-from hospital.config import Config
+from hospital import retention, room
+from hospital.audit.settings import Audit
+from hospital.audit.trail import AuditTrail
+from hospital.audit.watcher import AuditWatcher
+from hospital.config import Config, Operation, Receiver, Secrets
 from hospital.database import Database
-from hospital.gateway import open_parts
+from hospital.gateway import Gateway, open_parts
+from hospital.queue import Queue
 from hospital.reload import ProcessFile
 from hospital.room import ToldToEndError, is_full, with_room
+from hospital.spool import Spool
+from tests.hospital.conftest import Scorer
 from tests.hospital.objects import radiograph
-from tests.hospital.peers import RunningGateway, eventually, send
+from tests.hospital.peers import RunningGateway, eventually, free_port, send
 from tests.small_disk import mounted
 
 
@@ -60,6 +66,70 @@ def test_what_a_killed_process_left_half_written_makes_room(disk: Path) -> None:
     process.close()
 
 
+@pytest.mark.parametrize(("owner", "name"), [(ProcessFile, "announce"), (Database, "prepare")])
+def test_disk_that_is_full_by_the_time_of_a_step_is_waited_for(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    step, ballast = getattr(owner, name), disk / "ballast"
+    waited = []
+
+    def filled(self: object) -> None:
+        if not waited:
+            fill(disk)
+        step(self)
+
+    def is_ending() -> bool:
+        waited.append(name)
+        ballast.unlink()
+        return False
+
+    monkeypatch.setattr(owner, name, filled)
+    process, parts = open_parts(Config(spool=disk / "spool"), is_ending)
+    parts.database.close()
+    process.close()
+    assert waited == [name]
+
+
+STEPS: list[tuple[object, str]] = [
+    (Spool, "prepare"),
+    (ProcessFile, "__init__"),
+    (ProcessFile, "announce"),
+    (Database, "prepare"),
+    (AuditTrail, "prepare"),
+    (AuditWatcher, "prepare"),
+    (Queue, "release_own"),
+    (retention, "sweep"),
+    (AuditTrail, "record"),
+]
+"""What a start writes."""
+
+
+@pytest.mark.usefixtures("listen")  # puts back what a receiver changes for its whole process
+@pytest.mark.parametrize(("owner", "name"), STEPS)
+def test_start_waits_for_space_at_each_of_its_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scorer: Scorer, owner: object, name: str
+) -> None:
+    monkeypatch.setattr(room, "_WAIT_SECONDS", 0.02)
+    monkeypatch.setattr("hospital.gateway.open_scorer", lambda *_: scorer)
+    step, tried = getattr(owner, name), []
+
+    def full_at_first(*given: object) -> object:
+        tried.append(name)
+        if len(tried) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return step(*given)
+
+    monkeypatch.setattr(owner, name, full_at_first)
+    ports = {"receiver": Receiver(port=free_port()), "operation": Operation(port=free_port())}
+    config = Config.model_validate({"spool": tmp_path / "spool", "audit": Audit(folder=tmp_path / "audit"), **ports})
+    started = Gateway(config, Secrets())
+    try:
+        started.start()
+        assert len(tried) >= 2
+    finally:
+        started.close()
+
+
 def test_gateway_that_waits_for_space_can_be_told_to_end(disk: Path) -> None:
     fill(disk)
     with pytest.raises(ToldToEndError):
@@ -81,6 +151,22 @@ def test_reload_is_noted_on_a_full_disk(disk: Path) -> None:
     process = ProcessFile(Config(spool=disk))
     process.announce()
     fill(disk)
+    process.reloaded("refused")
+    assert json.loads((disk / "gateway.process").read_text())["refused"] == "refused"
+    process.close()
+
+
+def test_reload_is_noted_where_others_take_what_is_given_back(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = os.ftruncate
+
+    def cut_and_fill(file: int, length: int) -> None:
+        cut(file, length)
+        fill(disk, f"ballast-{length}")
+
+    process = ProcessFile(Config(spool=disk))
+    process.announce()
+    fill(disk)
+    monkeypatch.setattr(os, "ftruncate", cut_and_fill)
     process.reloaded("refused")
     assert json.loads((disk / "gateway.process").read_text())["refused"] == "refused"
     process.close()

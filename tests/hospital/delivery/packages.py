@@ -17,7 +17,7 @@ def package(*objects: Outgoing, **facts: Any) -> Package:
         "statement": "A fracture is likely.",
         "views": [
             {"sop_instance_uid": "1.2.840.1.77.1.1", "state": "scored", "label": "Fracture detected",
-             "probability": 0.9731, "suspicion": "high"},
+             "probability": 0.9731, "suspicion": "high", "statement": "A fracture is likely."},
             {"sop_instance_uid": "1.2.840.1.77.1.2", "state": "refused", "code": "out_of_scope", "reason": "a chest"},
         ],
         "patient": {"id": "47|11", "name": PATIENT, "birth_date": "19700101", "sex": "O", "accession_number": "A1",

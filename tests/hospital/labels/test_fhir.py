@@ -1,5 +1,7 @@
 """FHIR DiagnosticReports to final reports."""
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -42,6 +44,23 @@ def test_a_bundle_holds_several() -> None:
 )
 def test_what_is_no_report_says_nothing(document: object) -> None:
     assert final_reports(document) == []
+
+
+def _replaced(document: Any, value: Any) -> Iterator[Any]:
+    """A document with one of its values replaced, for each of them."""
+    places = document.items() if isinstance(document, dict) else enumerate(document)
+    for place, inner in list(places):
+        changed = list(document) if isinstance(document, list) else dict(document)
+        for new in (value, *(_replaced(inner, value) if isinstance(inner, (dict, list)) else ())):
+            changed[place] = new
+            yield copy.deepcopy(changed)
+
+
+@pytest.mark.parametrize("value", [3, True, None, "x", [], ["x"], {}, {"code": []}], ids=repr)
+def test_value_of_another_form_anywhere_raises_nothing(value: Any) -> None:
+    bundle = {"resourceType": "Bundle", "entry": [{"fullUrl": "urn:a", "resource": diagnostic_report()}]}
+    for document in _replaced(bundle, value):
+        final_reports(document)
 
 
 @pytest.mark.parametrize("member", ["identifier", "subject", "imagingStudy", "conclusionCode", "contained", "basedOn"])

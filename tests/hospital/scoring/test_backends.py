@@ -16,7 +16,9 @@ import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from hospital.config import Config, Secrets
 from hospital.errors import HospitalError, TryAgainError
+from hospital.gateway import open_scorer
 from hospital.scoring import answer_key
 from hospital.scoring.pool import PoolScorer
 from hospital.scoring.service import ServiceScorer
@@ -68,6 +70,17 @@ def test_both_back_ends_give_the_same_answer(pool: PoolScorer) -> None:
     without = {"request_id", "answer_id"}
     assert first.answer.model_dump(exclude=without) == second.answer.model_dump(exclude=without)
     assert (pool.model.name, pool.model.version) == (service.model.name, service.model.version)
+    assert pool.model.classes == service.model.classes == bundle.read_manifest(BUNDLE).classes
+
+
+@pytest.mark.parametrize("by_service", [False, True])
+def test_code_of_a_report_that_means_no_class_of_the_model_is_named_with_all_classes(by_service: bool) -> None:
+    store = {"site": "north", "codes": {"NOFX": "normal", "FX": "fracture"}}
+    model = {"service": True} if by_service else {"bundle": BUNDLE, "processes": 1}
+    config = Config.model_validate({"store": store, "model": model})
+    with served() as url, pytest.raises(HospitalError) as raised:
+        open_scorer(config, Secrets(service_url=url, store_url="sqlite://"))
+    assert str(raised.value) == "store.codes.FX: 'fracture' is none of the model's classes (normal, fractured)"
 
 
 def test_keys_of_a_later_service_are_passed_over() -> None:

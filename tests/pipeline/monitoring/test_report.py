@@ -109,8 +109,10 @@ def test_too_few_answers_are_not_called_unmoved(answers: Answers, opened: Bundle
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--since", "soon"], "--since soon: write a number and h, d or w"),
-        (["--since", "99999w"], "--since 99999w: write a number"),
+        *(
+            (["--since", text], f"--since {text}: write a whole number from 1 to 9999 and h, d or w, such as 30d")
+            for text in ("soon", "99999w", "99999999999d", "0d", "-1d", "1.5d", "30", "d", "30 days")
+        ),
         (["--by", "colour"], "--by colour: is none of site, region, model"),
         (["--since", "1h"], "the store holds no answer of the last 1h; name a longer time with --since"),
     ],

@@ -150,6 +150,21 @@ def test_a_study_gets_the_answer_of_its_most_suspicious_view(client: TestClient,
     assert (answer["study"]["images"], answer["study"]["unanswered"]) == (len(paths), 0)
 
 
+def test_no_label_stands_without_its_suspicion_and_the_words_for_both(client: TestClient, bundle_folder: Path) -> None:
+    def labelled(document: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(document, dict):
+            yield from [document] if "label" in document else []
+            document = list(document.values())
+        for value in document if isinstance(document, list) else []:
+            yield from labelled(value)
+
+    files = [("images", (path.name, path.read_bytes())) for path in sorted((bundle_folder / "samples").iterdir())]
+    answer = client.post("/predict/batch?study=true", files=files).json()
+    found = list(labelled(answer))
+    assert len(found) == len(files) + 1
+    assert all(one["statement"] == STATEMENTS[one["label"], one["suspicion"]] for one in found)
+
+
 def _certain(client: TestClient, log_odds: float) -> None:
     """Let the service answer every radiograph alike."""
     predictor = client.app.state.engine.predictor  # type: ignore[attr-defined]  # typed as any callable

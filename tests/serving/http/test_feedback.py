@@ -173,7 +173,7 @@ def test_an_opinion_is_kept_with_its_reader(start: Start, radiograph: bytes) -> 
     answer = service.predict(radiograph, NORTH).json()
     box = {"x0": 0.1, "y0": 0.2, "x1": 0.3, "y1": 0.4}
     response = service.say(
-        answer, NORTH, opinion="disagree", label="fractured", boxes=[box], comments=["cast", "cast"], saw_answer=True
+        answer, NORTH, opinion="disagree", label="fractured", boxes=[box], comments=["hardware", "cast"], saw_answer=True
     )
     assert response.status_code == 200, response.text
     assert response.json() | {"request_id": ""} == {
@@ -182,7 +182,7 @@ def test_an_opinion_is_kept_with_its_reader(start: Start, radiograph: bytes) -> 
     (kept,) = service.opinions()
     assert (kept.site, kept.reader, kept.source) == ("north", "ward", "reader")
     assert (kept.opinion, kept.label, kept.boxes) == ("disagree", "fractured", [[0.1, 0.2, 0.3, 0.4]])
-    assert (kept.comments, kept.saw_answer) == (["cast"], True)
+    assert (kept.comments, kept.saw_answer) == (["cast", "hardware"], True)
 
 
 def test_a_second_opinion_replaces_the_first_and_taking_back_leaves_none(start: Start, radiograph: bytes) -> None:
@@ -250,6 +250,8 @@ def test_a_sender_gets_no_token(start: Start, radiograph: bytes) -> None:
         ({"text": "broken\0"}, "text: String should match pattern"),
         ({"answer_id": "A"}, "answer_id: "),
         ({"patient": "Jane Doe"}, "patient: "),
+        ({"saw_answer": "yes"}, "saw_answer: Input should be a valid boolean"),
+        ({"comments": ["cast", "hardware", "cast"]}, "comments: cast is given twice"),
     ],
 )
 def test_what_cannot_be_used_is_named_by_its_key(
