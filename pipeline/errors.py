@@ -29,6 +29,8 @@ _ADVICE = {
     errno.EISDIR: "is a folder where a file is expected; move it away",
     errno.ENOTDIR: "is a file where a folder is expected; move it away",
     errno.EEXIST: "is in the way; move it away",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ELOOP: "is a link that leads back to itself; remove it",
 }
 
 

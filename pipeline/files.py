@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,37 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: is a file where a folder is expected; name another place") from None
 
 
+def require_replaceable(folder: Path, mark: str, what: str, names: Collection[str] | None = None) -> None:
+    """Raise InputError where `folder` holds something that a command, which replaces it whole, did not write.
+
+    `mark` is a file that tells `what` (a bundle, say) from any other folder; with `names` it holds nothing else.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; name another place")
+    found = sorted(path.name for path in folder.iterdir())
+    if found and not (folder / mark).is_file():
+        raise InputError(f"{folder}: holds something else than {what} of this command; name another folder")
+    strange = [name for name in found if names is not None and name not in names]
+    if strange:
+        several = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise InputError(f"{folder}: would be replaced, with {strange[0]}{several} in it; move that elsewhere first")
+
+
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a path beside `target`; what was written there replaces `target` when the block ends well."""
+    """Yield a path beside `target`; what was written there replaces `target` when the block ends well.
+
+    Raises InputError where `target` can be no file: a folder, and a device or a pipe, which are never replaced.
+    """
+    if target.exists() and not target.is_file():
+        what = "a folder" if target.is_dir() else "a device or a pipe"
+        raise InputError(f"{target}: is {what} where a file is expected; name another place")
     make_folder(target.parent)
     with os_errors_name(target):
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+        with _beside(target):
+            handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
         os.close(handle)
         partial = Path(name)
         try:
@@ -71,16 +96,24 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target`, swapped in for it when the block ends well.
 
     What an earlier, killed process left aside is removed first; `target` keeps its old content until the
-    swap, and when the block raises.
+    swap, and when the block raises. A link stays, and leads to the new content. Raises InputError for what is never
+    replaced: a file, a device or a pipe, and the current folder or one above it.
     """
+    named, target = target, Path(os.path.realpath(target))
+    if os.path.lexists(target) and not target.is_dir():
+        raise InputError(f"{named}: is no folder, and one is expected there; name another place")
+    if Path.cwd().is_relative_to(target):
+        raise InputError(f"{named}: is the current folder or one above it, and would be replaced; name another place")
     partial = target.with_name(f".{target.name}.partial")
     retired = target.with_name(f".{target.name}.retired")
-    with os_errors_name(target):
-        if retired.exists() and not target.exists():
-            retired.rename(target)  # a process died between the two renames below
-        for leftover in (partial, retired):
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir(parents=True)
+    make_folder(target.parent)
+    with os_errors_name(named):
+        with _beside(named):
+            if retired.exists() and not target.exists():
+                retired.rename(target)  # a process died between the two renames below
+            for leftover in (partial, retired):
+                shutil.rmtree(leftover, ignore_errors=True)
+            partial.mkdir()
         try:
             yield partial
             if target.exists():
@@ -91,6 +124,18 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 retired.rename(target)  # the second of the two renames failed
             for leftover in (partial, retired):
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[None]:
+    """Let errors of what is made beside `target` name `target`; places like /proc report a new file as not found."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{target}: cannot be made; check the path") from None
+    except OSError as error:
+        error.filename = str(target)
+        raise
 
 
 def write_text(target: Path, text: str) -> None:

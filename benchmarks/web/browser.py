@@ -38,7 +38,9 @@ ASK = """(given) => Promise.all(Array.from(given ?? document.querySelector("#ask
 }))"""
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class Quiet(SimpleHTTPRequestHandler):
+    """A plain server of static files."""
+
     extensions_map: Mapping[str, str] = {  # type: ignore[assignment]
         **SimpleHTTPRequestHandler.extensions_map,
         ".js": "text/javascript",
@@ -50,9 +52,9 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path, handler: type[Quiet] = Quiet) -> Iterator[str]:
     """Serve a folder of static files on a port of this machine; its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
     running = threading.Thread(target=server.serve_forever, daemon=True)
     running.start()
     try:

@@ -10,7 +10,7 @@ from pipeline.artifacts import Artifacts
 from pipeline.cli.bundles import BundleOption, TrustedKeyOption, open_bundle, read_trusted
 from pipeline.cli.package import champion_of
 from pipeline.errors import InputError
-from pipeline.files import make_folder, project_root
+from pipeline.files import make_folder, project_root, require_replaceable
 from pipeline.late import late
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def export(
 def _page(folder: Path | None, output: Path | None, bundle_folder: Path | None, trusted_key: list[Path] | None) -> None:
     """Write the page into `folder`, by default below build/export/."""
     keys = read_trusted(trusted_key)
-    opened, target = _from_bundle(Kind.web, "sw.js", folder, output, bundle_folder)
+    opened, target = _from_bundle(Kind.web, folder, output, bundle_folder)
     pages.check_supported(opened)
     done = pages.write_page(opened, pages.install_runtime(project_root() / pages.RUNTIMES), target, keys)
     manifest = opened.manifest
@@ -136,7 +136,7 @@ def _page(folder: Path | None, output: Path | None, bundle_folder: Path | None, 
 
 def _app(folder: Path | None, output: Path | None, bundle_folder: Path | None) -> None:
     """Write what an app needs into `folder`, by default below build/export/."""
-    opened, target = _from_bundle(Kind.mobile, "fracture.js", folder, output, bundle_folder)
+    opened, target = _from_bundle(Kind.mobile, folder, output, bundle_folder)
     done = apps.write_app(opened, target)
     manifest = opened.manifest
     print(f"{target}: {manifest.name} version {manifest.version}, {done.bytes / 1e6:.1f} MB")
@@ -144,15 +144,16 @@ def _app(folder: Path | None, output: Path | None, bundle_folder: Path | None) -
 
 
 def _from_bundle(
-    kind: Kind, mark: str, folder: Path | None, output: Path | None, bundle_folder: Path | None
+    kind: Kind, folder: Path | None, output: Path | None, bundle_folder: Path | None
 ) -> tuple["Bundle", Path]:
-    """The bundle and the folder to write; `mark` is a file that tells a folder of this kind from any other."""
+    """The bundle and the folder to write, which is new, empty, or was written by this command."""
     if output is not None:
         raise InputError(f"--output {output}: is for a file; name the folder: fracture export --format {kind} DIR")
     target = folder or Artifacts(project_root()).exports / kind
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / mark).is_file()):
-        what = "a page" if kind is Kind.web else "an app's folder"
-        raise InputError(f"{target}: holds something else than {what} of this command; name another folder")
+    if kind is Kind.web:
+        require_replaceable(target, "sw.js", "a page", pages.NAMES)
+    else:
+        require_replaceable(target, apps.SCRIPT, "an app's folder", apps.NAMES)
     opened = open_bundle(bundle_folder)
     make_folder(target.parent)
     return opened, target

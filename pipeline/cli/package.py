@@ -11,7 +11,7 @@ from pipeline import params
 from pipeline.artifacts import Artifacts
 from pipeline.cli.bundles import ScopeFileOption, TrustedKeyOption, read_terms, read_trusted
 from pipeline.errors import InputError
-from pipeline.files import make_folder, project_root
+from pipeline.files import make_folder, project_root, require_replaceable
 from pipeline.late import late
 from serving.signature import PublicKey
 
@@ -77,6 +77,8 @@ def package(
         raise InputError(f"--scope-file {scope_file}: --model {model} is a bundle, which carries its list already")
     if output is not None:
         make_folder(output)
+        require_replaceable(output / "bundle", bundle.MANIFEST, "a bundle")
+        require_replaceable(output / "bento", "bento.yaml", "a bento")
     root = project_root()
     keys = read_trusted(trusted_key)
     runtime = pages.install_runtime(root / pages.RUNTIMES) if offline_page else None  # before the work of minutes

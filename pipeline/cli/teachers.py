@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.artifacts import Artifacts
-from pipeline.files import project_root
+from pipeline.files import project_root, require_replaceable
 from pipeline.late import late
 from pipeline.registry.mlflow import Mirror
 
 if TYPE_CHECKING:
     from pipeline.data import prepared
+    from pipeline.training import out_of_fold
     from pipeline.training import teachers as collecting
 else:
+    out_of_fold = late("pipeline.training.out_of_fold")
     prepared = late("pipeline.data.prepared")
     collecting = late("pipeline.training.teachers")
 
@@ -30,6 +32,7 @@ def teachers(
     pooled metrics are a run in MLflow, too.
     """
     root = project_root()
+    require_replaceable(output, out_of_fold.FILE, "teachers")
     data = prepared.load(Artifacts(root).prepared)
     found = collecting.collect(root, experiments, data, output)
     mirror = Mirror(name="teachers")

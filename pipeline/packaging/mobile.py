@@ -30,6 +30,8 @@ from serving.predictor import Predictor
 
 ENTRY = "native.js"
 SCRIPT, FACTS, GOLDEN = "fracture.js", "bundle.json", "golden"
+NAMES = frozenset({bundles.MODEL, SCRIPT, FACTS, GOLDEN})
+"""What lies in an app's folder."""
 _CONSTANTS = "constants.js"
 _IMPORT = re.compile(r'^import (?P<what>\{[^}]*\}|\* as \w+) from "(?P<path>[^"]+)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?P<kind>(?:async )?function\*?|class|const) (?P<name>\w+)", re.MULTILINE)

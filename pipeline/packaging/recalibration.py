@@ -20,7 +20,7 @@ from pipeline.data.split import assign_groups
 from pipeline.errors import InputError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.metrics import Array, Labels
-from pipeline.files import atomic_folder
+from pipeline.files import atomic_folder, require_replaceable
 from pipeline.params import EvaluateParams
 from pipeline.progress import progress_bar
 from pipeline.quiet import quiet_import
@@ -332,10 +332,7 @@ def check_target(target: Path, opened: Bundle) -> None:
     new, old = target.resolve(), opened.folder.resolve()
     if new.is_relative_to(old) or old.is_relative_to(new):
         raise InputError(f"--output {target}: would replace the bundle {opened.folder}; name another folder")
-    if target.exists() and not target.is_dir():
-        raise InputError(f"--output {target}: is a file; name a folder")
-    if target.is_dir() and any(target.iterdir()) and not (target / bundle.MANIFEST).is_file():
-        raise InputError(f"--output {target}: holds files that are no bundle; name a new folder")
+    require_replaceable(target, bundle.MANIFEST, "a bundle")
 
 
 def summary(quality: Mapping[str, Any]) -> list[str]:

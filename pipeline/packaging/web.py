@@ -29,7 +29,7 @@ from serving import bundle as bundles
 from serving.bundle import Bundle
 from serving.http.settings import Settings
 from serving.predictor import RESPONSE_SCHEMA
-from serving.signature import PublicKey
+from serving.signature import SUFFIX, PublicKey
 
 WEB = Path(bundles.__file__).parent / "web"
 RUNTIME = Path(__file__).parent / "web_runtime"
@@ -72,6 +72,20 @@ _TYPES = {
 }
 SIGNED = "signed"
 """Folder of a page that `fracture sign` signs, so that the signature lies in the page beside it."""
+NAMES = frozenset(
+    {
+        *_SHELL,
+        *_ICONS,
+        "index.html",
+        "sw.js",
+        "manifest.webmanifest",
+        "release.json",
+        "files",
+        SIGNED,
+        f"{SIGNED}{SUFFIX}",
+    }
+)
+"""What lies in the folder of a page, signed or not."""
 _PACKABLE = {".html", ".js", ".css", ".json", ".wasm", ".svg", ".tflite", ".npz"}
 _SHARE_TARGET = {
     "action": "./share",

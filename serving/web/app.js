@@ -10,6 +10,7 @@ import { button, byId, element } from "./dom.js";
 import { answerOf, pictureOf, save, stem } from "./export.js";
 import { listenForImages } from "./intake.js";
 import { explain, megabytes, megapixels, percent } from "./messages.js";
+import { isPhotograph } from "./photograph.js";
 import { Reading } from "./reading.js";
 import { drawResult, drawVerdict } from "./result.js";
 import { Review } from "./review.js";
@@ -25,10 +26,11 @@ const cropper = new Cropper(byId("crop"));
 const worklist = new Worklist(byId("cases"), { onSelect: lookAt, onRemove: remove });
 let cases = [];
 let selected = null;
+let cropping = Promise.resolve(); // one photograph after the other
 let model = null;
 
 listenForImages({
-  onFiles: open,
+  onFiles: receive,
   onPhotographs: crop,
   onFolders: () => showTrouble(explain(new ServiceError("folder"))),
 });
@@ -43,7 +45,7 @@ byId("open-docs").hidden = !service.words.hasApi;
 byId("keeping").hidden = !service.kept;
 byId("keep").addEventListener("change", keep);
 loadModel().then(restore);
-service.received().then((files) => open(files));
+service.received().then(receive);
 
 // ---- images
 
@@ -57,12 +59,23 @@ function open(files, { photographed = false } = {}) {
   for (const item of added) answer(item);
 }
 
-// Of a photograph only the radiograph in it is answered.
-async function crop(files) {
-  for (const [file, name] of files) {
-    const cropped = await cropper.ask(file);
-    if (cropped) open([[cropped, name]], { photographed: true });
-  }
+// Chosen, dropped, or shared by another app: photographs may be among them.
+async function receive(files) {
+  const taken = await Promise.all(files.map(([file]) => isPhotograph(file)));
+  open(files.filter((_, index) => !taken[index]));
+  crop(files.filter((_, index) => taken[index]));
+}
+
+// Of a photograph only the radiograph in it is answered; `instead` is its case, where it has been answered as it is.
+function crop(files, instead = null) {
+  cropping = cropping.then(async () => {
+    for (const [file, name] of files) {
+      const cropped = await cropper.ask(file);
+      if (!cropped) continue;
+      if (instead) remove(instead);
+      open([[cropped, name]], { photographed: true });
+    }
+  });
 }
 
 async function answer(item) {
@@ -191,6 +204,7 @@ function draw(item) {
   drawResult(byId("result"), selected, {
     retry: () => retry(item),
     remove: () => remove(item),
+    crop: () => crop([[item.file, item.name]], item),
     savePicture: () => savePicture(item),
     saveAnswer: () => save(answerOf(item), `${stem(item.name)}-result.json`),
   });

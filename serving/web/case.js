@@ -38,6 +38,11 @@ export class Case {
     return seen && isCropped(seen) ? seen : null;
   }
 
+  // Whether its corners can be marked: a picture that the browser shows, and that is still there.
+  get maybePhotograph() {
+    return !this.photographed && this.file.size > 0 && this.file.type.startsWith("image/");
+  }
+
   get finished() {
     return this.state === "answered" || this.state === "failed";
   }

@@ -90,8 +90,8 @@ export const PROBLEMS = {
     advice: "The model gives no answer rather than a guess. It knows only some body parts and views; see About the model.",
   },
   internal: {
-    title: "The service has failed",
-    advice: "The image is not the cause. Try again. If the error persists, report the request number to whoever runs the service.",
+    title: "The model has failed",
+    advice: "The image is not the cause. Try again. If that does not help, report it to whoever put the model here, with the number of the request if there is one.",
     again: true,
   },
   overloaded: { title: "The service is busy", advice: "It has too many requests. Try again in a minute.", again: true },
@@ -169,7 +169,7 @@ export function inHundred(probability) {
 }
 
 // Warnings of images that the test set holds none, or few, of: there the frequency was not measured.
-const UNLIKE_TEST = new Set(["unusual", "out_of_range", "inverted", "noisy", "out_of_scope", "for_processing", "truncated", "unknown_region"]);
+const UNLIKE_TEST = new Set(["unusual", "out_of_range", "inverted", "noisy", "out_of_scope", "for_processing", "truncated", "unknown_region", "photographed"]);
 
 export function isCalibrated({ warnings }) {
   return !warnings.some(({ code }) => UNLIKE_TEST.has(code));

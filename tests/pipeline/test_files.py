@@ -2,20 +2,24 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, exit_with_line
 from pipeline.files import (
     atomic_file,
     atomic_folder,
     home_root,
     project_root,
     read_json,
+    require_replaceable,
     sha256_file,
     sha256_files,
     write_json,
@@ -146,6 +150,128 @@ def test_a_killed_process_leaves_the_old_folder(tmp_path: Path) -> None:
     )
     assert killed.returncode == -9
     assert (target / "file").read_text() == "old"
+
+
+# Places that people name
+
+
+@pytest.fixture(params=["a pipe", "a socket", "a link to a pipe"])
+def special(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What a rename would take away for good, as it would `/dev/null`."""
+    path = tmp_path / "special"
+    if request.param == "a socket":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(os.path.relpath(path))  # an address has at most 107 bytes
+    elif request.param == "a pipe":
+        os.mkfifo(path)
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to("pipe")
+    return path
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder])
+def test_a_device_a_pipe_and_a_socket_are_never_replaced(writing: Callable[..., Any], special: Path) -> None:
+    before = special.lstat(), special.stat()
+    with pytest.raises(InputError, match=r"is expected|is a device"), writing(special):
+        pytest.fail("began all the same")
+    assert (special.lstat(), special.stat()) == before
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder])
+@pytest.mark.parametrize("place", ["/proc/x", "/proc/self/x", "/proc/x/y"])
+def test_a_place_that_takes_nothing_new_is_named(writing: Callable[..., Any], place: str) -> None:
+    with pytest.raises(InputError, match=f"^{place.removesuffix('/y')}(/y)?: cannot be made"), writing(Path(place)):
+        pytest.fail("began all the same")
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder])
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_that_is_too_long_ends_in_one_line(
+    writing: Callable[..., Any], length: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / ("a" * length)
+
+    def write() -> None:
+        with writing(target):
+            pytest.fail("began all the same")
+
+    with pytest.raises(SystemExit):
+        exit_with_line(write)
+    assert capsys.readouterr().err == f"error: {target}: the name is too long; choose a shorter one\n"
+
+
+@pytest.mark.parametrize("writing", [atomic_file, atomic_folder])
+def test_a_folder_without_rights_is_told_by_the_name_that_was_given(
+    writing: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "no", str(tmp_path / ".target.partial"))
+
+    monkeypatch.setattr(Path, "mkdir", lambda self, *_, **__: refuse() if self.name.endswith(".partial") else None)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    with pytest.raises(PermissionError) as caught, writing(tmp_path / "target"):
+        pytest.fail("began all the same")
+    assert caught.value.filename == str(tmp_path / "target")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(InputError, match="is no folder"), atomic_folder(tmp_path / "file"):
+        pytest.fail("began all the same")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_folder_stays_and_leads_to_the_new_content(there: bool, tmp_path: Path) -> None:
+    if there:
+        old_folder(tmp_path / "folder")
+    (tmp_path / "link").symlink_to("folder")
+    with atomic_folder(tmp_path / "link") as partial:
+        (partial / "other").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path) == ["folder", "link"]
+    assert names(tmp_path / "folder") == ["other"]
+
+
+def test_a_link_that_leads_back_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(InputError, match="link: is no folder"), atomic_folder(tmp_path / "link"):
+        pytest.fail("began all the same")
+
+
+@pytest.mark.parametrize("place", [".", "..", "../here"])
+def test_the_folder_that_a_person_is_in_is_not_replaced(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match="is the current folder"), atomic_folder(Path(place)):
+        pytest.fail("began all the same")
+
+
+@pytest.mark.parametrize(
+    ("held", "names_", "reason"),
+    [
+        (["thesis.txt"], None, "holds something else than a bundle"),
+        (["mark", "thesis.txt"], {"mark"}, "with thesis.txt in it"),
+        (["mark", ".htaccess", "b"], {"mark"}, "with .htaccess and 1 more in it"),
+    ],
+)
+def test_what_a_command_did_not_write_is_not_replaced(
+    held: list[str], names_: set[str] | None, reason: str, tmp_path: Path
+) -> None:
+    for name in held:
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=reason):
+        require_replaceable(tmp_path, "mark", "a bundle", names_)
+
+
+def test_what_a_command_wrote_and_what_is_empty_or_new_may_be_replaced(tmp_path: Path) -> None:
+    require_replaceable(tmp_path / "new", "mark", "a bundle", {"mark"})
+    require_replaceable(tmp_path, "mark", "a bundle", {"mark"})
+    (tmp_path / "mark").touch()
+    require_replaceable(tmp_path, "mark", "a bundle", {"mark"})
 
 
 # JSON and hashes

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from PIL.ExifTags import IFD, Base
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from benchmarks.web.browser import chromium
@@ -140,6 +141,100 @@ def test_the_answer_for_a_photograph_says_that_it_is_one(context: BrowserContext
     page = _photographed(context, address, sample)
     page.get_by_role("button", name="Use the whole picture").click()
     expect(page.locator("#result .warnings")).to_contain_text("This is a photograph", timeout=30_000)
+
+
+def test_of_a_photograph_nobody_knows_how_often_an_answer_is_right(context: BrowserContext, address: str) -> None:
+    page = context.new_page()
+    page.goto(address)
+    code = """async (code) => {
+      const { isCalibrated } = await import(new URL("web/messages.js", location.href));
+      return isCalibrated({ warnings: [{ code }] });
+    }"""
+    assert not page.evaluate(code, "photographed")  # the test set holds none
+    assert page.evaluate(code, "recalibrated")
+
+
+def _of_a_phone(content: bytes, *, big_endian: bool) -> bytes:
+    """The picture as a phone writes it: a JPEG whose Exif has the camera, and the aperture of its lens."""
+    exif = Image.Exif()
+    exif.endian = ">" if big_endian else "<"
+    exif[Base.Make], exif[Base.Orientation] = "Phone", 1
+    exif.get_ifd(IFD.Exif)[Base.FNumber] = 1.8
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(content)).convert("RGB").save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("big_endian", [True, False])
+def test_the_corners_of_a_photograph_that_was_chosen_are_marked_before_it_is_answered(
+    context: BrowserContext, address: str, photograph: bytes, released: Path, big_endian: bool
+) -> None:
+    page = context.new_page()
+    page.goto(address)
+    sample = sorted((released / "samples").iterdir())[0]
+    taken: Any = {
+        "name": "IMG_1.jpg",
+        "mimeType": "image/jpeg",
+        "buffer": _of_a_phone(photograph, big_endian=big_endian),
+    }
+    radiograph: Any = {"name": sample.name, "mimeType": "image/png", "buffer": sample.read_bytes()}
+    page.set_input_files("#choose-files", [taken, radiograph])
+    expect(page.locator("#crop")).to_be_visible()
+    expect(page.locator("#cases li")).to_have_count(1)
+    expect(page.locator("#cases")).to_contain_text(sample.name)
+
+
+@pytest.mark.parametrize("size", [40, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 3, 4, 20, 60))])
+def test_what_only_begins_as_a_photograph_is_refused_as_a_file(
+    context: BrowserContext, address: str, photograph: bytes, size: int
+) -> None:
+    page = context.new_page()
+    page.goto(address)
+    cut: Any = {
+        "name": "cut.jpg",
+        "mimeType": "image/jpeg",
+        "buffer": _of_a_phone(photograph, big_endian=True)[:size],
+    }
+    page.set_input_files("#choose-files", cut)
+    expect(page.locator("#cases li[data-state=failed]")).to_have_count(1, timeout=30_000)
+
+
+def test_an_image_that_is_called_a_photograph_behind_its_answer_is_marked_and_answered_anew(
+    context: BrowserContext, address: str, released: Path
+) -> None:
+    page = context.new_page()
+    page.goto(address)
+    sample = sorted((released / "samples").iterdir())[0]
+    page.set_input_files("#choose-files", sample)
+    page.get_by_role("button", name="A photograph of a film or a screen?").click(timeout=30_000)
+    page.get_by_role("button", name="Use this part").click()
+    expect(page.locator("#result .warnings")).to_contain_text("This is a photograph", timeout=30_000)
+    expect(page.locator("#cases li")).to_have_count(1)
+    expect(page.get_by_role("button", name="A photograph of a film or a screen?")).to_have_count(0)
+
+
+def test_a_photograph_that_was_refused_can_be_marked(context: BrowserContext, address: str) -> None:
+    page = context.new_page()
+    page.goto(address)
+    buffer = io.BytesIO()
+    Image.effect_noise((400, 400), 90).convert("RGB").save(buffer, "PNG")
+    noise: Any = {"name": "noise.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+    page.set_input_files("#choose-files", noise)
+    expect(page.locator("#cases li[data-state=failed]")).to_have_count(1, timeout=30_000)
+    page.get_by_role("button", name="Mark the radiograph in a photograph").click()
+    expect(page.locator("#crop")).to_be_visible()
+
+
+def test_the_dialogue_needs_no_scrolling_on_a_phone_on_its_side(
+    browser: Browser, address: str, photograph: bytes
+) -> None:
+    context = browser.new_context(viewport=ViewportSize(width=800, height=360), has_touch=True, is_mobile=True)
+    page = _photographed(context, address, photograph)
+    assert page.locator("#crop").evaluate("(one) => one.scrollHeight - one.clientHeight") <= 1
+    stage = page.locator(".crop-stage").bounding_box()
+    assert stage is not None
+    assert stage["height"] > 200
+    context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

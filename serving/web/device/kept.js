@@ -46,22 +46,27 @@ export class Kept {
   }
 
   async #run(mode, action) {
-    this.opened ??= open(this.name);
+    this.opened ??= this.#open();
     const transaction = (await this.opened).transaction(STORE, mode);
     return promised(action(transaction.objectStore(STORE)));
   }
-}
 
-function open(name) {
-  const request = indexedDB.open(name, 1);
-  request.addEventListener("upgradeneeded", () => {
-    request.result.createObjectStore(STORE, { keyPath: "id", autoIncrement: true });
-  });
-  request.addEventListener("success", () => {
-    // Another tab erases all: this one lets go of it.
-    request.result.addEventListener("versionchange", () => request.result.close());
-  });
-  return promised(request);
+  #open() {
+    const request = indexedDB.open(this.name, 1);
+    const letGo = () => {
+      request.result?.close();
+      this.opened = null;
+    };
+    request.addEventListener("upgradeneeded", () => {
+      request.result.createObjectStore(STORE, { keyPath: "id", autoIncrement: true });
+    });
+    request.addEventListener("success", () => {
+      // Another tab erases all, or the browser does: the next answer that is kept finds a new database.
+      for (const kind of ["versionchange", "close"]) request.result.addEventListener(kind, letGo);
+    });
+    request.addEventListener("error", () => { this.opened = null; });
+    return promised(request);
+  }
 }
 
 function promised(request) {

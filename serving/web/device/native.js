@@ -31,6 +31,7 @@ export function open(text) {
  * { modality, bodyPart, sopClassUid }. JSON: { pixels } in base64, or { error: { code, message } }.
  */
 export function prepare(text) {
+  prepared = null; // a picture that is refused leaves nothing of the one before it
   return answered(() => {
     const { width, height, grey, ...more } = JSON.parse(text);
     const header = { format: "", width, height, orientation: 1, frames: 1, hasColours: false, ...more };
@@ -49,6 +50,7 @@ export function prepare(text) {
  * flat lists of numbers, and `mapShape` [rows, columns]. JSON: { answer, explanation } or { error }.
  */
 export function conclude(text) {
+  if (!prepared) throw new Error("conclude: no picture is prepared; call prepare, and go on only where it gives pixels");
   return answered(() => {
     const { scores, map, mapShape: [height, width], embedding } = JSON.parse(text);
     const outputs = { scores, embedding, map: { width, height, data: Float32Array.from(map) } };

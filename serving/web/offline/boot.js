@@ -15,7 +15,7 @@ async function begin() {
   }
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
     if (data.kind === "progress") show(data);
-    if (data.kind === "failed") fail(data.message);
+    if (data.kind === "failed") fail(`It was not put on this device: ${data.message}.`);
   });
   navigator.serviceWorker.addEventListener("controllerchange", () => location.reload());
   try {
@@ -23,7 +23,7 @@ async function begin() {
     // Reloaded past the service worker (with the shift key): it is there already.
     if (registration.active && !navigator.serviceWorker.controller) location.reload();
   } catch (error) {
-    fail(`It cannot be put on this device (${error.message}).`);
+    fail(`It cannot be put on this device: ${error.message}`);
   }
 }
 

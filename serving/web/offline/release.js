@@ -17,7 +17,10 @@ if (navigator.serviceWorker) {
   registration?.active?.postMessage({ kind: "complete" });
   navigator.serviceWorker.addEventListener("message", ({ data }) => {
     // Not before: the runtime with threads comes last.
-    if (data.kind === "completed") service.warm();
+    if (data.kind === "completed") {
+      service.warm();
+      navigator.storage?.persist?.(); // or a browser that runs out of room throws away what answers without a network
+    }
     if (data.kind === "failed") box.textContent = `A newer release was not taken (${data.message}). This one goes on.`;
   });
   registration?.addEventListener("updatefound", () => {

@@ -21,6 +21,7 @@ const RELAXED = [
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
 ];
 const FOLDER = `v/${RELEASE.version}/`;
+const NO_ROOM = "there is not enough free room; remove something from this device and try again";
 const HEADERS = {
   "content-security-policy": RELEASE.policy,
   // Together they allow threads, whatever the server sends.
@@ -63,7 +64,7 @@ async function install() {
     await Promise.all(Array.from({ length: AT_ONCE }, lane));
   } catch (error) {
     waiting.length = 0;
-    await tell({ kind: "failed", message: error.message });
+    await tell({ kind: "failed", message: error.name === "QuotaExceededError" ? NO_ROOM : error.message });
     throw error;
   }
 }
@@ -99,7 +100,8 @@ async function tell(message) {
 function answerTo({ url, method, mode, cache, destination }) {
   if (method !== "GET" || !url.startsWith(ROOT)) return null;
   const path = new URL(url).pathname.slice(new URL(ROOT).pathname.length);
-  if (mode === "navigate") return respond("index.html");
+  // Everything else below this folder is the server's: release.json, or another site.
+  if (mode === "navigate") return ["", "index.html"].includes(path) ? respond("index.html") : null;
   if (!path.startsWith("v/")) return null;
   if (!path.startsWith(FOLDER)) return gone();
   return respond(path.slice(FOLDER.length), { onlyKept: cache === "only-if-cached", asKept: AS_KEPT.has(destination) });
@@ -137,7 +139,7 @@ async function respond(path, { onlyKept = false, asKept = false } = {}) {
 async function kept(file) {
   const before = await found(file.sha256);
   if (before) return before;
-  const response = await fetch(new URL(file.file, ROOT), { cache: "no-cache" });
+  const response = await asked(file.file);
   if (!response.ok) throw new Error(`${file.file}: the server answers ${response.status}`);
   const content = await unpacked(new Uint8Array(await response.arrayBuffer()), file).catch(() => new Uint8Array(0));
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
@@ -146,6 +148,13 @@ async function kept(file) {
   const checked = () => new Response(content, { headers: { "content-type": file.type } });
   await (await caches.open(CACHE)).put(addressOf(sha256), checked());
   return checked();
+}
+
+// What browsers say themselves of a network that is gone tells nobody what to do.
+function asked(place) {
+  return fetch(new URL(place, ROOT), { cache: "no-cache" }).catch(() => {
+    throw new Error("the connection broke off; what has arrived stays here, so try again when there is a network");
+  });
 }
 
 function found(sha256) {
@@ -163,7 +172,7 @@ async function signature(others = null) {
   const cache = await caches.open(CACHE);
   const found = await cache.match(addressOf(SIGNED));
   if (found) return found.text();
-  const response = await fetch(new URL(PLACE, ROOT), { cache: "no-cache" });
+  const response = await asked(PLACE);
   if (!response.ok) throw new Error(`${PLACE}: the server answers ${response.status}; this release has to be signed`);
   const text = await response.text();
   for (const keys of [RELEASE.keys, others ?? RELEASE.keys]) {

@@ -140,6 +140,16 @@ def test_a_page_takes_no_option_of_a_file(option: tuple[str, str], line: str, ru
         run("--format", "web", "page", *option)
 
 
+@pytest.mark.parametrize(("kind", "mark"), [("web", "sw.js"), ("mobile", "fracture.js")])
+def test_a_folder_keeps_what_the_command_did_not_write(kind: str, mark: str, run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in (mark, ".htaccess"):
+        (folder / name).touch()
+    with pytest.raises(InputError, match=r"would be replaced, with \.htaccess in it"):
+        run("--format", kind, str(folder))
+
+
 def test_the_named_number_format_is_written(run: Any) -> None:
     assert (
         "weights as float16" in run("--format", "litert", "--number-format", "float16", "--output", "m.tflite").stdout

@@ -44,6 +44,14 @@ def test_a_bundle_keeps_its_list_of_scope(tmp_path: Path) -> None:
         package("build/bundle/mine", scope_file=tmp_path / "scope.json")
 
 
+@pytest.mark.parametrize(("name", "what"), [("bundle", "a bundle"), ("bento", "a bento")])
+def test_a_folder_of_other_files_is_never_replaced(name: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").touch()
+    with pytest.raises(InputError, match=f"{name}: holds something else than {what}"):
+        package(output=tmp_path)
+
+
 def test_a_page_needs_npm_before_anything_is_made(
     tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -325,7 +325,7 @@ def test_the_old_bundle_is_never_replaced(opened: Bundle, tmp_path: Path, where:
 def test_a_folder_of_other_files_is_never_replaced(opened: Bundle, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").touch()
-    with pytest.raises(InputError, match="holds files that are no bundle"):
+    with pytest.raises(InputError, match="holds something else than a bundle"):
         recalibration.check_target(tmp_path / "full", opened)
 
 

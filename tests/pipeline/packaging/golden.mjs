@@ -26,4 +26,10 @@ found.refused = {
   blank: JSON.parse(fracture.prepare(JSON.stringify({ width: 96, height: 96, grey: Buffer.alloc(96 * 96, 7).toString("base64") }))),
   short: JSON.parse(fracture.prepare(JSON.stringify({ width: 96, height: 97, grey: Buffer.alloc(96 * 96).toString("base64") }))),
 };
+// `prepare` refused the last picture: what went before must not answer in its place.
+try {
+  found.stale = fracture.conclude(JSON.stringify(JSON.parse(await readFile(`${folder}/golden/${first}.json`, "utf8")).outputs));
+} catch (error) {
+  found.stale = error.message;
+}
 console.log(JSON.stringify(found));

@@ -93,6 +93,10 @@ def test_the_script_refuses_what_the_service_refuses(found: dict[str, Any]) -> N
     assert codes == {"chest": "out_of_scope", "blank": "blank", "short": "undecodable"}
 
 
+def test_the_script_gives_no_answer_for_a_picture_that_it_refused(found: dict[str, Any]) -> None:
+    assert found["stale"].startswith("conclude: no picture is prepared")
+
+
 def test_the_script_needs_no_browser_and_no_module_loader() -> None:
     text = mobile.script()
     for word in ("fetch(", "import ", "document.", "crypto.", "new Blob", "DecompressionStream"):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.artifacts import TrainingRecord
+from pipeline.cli.teachers import teachers as command
 from pipeline.data.prepared import Prepared
 from pipeline.errors import InputError
 from pipeline.training import teachers
@@ -70,6 +71,12 @@ def test_an_experiment_with_other_folds_is_refused(data: Prepared, tmp_path: Pat
     other = replace(data, table=data.table.assign(fold=(data.table["index"] % 2).astype(str)))
     with pytest.raises(InputError, match="experiment one: was trained on other folds or test set"):
         teachers.by_fold([one], other)
+
+
+def test_a_folder_of_other_files_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds something else than teachers"):
+        command(["one"], tmp_path)
 
 
 def test_pooled_scores_add_logit_and_place() -> None:

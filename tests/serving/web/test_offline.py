@@ -7,9 +7,9 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, ClassVar
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ from pydicom.uid import (
 )
 
 from benchmarks.web import parity
-from benchmarks.web.browser import Device, chromium, open_page, served
+from benchmarks.web.browser import Device, Quiet, chromium, open_page, served
 from benchmarks.web.parity import Compared, File
 from pipeline.files import project_root
 from pipeline.packaging import web
@@ -216,6 +216,102 @@ def test_answers_are_kept_only_while_a_person_wants_it(page: Path, context: Brow
         expect(tab.locator("#open-about")).to_be_visible(timeout=60_000)
         expect(tab.locator("#welcome")).to_be_visible()
         assert tab.locator("#cases li").count() == 0
+
+
+@pytest.mark.slow
+def test_answers_are_kept_again_after_another_tab_has_erased_them(
+    page: Path, context: BrowserContext, sample: bytes
+) -> None:
+    image: Any = {"name": "hand.png", "mimeType": "image/png", "buffer": sample}
+    with served(page) as address:
+        one, other = (open_page(context, address).page for _ in range(2))
+        for count in (1, 2):
+            one.set_input_files("#choose-files", image)
+            expect(one.locator("#cases li[data-state=answered]")).to_have_count(count, timeout=60_000)
+            one.locator("#keep").check()
+        other.reload()
+        expect(other.locator("#cases li[data-state=answered]")).to_have_count(1, timeout=60_000)
+        other.locator("#clear").click()
+        expect(other.locator("#welcome")).to_be_visible()
+        one.set_input_files("#choose-files", image)
+        expect(one.locator("#cases li[data-state=answered]")).to_have_count(3, timeout=60_000)
+        expect(one.locator("#trouble")).to_be_hidden()
+        other.reload()
+        expect(other.locator("#cases li[data-state=answered]")).to_have_count(1, timeout=60_000)
+
+
+def test_the_browser_is_asked_to_throw_nothing_away(page: Path, context: BrowserContext) -> None:
+    context.add_init_script("navigator.storage.persist = async () => { window.persistAsked = true; return true; }")
+    with served(page) as address:
+        tab = open_page(context, address).page
+        deadline = time.monotonic() + 120
+        while not tab.evaluate("window.persistAsked ?? false"):
+            assert time.monotonic() < deadline, "the browser may throw the page away"
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "path", ["release.json", *(pytest.param(one, marks=pytest.mark.slow) for one in ("icon.svg", "another/site.html"))]
+)
+def test_what_else_lies_below_the_pages_folder_is_left_to_the_server(
+    path: str, copied: Path, context: BrowserContext
+) -> None:
+    (copied / "another").mkdir()
+    (copied / "another/site.html").write_text("<title>Another site</title>")
+    with served(copied) as address:
+        tab = open_page(context, address).page
+        response = tab.goto(f"{address}{path}")
+        assert response is not None
+        assert not response.from_service_worker
+        assert response.body() == (copied / path).read_bytes()
+        tab.goto(f"{address}index.html")
+        expect(tab.locator("#open-about")).to_be_visible(timeout=60_000)
+
+
+class _BreaksOff(Quiet):
+    """Lets go of the connection where a file of this name is asked for."""
+
+    names: ClassVar[set[str]] = set()
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        return None if self.path.rsplit("/", 1)[-1] in self.names else super().send_head()
+
+
+class _Text(Quiet):
+    """Sends scripts as text, as Python's own server does where Windows says so."""
+
+    extensions_map: Mapping[str, str] = {**Quiet.extensions_map, ".js": "text/plain"}
+
+
+@pytest.mark.parametrize("trouble", ["no network", pytest.param("no room", marks=pytest.mark.slow)])
+def test_a_first_visit_that_fails_says_what_to_do_and_goes_on_later(
+    trouble: str, page: Path, context: BrowserContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = json.loads((page / "release.json").read_text())["files"][f"bundle/{bundle.MODEL}"]["file"]
+    if trouble == "no network":
+        monkeypatch.setattr(_BreaksOff, "names", {Path(network).name})
+    with served(page, _BreaksOff) as address:
+        tab = context.new_page()
+        quota = {"origin": address.rstrip("/")}
+        devtools = context.new_cdp_session(tab)
+        if trouble == "no room":
+            devtools.send("Storage.overrideQuotaForOrigin", {**quota, "quotaSize": 3_000_000})
+        tab.goto(address)
+        words = "not enough free room" if trouble == "no room" else "the connection broke off"
+        expect(tab.locator("#state")).to_contain_text(words, timeout=60_000)
+        if trouble == "no room":
+            devtools.send("Storage.overrideQuotaForOrigin", quota)
+        monkeypatch.setattr(_BreaksOff, "names", set())
+        tab.locator("#again").click()
+        expect(tab.locator("#open-about")).to_be_visible(timeout=60_000)
+
+
+@pytest.mark.slow
+def test_a_server_that_sends_scripts_as_text_is_told_of(page: Path, context: BrowserContext) -> None:
+    with served(page, _Text) as address:
+        tab = context.new_page()
+        tab.goto(address)
+        expect(tab.locator("#state")).to_contain_text("It cannot be put on this device", timeout=30_000)
 
 
 def test_the_page_shows_an_answer_with_the_operating_points_of_the_published_model(

@@ -1,0 +1,111 @@
+"""The page with text of twice the size: nothing is cut off, and nothing lies over its neighbour."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+
+from benchmarks.web.browser import chromium
+from tests.serving.test_web import _serve
+
+pytestmark = pytest.mark.browser
+
+SIZES = [(360, 800), (412, 915), (800, 1280), (800, 360), (915, 412), (1280, 800)]
+CUT = """(width) => [...document.querySelectorAll("body *")].filter((one) => {
+  if (!one.checkVisibility() || one.closest(".visually-hidden, .skip, .sprite, .screen")) return false;
+  const { left, right } = one.getBoundingClientRect();
+  return left < -1 || right > width + 1;
+}).map((one) => `${one.tagName} ${one.id || one.className}`)"""
+OVER = """(selector) => {
+  const words = [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility()).map((one) => {
+    const range = document.createRange();
+    range.selectNodeContents(one); // the text itself, which may be wider than its element
+    return { name: one.id || one.tagName, box: range.getBoundingClientRect() };
+  });
+  const over = (one, other) => one.left < other.right - 1 && other.left < one.right - 1
+    && one.top < other.bottom - 1 && other.top < one.bottom - 1;
+  return words.flatMap((one, at) => words.slice(at + 1).filter(({ box }) => over(one.box, box))
+    .map(({ name }) => [one.name, name]));
+}"""
+BESIDE = (
+    ".page-bar > h1, .page-bar > button, .page-bar > a, #add > button",
+    ".tools button, .tools output",
+    ".layers label",
+)
+"""What stands beside each other, and would cover its neighbours where the words take more room."""
+
+
+@pytest.fixture(scope="module")
+def released() -> Path:
+    return sorted(Path(__file__).parents[2].glob("models/*/bundle"))[0]
+
+
+@pytest.fixture(scope="module")
+def address(released: Path) -> Iterator[str]:
+    with _serve(released) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(size, id=f"{size[0]}x{size[1]}", marks=() if size == SIZES[0] else pytest.mark.slow)
+        for size in SIZES
+    ]
+)
+def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
+    """The page on a phone or tablet of that size, whose person wants text of twice the size."""
+    size = ViewportSize(width=request.param[0], height=request.param[1])
+    context = browser.new_context(viewport=size, has_touch=True, is_mobile=True)
+    made = context.new_page()
+    made.goto(address)
+    expect(made.locator("#open-about")).to_be_visible()
+    made.evaluate("document.documentElement.style.fontSize = '200%'")
+    yield made
+    context.close()
+
+
+def _cut(page: Page) -> list[str]:
+    """What reaches beyond the screen; the browser of a phone widens the page for it, and shows it smaller."""
+    assert page.viewport_size is not None
+    found: list[str] = page.evaluate(CUT, page.viewport_size["width"])
+    return found
+
+
+def _faults(page: Page) -> list[object]:
+    return [*_cut(page), *(found for selector in BESIDE for found in page.evaluate(OVER, selector))]
+
+
+def test_the_first_page_holds_large_text(page: Page) -> None:
+    assert _faults(page) == []
+
+
+def test_an_answer_and_a_refusal_hold_large_text(page: Page, released: Path) -> None:
+    page.set_input_files("#choose-files", sorted((released / "samples").iterdir())[0])
+    expect(page.locator("#cases li[data-state=answered]")).to_have_count(1, timeout=60_000)
+    assert _faults(page) == []
+    page.set_input_files(
+        "#choose-files", {"name": "a-text-with-a-long-name.txt", "mimeType": "text/plain", "buffer": b"x"}
+    )
+    expect(page.locator("#cases li[data-state=failed]")).to_have_count(1, timeout=60_000)
+    assert _faults(page) == []
+
+
+@pytest.mark.parametrize("opener", ["#open-about", "#open-help", "photograph"])
+def test_a_dialogue_holds_large_text(opener: str, page: Page, released: Path) -> None:
+    sample = sorted((released / "samples").iterdir())[0]
+    if opener == "photograph":
+        page.set_input_files("#photograph", sample)
+    else:
+        page.set_input_files("#choose-files", sample)
+        expect(page.locator("#cases li[data-state=answered]")).to_have_count(1, timeout=60_000)
+        page.locator(opener).click()
+    expect(page.locator("dialog[open]")).to_be_visible()
+    assert [one for one in _cut(page) if "DIALOG" in one] == []
+    assert page.locator("dialog[open]").evaluate("(one) => one.scrollWidth - one.clientWidth") == 0
