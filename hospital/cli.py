@@ -20,6 +20,9 @@ from hospital.worklist import accounts
 from serving.errors import BundleError, SettingsError
 from serving.store.wording import reason_of
 
+_MOST = 2**63 - 1
+"""The largest number that the database takes."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. Bad input ends with one line and 1, wrong usage with 2."""
@@ -65,16 +68,22 @@ def _parser() -> argparse.ArgumentParser:
     actions = jobs.add_subparsers(metavar="")
     listing = actions.add_parser("list", help="jobs that are not done (the default)")
     listing.add_argument("--state", dest="states", action="append", choices=queue.STATES)
-    listing.add_argument("--limit", type=int, default=50)
+    listing.add_argument("--limit", type=_count, default=50)
     listing.set_defaults(run=_list)
     for name, text in (("retry", "start jobs again at once"), ("drop", "never do jobs")):
         action = actions.add_parser(name, help=text)
-        action.add_argument("jobs", nargs="*", type=int, metavar="JOB")
+        action.add_argument("jobs", nargs="*", type=_count, metavar="JOB")
         action.add_argument("--dead", action="store_true", help="all dead letters")
         action.set_defaults(run=_retry if name == "retry" else _drop)
     for name, text in (("pause", "start no further job; objects are still received"), ("resume", "go on")):
         actions.add_parser(name, help=text).set_defaults(run=_pause if name == "pause" else _resume)
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from 1 to {_MOST}")
+    return int(text)
 
 
 def _run(config: Config, given: argparse.Namespace) -> int:

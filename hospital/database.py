@@ -253,6 +253,9 @@ class Database:
                         f"database: has schema {found.value}, but this version reads {SCHEMA_VERSION}; "
                         "run the version that wrote it, or name another database"
                     )
+        except FileNotFoundError:
+            place = f"database {self.address}: its folder is not there"
+            raise HospitalError(f"{place}; `fracture hospital check` makes the spool") from None
         except (SQLAlchemyError, OSError) as error:
             reason = reason_of(error) if isinstance(error, SQLAlchemyError) else one_line(error)
             raise HospitalError(f"database {self.address}: {reason}") from error

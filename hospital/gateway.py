@@ -47,6 +47,7 @@ from hospital.scoring.pool import PoolScorer
 from hospital.scoring.service import ServiceScorer
 from hospital.spool import Spool
 from hospital.studies import Assembler
+from serving.errors import BundleError
 
 _PURGE_SECONDS = 60.0
 
@@ -285,14 +286,17 @@ def open_trail(config: Config) -> AuditTrail | None:
 
 
 def open_scorer(config: Config, secrets: Secrets) -> Scorer:
-    """The back end that the configuration names; BundleError or HospitalError where it cannot be used."""
+    """The back end that the configuration names; HospitalError where it cannot be used."""
     wanted = config.model
     scorer: Scorer
     if wanted.service:
         scorer = ServiceScorer(secrets.service_url, secrets.service_key, wanted.processes or 4)
     else:
         origin = _origin(config, secrets)
-        scorer = PoolScorer(bundle_folder(wanted), wanted.processes, wanted.scope == "warn", origin)
+        try:
+            scorer = PoolScorer(bundle_folder(wanted), wanted.processes, wanted.scope == "warn", origin)
+        except BundleError as error:
+            raise HospitalError(f"model.bundle: {error}" if wanted.bundle else str(error)) from None
     try:
         check_codes(config.store, scorer.model.classes)
     except HospitalError:

@@ -20,6 +20,7 @@ from hospital.delivery import Announce, Outgoing, Package, Promise
 from hospital.delivery.settings import Dicom
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.receiver import CommitmentReport, reported
+from hospital.unanswered import unreachable
 
 _SYNTAXES: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _WARNINGS = (0xB000, 0xB006, 0xB007)
@@ -109,8 +110,11 @@ class DicomSender:
         contexts = [build_context(name, _SYNTAXES) for name in classes]
         if commitment:
             contexts.append(build_context(StorageCommitmentPushModel, _SYNTAXES))
-        tls = (to.tls.client(), to.host) if to.tls else None
-        association = associate(entity, to.host, to.port, contexts=contexts, ae_title=to.ae_title, tls_args=tls)
+        try:
+            tls = (to.tls.client(), to.host) if to.tls else None
+            association = associate(entity, to.host, to.port, contexts=contexts, ae_title=to.ae_title, tls_args=tls)
+        except OSError as error:  # a name that cannot be resolved, a certificate that has gone
+            raise unreachable(f"{to.host}:{to.port}", error) from None
         try:
             if not association.is_established:
                 raise _refusal(association, to)

@@ -15,6 +15,7 @@ from hospital.delivery import Announce, Package, Promise
 from hospital.delivery.settings import Fhir, FhirForm
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.results.version import NOT_A_DIAGNOSIS
+from hospital.unanswered import unreachable
 
 Resource = dict[str, Any]
 _UIDS = "urn:dicom:uid"
@@ -64,8 +65,7 @@ class FhirSender:
         try:
             return self._client.request(method, self._destination.url.rstrip("/") + path, json=document)
         except httpx.HTTPError as error:
-            name = self._destination.name
-            raise TryAgainError("unreachable", f"{name} does not answer ({type(error).__name__})") from None
+            raise unreachable(self._destination.name, error) from None
 
 
 def transaction(package: Package, form: FhirForm) -> Resource:

@@ -10,6 +10,7 @@ from hospital.delivery.settings import Hl7
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.mllp import END, START
 from hospital.results.version import NOT_A_DIAGNOSIS
+from hospital.unanswered import unreachable, why
 
 _MOST = 1 << 20
 """Bytes of an answer that are read."""
@@ -57,14 +58,14 @@ class Hl7Sender:
         try:
             plain = socket.create_connection((to.host, to.port), to.timeout_seconds)
         except OSError as error:
-            raise TryAgainError("unreachable", f"{to.host}:{to.port} does not answer ({error.strerror})") from None
+            raise unreachable(f"{to.host}:{to.port}", error) from None
         if to.tls is None:
             return plain
         try:
             return to.tls.client().wrap_socket(plain, server_hostname=to.host)
         except OSError as error:
             plain.close()
-            raise TryAgainError("tls", f"{to.host}:{to.port}: no TLS ({type(error).__name__})") from None
+            raise TryAgainError("tls", f"{to.host}:{to.port}: no TLS ({why(error)})") from None
 
     def _answer(self, connection: socket.socket) -> str:
         found = b""

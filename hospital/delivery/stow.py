@@ -8,6 +8,7 @@ import httpx
 from hospital.delivery import Announce, Outgoing, Package, Promise
 from hospital.delivery.settings import Stow
 from hospital.errors import DeadLetterError, TryAgainError
+from hospital.unanswered import unreachable
 
 _REFERENCED, _FAILED, _INSTANCE, _REASON = "00081199", "00081198", "00081155", "00081197"
 """Referenced and Failed SOP Sequence, Referenced SOP Instance UID and Failure Reason, as keys of DICOM JSON."""
@@ -55,7 +56,7 @@ class StowSender:
         try:
             return self._client.request(method, self._url + path, **request)  # type: ignore[arg-type]
         except httpx.HTTPError as error:
-            raise TryAgainError("unreachable", f"{self._name} does not answer ({type(error).__name__})") from None
+            raise unreachable(self._name, error) from None
 
 
 def _parts(objects: Sequence[Outgoing], boundary: str) -> Iterator[bytes]:

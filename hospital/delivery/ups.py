@@ -15,6 +15,7 @@ from hospital.delivery.settings import Ups
 from hospital.errors import DeadLetterError, TryAgainError
 from hospital.results.uids import derived_uid
 from hospital.results.version import NOT_A_DIAGNOSIS
+from hospital.unanswered import unreachable
 
 _JSON = "application/dicom+json"
 _LABEL = "Read first: AI suspects a fracture"
@@ -65,8 +66,7 @@ class UpsSender:
         try:
             return self._client.request(method, self._destination.url.rstrip("/") + path, json=document)
         except httpx.HTTPError as error:
-            name = self._destination.name
-            raise TryAgainError("unreachable", f"{name} does not answer ({type(error).__name__})") from None
+            raise unreachable(self._destination.name, error) from None
 
     def _refusal(self, status: int) -> TryAgainError | DeadLetterError:
         name = self._destination.name

@@ -20,6 +20,7 @@ from hospital.bodies import blocks
 from hospital.config import MIB, Poll
 from hospital.dicomweb.related import DICOM, Part, RelatedBounds, RelatedError, RelatedReader, new_partial
 from hospital.errors import DeadLetterError, TryAgainError
+from hospital.unanswered import unreachable
 from serving.imaging.dicom import DECODERS
 from serving.imaging.dicom.dataset import identifier
 
@@ -299,7 +300,7 @@ class DicomwebClient:
                     raise TryAgainError("encoded", f"{name} compresses its answers though it was asked not to")
                 yield answer
         except httpx.HTTPError as error:
-            raise TryAgainError("unreachable", f"{name} does not answer ({type(error).__name__})") from None
+            raise unreachable(name, error) from None
 
     def _refusal(self, status: int) -> TryAgainError | DeadLetterError:
         problem = f"{self._settings.name} answered {status}"

@@ -33,7 +33,8 @@ class WebServer:
             )
         except OSError as error:
             place = f"{settings.host}:{settings.port}"
-            raise HospitalError(f"web_receiver.port: {place} cannot be listened on ({error.strerror})") from None
+            reason = str(error.strerror).partition(" (while")[0]
+            raise HospitalError(f"web_receiver.port: {place} cannot be listened on ({reason})") from None
         self._running: list[_Running] = []
         self._app: ASGIApp | None = None
 

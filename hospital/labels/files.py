@@ -25,7 +25,7 @@ def take(config: Config, files: Sequence[Path]) -> str:
     if not config.store.codes:
         raise HospitalError("store.codes: names no code, so that no report would say anything")
     if not config.model.service:  # of a service, `check` and a start ask
-        check_codes(config.store, bundles.read_manifest(bundle_folder(config.model)).classes)
+        check_codes(config.store, bundles.read(bundle_folder(config.model)).manifest.classes)
     reports = [report for path in files for report in read(path)]
     database = Database(config.database_url)
     database.prepare()

@@ -14,6 +14,7 @@ from hospital.bodies import blocks
 from hospital.errors import TryAgainError
 from hospital.labels import fhir
 from hospital.labels.settings import ReportPoll
+from hospital.unanswered import unreachable
 
 _MOST_BYTES = 16 << 20
 """Of one page; 100 reports with what they refer to take about 0.5 MiB."""
@@ -89,7 +90,7 @@ class ReportSearch:
                     raise TryAgainError(f"http_{status}", f"{name} answered {status}; check its address and rights")
                 found = json.loads(self._content(answer))
         except httpx.HTTPError as error:
-            raise TryAgainError("unreachable", f"{name} does not answer ({type(error).__name__})") from None
+            raise unreachable(name, error) from None
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict) or found.get("resourceType") != kind:

@@ -10,6 +10,7 @@ from hospital.errors import HospitalError, TryAgainError
 from hospital.results.source import pixel_digest
 from hospital.scoring import ModelFacts, Scored
 from hospital.sections import plainly
+from hospital.unanswered import why
 from serving.errors import ImageError, one_line
 from serving.http.schemas import Prediction
 from serving.imaging import decode
@@ -57,7 +58,7 @@ class ServiceScorer:
                 headers={"content-type": "application/dicom"},
             )
         except httpx.HTTPError as error:
-            raise TryAgainError("service", f"the service does not answer ({type(error).__name__})") from None
+            raise TryAgainError("service", f"the service does not answer ({why(error)})") from None
         if answer.status_code == 200:
             try:
                 found = Prediction.model_validate_json(answer.content, strict=True, extra="ignore")

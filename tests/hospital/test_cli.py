@@ -80,6 +80,30 @@ def test_mistake_has_one_line(
     assert len(told.splitlines()) == 1
 
 
+@pytest.mark.parametrize("words", [("list", "--limit"), ("retry",), ("drop",)])
+@pytest.mark.parametrize("number", ["0", "1.5", "x", "9" * 30])
+def test_number_that_is_none_is_wrong_usage(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], number: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(folder, "queue", *words, number)
+    assert f"{number!r} is no number from 1 to " in capsys.readouterr().err
+
+
+def test_queue_before_the_first_start_says_what_makes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "hospital.toml").touch()
+    assert run(tmp_path, "queue") == 1
+    told = capsys.readouterr().err
+    assert told.endswith("its folder is not there; `fracture hospital check` makes the spool\n")
+    assert told.count("\n") == 1
+
+
+def test_bundle_that_is_not_there_is_named_with_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "hospital.toml").write_text('[model]\nbundle = "nowhere"')
+    assert run(tmp_path, "check") == 1
+    assert capsys.readouterr().err.startswith(f"error: model.bundle: {tmp_path}/nowhere/model.json: not found")
+
+
 def test_spool_that_is_a_file_has_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "hospital.toml").touch()
     (tmp_path / "spool").touch()

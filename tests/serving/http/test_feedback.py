@@ -173,7 +173,13 @@ def test_an_opinion_is_kept_with_its_reader(start: Start, radiograph: bytes) -> 
     answer = service.predict(radiograph, NORTH).json()
     box = {"x0": 0.1, "y0": 0.2, "x1": 0.3, "y1": 0.4}
     response = service.say(
-        answer, NORTH, opinion="disagree", label="fractured", boxes=[box], comments=["hardware", "cast"], saw_answer=True
+        answer,
+        NORTH,
+        opinion="disagree",
+        label="fractured",
+        boxes=[box],
+        comments=["hardware", "cast"],
+        saw_answer=True,
     )
     assert response.status_code == 200, response.text
     assert response.json() | {"request_id": ""} == {
