@@ -32,14 +32,13 @@ from pipeline.training.gaussian_targets import GaussianTargets, share_of_cells
 from pipeline.training.localisation_targets import LocalisationTargets, Targets
 from pipeline.training.params import Augmentation, TrainParams
 from pipeline.training.phases import Phase, compile_for, phases, schedule
-from pipeline.training.processes import Epochs, OneProcess, Processes
+from pipeline.training.processes import Epochs, OneProcess, Processes, strategy
 from pipeline.training.soft_targets import SoftTargets
 
 if TYPE_CHECKING:
     from pipeline.training import cluster
 else:
     cluster = late("pipeline.training.cluster")  # it needs the extra `ray`
-tf = late("tensorflow")  # other backends of Keras run this module's functions without it
 
 KILLED = 143
 _WATCH_SECONDS = 1.0
@@ -249,12 +248,6 @@ def _epochs(
         KeepCheckpoints(store, state, counting),
     ]
     return Epochs(training, validation, state.epoch, phase.stop, callbacks)
-
-
-def strategy() -> Any:
-    """All GPUs TensorFlow sees on this machine, mirrored; the default strategy with none or one."""
-    gpus = tf.config.list_logical_devices("GPU")
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
 def history_table(state: TrainingState) -> pd.DataFrame:

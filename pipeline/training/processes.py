@@ -48,6 +48,12 @@ class Processes(Protocol):
         """Train until the last epoch, or until a callback stops it."""
 
 
+def strategy() -> Any:
+    """All GPUs TensorFlow sees on this machine, mirrored; the default strategy with none or one."""
+    gpus = tf.config.list_logical_devices("GPU")
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
 class OneProcess:
     """This process, under a strategy of tf.distribute for the devices of this machine."""
 
