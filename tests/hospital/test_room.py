@@ -71,7 +71,7 @@ def test_disk_that_is_full_by_the_time_of_a_step_is_waited_for(
     disk: Path, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
 ) -> None:
     step, ballast = getattr(owner, name), disk / "ballast"
-    waited = []
+    waited: list[str] = []
 
     def filled(self: object) -> None:
         if not waited:
