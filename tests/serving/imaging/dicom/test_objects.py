@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,8 +62,9 @@ def test_an_object_cut_short_in_its_header_may_have_to_be_sent_again(end: bytes)
     [("PhotometricInterpretation", "Photometric Interpretation"), ("BitsStored", "Bits Stored")],
 )
 def test_an_image_that_does_not_say_how_it_is_stored_is_incomplete(keyword: str, name: str) -> None:
+    absent: dict[str, Any] = {keyword: None}
     with pytest.raises(ImageError, match=f"{name} is missing; export it again") as caught:
-        decode.inspect(radiograph(**{keyword: None}))
+        decode.inspect(radiograph(**absent))
     assert caught.value.code == "undecodable"
 
 
