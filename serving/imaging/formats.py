@@ -49,8 +49,8 @@ def is_tiff_cut_short(content: bytes) -> bool:
     start, offset, count, entry = (8, "Q", "Q", 20) if is_big else (4, "I", "H", 12)
     try:
         (first,) = struct.unpack_from(order + offset, content, start)
-        if first < start:
-            return False
+        if not start <= first <= len(content):  # a larger one would not even fit struct's own integers
+            return bool(first > start)
         (entries,) = struct.unpack_from(order + count, content, first)
     except struct.error:
         return True

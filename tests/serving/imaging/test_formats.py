@@ -72,6 +72,7 @@ def test_a_tiff_whose_directory_was_cut_off_is_told_to_be_cut_short(
         (b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\1" + bytes(27), False),
         (b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\1" + bytes(26), True),
         (b"MM\0+\0\x08\0\0" + bytes(6) + b"\1\0", True),
+        (b"II+\0\x08\0\0\0" + b"\xff" * 8, True),
         (b"II*", False),
         (b"\x89PNG", False),
     ],
