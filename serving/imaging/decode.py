@@ -30,6 +30,7 @@ _SWAPS_SIDES = (5, 6, 7, 8)
 _LEAST_ROWS = 0.5
 """Share of a truncated picture's rows that must be present; missing rows are shown as one shade of grey."""
 _WHITE_IS_ZERO_TAG, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, PhotometricInterpretation
+_SAMPLE_FORMAT_TAG, _SIGNED = 339, (2,)  # TIFF 6.0, section 19
 _MAX_PREVIEW = 1024
 _REDUCTIONS = (
     (8, cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
@@ -115,6 +116,8 @@ def _inspect_picture(content: bytes, max_pixels: int) -> Header:
         except Image.DecompressionBombError:
             raise ImageError("too_many_pixels", f"the image has more than {max_pixels} pixels") from None
         except UnidentifiedImageError:
+            if formats.is_tiff_cut_short(content):
+                raise ImageError("undecodable", "the file is cut short; send it again whole") from None
             raise ImageError("unsupported_format", formats.refusal(content)) from None
     # Pillow turns a TIFF upright by itself and gives its upright size already.
     turned = orientation in _SWAPS_SIDES and image.format != "TIFF"
@@ -281,7 +284,14 @@ def _to_values(image: Image.Image) -> npt.NDArray[np.number]:
 
 
 def _to_grey(image: Image.Image) -> Pixels:
-    return np.asarray(_on_black(image).convert("L"), np.uint8)
+    grey = np.asarray(_on_black(image).convert("L"), np.uint8)
+    # Pillow reads signed bytes as if they were unsigned.
+    is_signed = isinstance(image, TiffImageFile) and image.mode == "L" and _sample_format(image) == _SIGNED
+    return grey ^ np.uint8(0x80) if is_signed else grey
+
+
+def _sample_format(image: TiffImageFile) -> tuple[int, ...]:
+    return tuple(np.atleast_1d(image.tag_v2.get(_SAMPLE_FORMAT_TAG, 1)))
 
 
 def _to_bgr(image: Image.Image) -> Pixels:

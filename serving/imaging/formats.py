@@ -1,5 +1,6 @@
 """What a file is that no decoder here reads, and what to do about it."""
 
+import struct
 from collections.abc import Mapping
 
 READ = "JPEG, PNG, WebP, BMP, TIFF or DICOM"
@@ -34,6 +35,26 @@ _BRANDS: Mapping[bytes, tuple[str, str]] = {
 }
 """Of ISO base media files (ISO 14496-12, 4.3), whose other brands are videos."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def is_tiff_cut_short(content: bytes) -> bool:
+    """Whether a TIFF file ends before its first directory does (TIFF 6.0, section 2; BigTIFF).
+
+    Many programs write the directory last, so that a file cut anywhere lacks it.
+    """
+    if not content.startswith(_TIFF):
+        return False
+    order = "<" if content.startswith(b"II") else ">"
+    is_big = 43 in content[2:4]
+    start, offset, count, entry = (8, "Q", "Q", 20) if is_big else (4, "I", "H", 12)
+    try:
+        (first,) = struct.unpack_from(order + offset, content, start)
+        if not start <= first <= len(content):  # a larger one would not even fit struct's own integers
+            return bool(first > start)
+        (entries,) = struct.unpack_from(order + count, content, first)
+    except struct.error:
+        return True
+    return bool(first + struct.calcsize(order + count) + entries * entry > len(content))
 
 
 def refusal(content: bytes) -> str:

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.data.deidentify.exif import ORIENTATION, TiffEntry, TiffReader
 from pipeline.data.deidentify.pictures import rewrite_jpeg
 from pipeline.errors import InputError
+from serving.imaging import formats
 
 _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES = 273, 279, 324, 325
 _JPEG_TABLES = 347
@@ -28,7 +29,11 @@ def rewrite_tiff(content: bytes) -> bytes:
         for entries in reader.pages():
             link = _write_page(reader, entries, written, link)
     except (struct.error, ValueError, LookupError) as error:
-        raise InputError(f"is a broken TIFF file ({error})") from None
+        if formats.is_tiff_cut_short(content):
+            raise InputError("is a TIFF file that was cut short; copy it again whole") from None
+        # What Python says of bytes that do not fit helps nobody.
+        detail = f" ({error})" if isinstance(error, ValueError) else ""
+        raise InputError(f"is a broken TIFF file{detail}") from None
     if _decoded(content) != _decoded(bytes(written)):
         raise InputError("is a TIFF file whose pixels need more than the baseline tags")
     return bytes(written)

@@ -20,6 +20,8 @@ _FIRST_PIXEL_DATA, _PIXEL_DATA = 0x7FE00008, 0x7FE00010  # float, double and int
 _MAX_HEADER = 4 << 20  # bytes inflated for everything but the pixels; a radiograph needs a few kB
 _MAX_READS = 50_000  # by the parser, a few per element; it makes as many in less than a second
 _UNDEFINED = 0xFFFFFFFF
+_DESCRIBING = (("PhotometricInterpretation", "Photometric Interpretation"), ("BitsStored", "Bits Stored"))
+"""Elements without which pixels cannot be read, and their names."""
 
 # pydicom logs a traceback for each frame that it cannot decode, and its warnings repeat invalid values, which may name
 # a patient. Our error says what is wrong.
@@ -28,9 +30,16 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
 def image_size(dataset: pydicom.Dataset) -> tuple[int, int]:
-    """Rows and Columns; ImageError `no_pixels` where the object holds no image."""
-    if any(dataset.get(name) is None for name in ("Rows", "Columns", "PhotometricInterpretation", "BitsStored")):
-        raise ImageError("no_pixels", "the DICOM object holds no image")
+    """Rows and Columns.
+
+    Raises ImageError `no_pixels` where the object holds no image, and `undecodable` where it has one that lacks what
+    tells how its pixels are stored.
+    """
+    if dataset.get("Rows") is None or dataset.get("Columns") is None:
+        raise ImageError("no_pixels", "the DICOM object holds no image; if it should hold one, send it again whole")
+    for keyword, name in _DESCRIBING:
+        if dataset.get(keyword) in (None, ""):
+            raise ImageError("undecodable", f"the DICOM object is incomplete: {name} is missing; export it again")
     return int(dataset.Rows), int(dataset.Columns)
 
 

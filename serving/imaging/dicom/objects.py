@@ -30,7 +30,7 @@ Number = TypeVar("Number", bound=np.integer)
 def inspect(content: bytes) -> dict[str, Any]:
     """The fields of `decode.Header`, from the Image Pixel module (PS3.3, C.7.6.3); pixels are not touched.
 
-    Raises ImageError `undecodable` for a broken object and `no_pixels` for one without an image.
+    Raises ImageError `undecodable` for a broken or incomplete object and `no_pixels` for one without an image.
     """
     with faults("the DICOM object is broken"):
         dataset = read(content)
@@ -142,7 +142,7 @@ def _check_supported(header: pydicom.Dataset) -> None:
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise ImageError("unsupported_dicom", "the DICOM object has several frames; send one image at a time")
     if photometric not in GREY | COLOURS:
-        raise ImageError("unsupported_dicom", f"photometric interpretation {photometric or 'missing'} is no radiograph")
+        raise ImageError("unsupported_dicom", f"photometric interpretation {photometric} is no radiograph")
     if header.get("BitsAllocated") not in {8, 16}:
         raise ImageError("unsupported_dicom", "Bits Allocated of a radiograph is 8 or 16 (PS3.3, C.8.11.3)")
     if samples_of(header) > 1 and header.BitsAllocated != 8:

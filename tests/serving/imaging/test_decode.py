@@ -108,6 +108,13 @@ def test_a_16_bit_tiff_in_which_white_is_zero_is_inverted(encode: Encode) -> Non
     assert pixels_of(encode(np.array([[0, 1000]], np.uint16), "TIFF", tiffinfo={262: 0})) == [[255, 0]]
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_signed_bytes_of_a_tiff_keep_their_order(compression: str, encode: Encode) -> None:
+    stored = np.array([[-128, -1, 0, 127]], np.int8).view(np.uint8)  # Pillow writes the bytes as they are
+    content = encode(stored, "TIFF", tiffinfo={339: 2}, compression=compression)
+    assert pixels_of(content) == [[0, 127, 128, 255]]
+
+
 def test_transparent_pixels_are_black(encode: Encode) -> None:
     rgba = np.array([[[200, 200, 200, 0], [200, 200, 200, 255], [200, 200, 200, 51]]], np.uint8)
     assert pixels_of(encode(rgba)) == [[0, 200, 40]]
@@ -442,6 +449,24 @@ def test_colourfulness_of_a_tinted_film_is_below_two(tint: tuple[float, ...], dr
 
 def test_colourfulness_of_a_photograph_is_above_ten() -> None:
     assert colourfulness(photograph()) > 10
+
+
+@pytest.mark.parametrize(
+    "mark", [np.s_[:8, :], np.s_[-8:, :], np.s_[:, :6], np.s_[40:44, 10:40]], ids=["above", "below", "side", "arrow"]
+)
+@pytest.mark.parametrize("colour", [(0, 90, 200), (255, 255, 0), (255, 0, 0), (0, 255, 0)])
+def test_coloured_marks_on_a_grey_picture_do_not_count(
+    mark: tuple[slice, slice], colour: tuple[int, ...], draw: Draw
+) -> None:
+    marked = np.repeat(draw(1)[..., None], 3, 2)
+    marked[mark] = colour
+    assert colourfulness(marked) == 0
+
+
+def test_colour_on_a_fifth_of_a_grey_picture_counts(draw: Draw) -> None:
+    grey = np.repeat(draw(1)[..., None], 3, 2)
+    grey[: len(grey) // 5 + 1] = (0, 90, 200)
+    assert colourfulness(grey) > 10
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -48,6 +49,36 @@ def test_a_file_that_is_not_read_is_named_with_what_to_do(content: bytes, kind: 
 
 def test_a_file_of_no_known_kind_is_told_what_is_read() -> None:
     assert formats.refusal(b"This is not a radiograph.") == "the file is no JPEG, PNG, WebP, BMP, TIFF or DICOM image"
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits"])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.9, 0.99])
+def test_a_tiff_whose_directory_was_cut_off_is_told_to_be_cut_short(
+    compression: str, share: float, draw: Callable[[int], npt.NDArray[np.uint8]], encode: Callable[..., bytes]
+) -> None:
+    content = encode(draw(1), "TIFF", compression=compression)
+    with pytest.raises(ImageError, match="cut short; send it again whole") as caught:
+        decode.inspect(content[: int(share * int.from_bytes(content[4:8], "little"))])
+    assert caught.value.code == "undecodable"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"II*\0\x08\0\0\0\1\0" + bytes(16), False),
+        (b"II*\0\x08\0\0\0\2\0" + bytes(16), True),
+        (b"MM\0*\0\0\0\x08\0\1" + bytes(16), False),
+        (b"MM\0*\0\0\1\0" + bytes(16), True),
+        (b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\1" + bytes(27), False),
+        (b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\1" + bytes(26), True),
+        (b"MM\0+\0\x08\0\0" + bytes(6) + b"\1\0", True),
+        (b"II+\0\x08\0\0\0" + b"\xff" * 8, True),
+        (b"II*", False),
+        (b"\x89PNG", False),
+    ],
+)
+def test_a_tiff_is_cut_short_where_its_directory_is_not_all_there(content: bytes, expected: bool) -> None:
+    assert formats.is_tiff_cut_short(content) is expected
 
 
 def test_a_tiff_of_doubles_is_refused_with_what_to_do(encode: Callable[..., bytes]) -> None:

@@ -132,6 +132,9 @@ def _by_fault() -> dict[str, bytes]:
     deflated = coded(np.random.default_rng(0).integers(0, 256, (64, 48)), uid.DeflatedExplicitVRLittleEndian, 8)
     return {
         "no image": radiograph(Rows=None),
+        "no photometric interpretation": radiograph(PhotometricInterpretation=None),
+        "an empty photometric interpretation": radiograph(PhotometricInterpretation=""),
+        "no bits stored": radiograph(BitsStored=None),
         "no pixels": radiograph(PixelData=None),
         "several frames": radiograph(np.zeros((4, 2)), NumberOfFrames=2, Rows=2),
         "one bit": radiograph(np.zeros((8, 8)), BitsAllocated=1, PixelData=bytes(8)),

@@ -99,6 +99,14 @@ DAMAGES: Mapping[str, Callable[[bytes], bytes]] = {
 """What is done to a PNG, JPEG or BMP, whose kind comes first, so that its header, or what follows it, is damaged."""
 
 
+def _marked(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A radiograph with a coloured banner and arrow, as viewers save them."""
+    marked = _three(grey).copy()
+    marked[: len(grey) // 16] = (0, 90, 200)
+    marked[len(grey) // 2 :][:6, 30:90] = (255, 255, 0)
+    return marked
+
+
 def _files(encode: Encode) -> Mapping[str, bytes]:
     half = np.where(RADIOGRAPH > 5, 255, 100).astype(np.uint8)
     jpeg, png = encode(LARGE, "JPEG", quality=75), encode(RADIOGRAPH)
@@ -133,6 +141,8 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
         "colour photograph, jpeg": encode(coloured, "JPEG"),
         "colour photograph, png": encode(coloured),
         "colour photograph, bmp": encode(coloured, "BMP"),
+        "coloured banner, jpeg": encode(_marked(LARGE), "JPEG"),
+        "coloured banner, png": encode(_marked(RADIOGRAPH)),
         "blank": encode(np.full((200, 200), 77, np.uint8)),
         "too small": encode(RADIOGRAPH[:20, :20]),
         "strip": encode(np.asarray(cv2.resize(RADIOGRAPH, (900, 40)), np.uint8)),

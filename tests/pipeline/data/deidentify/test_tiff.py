@@ -34,7 +34,20 @@ def test_every_page_of_a_tiff_is_kept() -> None:
         assert image.tobytes() == picture("RGB").tobytes()
 
 
-@pytest.mark.parametrize("content", [b"II*\0", b"II*\0\x08\0\0\0\0\0\0\0\0\0", b"MM\0*\xff\xff\xff\xff"])
+@pytest.mark.parametrize("content", [b"II*\0", b"MM\0*\xff\xff\xff\xff"])
+def test_a_tiff_without_its_directory_is_told_to_be_cut_short(content: bytes) -> None:
+    with pytest.raises(InputError, match=r"cut short; copy it again whole$"):
+        deidentify(content, ".tif")
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate"])
+def test_a_tiff_cut_in_its_pixels_is_told_to_be_cut_short(compression: str) -> None:
+    source = saved(picture(), "TIFF", compression=compression)
+    with pytest.raises(InputError, match=r"cut short; copy it again whole$"):
+        deidentify(source[: len(source) // 2], ".tif")
+
+
+@pytest.mark.parametrize("content", [b"II*\0\x08\0\0\0\0\0\0\0\0\0"])
 def test_a_broken_tiff_is_refused(content: bytes) -> None:
     with pytest.raises(InputError, match="broken TIFF"):
         deidentify(content, ".tif")

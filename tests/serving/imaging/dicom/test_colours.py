@@ -74,6 +74,12 @@ def test_coloured_pixels_are_refused_as_a_photograph() -> None:
     assert fault(coloured(PHOTOGRAPH)) == "colour_photograph"
 
 
+def test_a_coloured_banner_on_a_grey_radiograph_is_read() -> None:
+    marked = np.repeat(np.repeat(three(), 4, 0), 4, 1)
+    marked[:5] = (0, 90, 200)
+    np.testing.assert_array_equal(shown(coloured(marked))[5:], marked[5:, :, 0])
+
+
 def test_planes_are_read_one_after_the_other() -> None:
     planes = np.moveaxis(three(), 2, 0)
     np.testing.assert_array_equal(shown(coloured(three(), planes.tobytes(), PlanarConfiguration=1)), GREY)

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,25 @@ def test_an_object_that_allocates_neither_8_nor_16_bits_is_refused(bits: int) ->
 
 def test_an_object_without_an_image_has_no_pixels() -> None:
     assert fault(radiograph(Rows=None)) == "no_pixels"
+
+
+@pytest.mark.parametrize("end", [b"DICM", b"\x08\0\x16\0", b"\x28\0\x10\0"])
+def test_an_object_cut_short_in_its_header_may_have_to_be_sent_again(end: bytes) -> None:
+    content = radiograph()
+    with pytest.raises(ImageError, match="send it again whole") as caught:
+        decode.inspect(content[: content.index(end) + 4])
+    assert caught.value.code == "no_pixels"
+
+
+@pytest.mark.parametrize(
+    ("keyword", "name"),
+    [("PhotometricInterpretation", "Photometric Interpretation"), ("BitsStored", "Bits Stored")],
+)
+def test_an_image_that_does_not_say_how_it_is_stored_is_incomplete(keyword: str, name: str) -> None:
+    absent: dict[str, Any] = {keyword: None}
+    with pytest.raises(ImageError, match=f"{name} is missing; export it again") as caught:
+        decode.inspect(radiograph(**absent))
+    assert caught.value.code == "undecodable"
 
 
 def test_an_image_without_its_pixel_data_has_no_pixels() -> None:

@@ -1,6 +1,6 @@
 // A DICOM object from its bytes to its header, and to grey levels: serving/imaging/dicom/objects.py.
 
-import { ANATOMY, COLOUR, OBJECTS, STORED } from "../../constants.js";
+import { ANATOMY, COLOUR, DATASET, OBJECTS, STORED } from "../../constants.js";
 import { ImageError } from "../../errors.js";
 import { colourfulness, greyOf } from "../colour.js";
 import { pixels } from "../pixels.js";
@@ -41,9 +41,13 @@ async function faults(problem, action) {
 }
 
 function imageSize(elements) {
-  const described = ["Rows", "Columns", "BitsStored"].every((keyword) => elements.value(keyword) !== null);
-  if (!described || !elements.has("PhotometricInterpretation")) {
-    throw new ImageError("no_pixels", "the DICOM object holds no image");
+  if (elements.value("Rows") === null || elements.value("Columns") === null) {
+    throw new ImageError("no_pixels", "the DICOM object holds no image; if it should hold one, send it again whole");
+  }
+  for (const [keyword, name] of DATASET.DESCRIBING) {
+    if (elements.raw(keyword) === null) {
+      throw new ImageError("undecodable", `the DICOM object is incomplete: ${name} is missing; export it again`);
+    }
   }
   return [elements.number("Rows"), elements.number("Columns")];
 }
@@ -127,7 +131,7 @@ function checkSupported({ elements, syntax }) {
   const bits = elements.number("BitsAllocated");
   if ((elements.number("NumberOfFrames") || 1) > 1) refused("the DICOM object has several frames; send one image at a time");
   if (![...STORED.GREY, ...STORED.COLOURS].includes(photometric)) {
-    refused(`photometric interpretation ${photometric || "missing"} is no radiograph`);
+    refused(`photometric interpretation ${photometric} is no radiograph`);
   }
   if (![8, 16].includes(bits)) refused("Bits Allocated of a radiograph is 8 or 16 (PS3.3, C.8.11.3)");
   if (samplesOf(photometric) > 1 && bits !== 8) refused("the DICOM object has three samples of 16 bits; 8 are read");
