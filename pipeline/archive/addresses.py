@@ -63,12 +63,12 @@ def parse(text: str, base: Path | None = None) -> Address:
     """
     shown = re.split(r"[?#]", text)[0]
     if "\n" in text or "\0" in text or not text.strip():
-        raise InputError(f"{shown!r}: is no address")
+        raise InputError(f"{shown!r}: is no address; {_READ}")
     if "::" in text.split("/", maxsplit=1)[0]:
         raise InputError(f"{shown}: chained protocols are not read; {_READ}")
     found = _SCHEME.match(text)
     if found is None:
-        return Address(FILE, "", os.path.normpath((base or Path.cwd()) / text).lstrip("/"))
+        return Address(FILE, "", os.path.normpath(Path.cwd() / (base or ".") / text).lstrip("/"))
     scheme = found[1].lower()
     if scheme not in SCHEMES:
         raise InputError(f"{shown}: {scheme}:// is not read; {_READ}")
@@ -77,13 +77,24 @@ def parse(text: str, base: Path | None = None) -> Address:
             f"{shown}: has a query, which is never stored; give a signature (SAS) in the environment "
             "(AZURE_STORAGE_SAS_KEY), and write a ? or # of a name as %3F or %23"
         )
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # of brackets that hold no IPv6 address
+        raise InputError(f"{shown}: names no host; an IPv6 address stands in brackets: https://[::1]/PATH") from None
     path = os.fsdecode(unquote_to_bytes(parts.path)).lstrip("/")
     if ".." in PurePosixPath(path).parts:
         raise InputError(f"{shown}: leads upwards (..); name the folder itself")
     if "@" in parts.netloc:
         raise InputError(f"{scheme}://{parts.hostname}/...: holds a login; give it in the environment")
     return Address(scheme, _place(scheme, parts, shown), path if scheme in OBJECTS else path.rstrip("/"))
+
+
+def local_path(path: Path) -> Path:
+    """`path`; InputError for an address, which pathlib takes for a folder of its scheme's name."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(path)):
+        shown = re.split(r"[?#]", str(path))[0]
+        raise InputError(f"{shown}: is an address where a file of this machine is expected; name its path")
+    return path
 
 
 def _place(scheme: str, parts: SplitResult, shown: str) -> str:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.archive import results
 from pipeline.archive.places import Place, open_place
-from pipeline.archive.shards import ANSWERS, PLAN, answers_name
+from pipeline.archive.shards import ANSWERS, PLAN, answers_errors, answers_name
 from pipeline.errors import InputError
 from pipeline.monitoring.drift import Seen
 from serving.bundle import Bundle
@@ -74,7 +74,8 @@ def write_suspicious(place: Place, shards: int) -> int:
     """Write the images of suspicion possible and high, at most 10,000, as CSV, highest probability first; how many."""
     best: list[tuple[float, str, dict[str, Any]]] = []
     for number in range(shards):
-        with place.opened(answers_name(number)) as file:
+        name = answers_name(number)
+        with place.opened(name) as file, answers_errors(place, name):
             for batch in pq.ParquetFile(file).iter_batches(columns=list(_SUSPICIOUS_COLUMNS)):
                 found = pa.Table.from_batches([batch])
                 found = found.filter(pc.is_in(found["suspicion"], pa.array(["possible", "high"])))
@@ -117,5 +118,5 @@ def _batches(source: str, columns: Sequence[str]) -> tuple[Iterator[pa.RecordBat
 
 def _read(place: Place, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     for name in names:
-        with place.opened(name) as file:
+        with place.opened(name) as file, answers_errors(place, name):
             yield from pq.ParquetFile(file).iter_batches(columns=list(columns))

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.archive.addresses import FILE, OBJECTS, Roots, parse
+from pipeline.archive.addresses import FILE, OBJECTS, Roots, local_path, parse
 from pipeline.archive.entries import Entry
+from pipeline.archive.parquet import UNREADABLE, parquet_errors
 from pipeline.archive.sources import folders, inventories, lists, objects
 from pipeline.errors import InputError, os_errors_name
 from pipeline.files import atomic_file, sha256_file
@@ -60,6 +61,10 @@ class Sources:
             raise InputError("a list or inventory needs --root: below which folder, bucket or host may its images lie?")
         return Roots.of(self.named, self.roots)
 
+    def names(self) -> list[str]:
+        """What is listed, as a person named it."""
+        return [*(parse(text).uri for text in self.named), *map(str, self.lists), *filter(None, [self.inventory])]
+
     def entries(self, passed_over: folders.PassedOver) -> Iterator[Entry]:
         """Every image, in the order in which the sources are named."""
         roots = self.allowed()
@@ -89,8 +94,10 @@ class Written:
 def write(target: Path, sources: Sources, advance: Callable[[int], None] = lambda _: None) -> Written:
     """List `sources` into a Parquet file, whole or not at all; memory grows by 8 bytes an image.
 
-    InputError for an image that is listed twice, and for no image at all. `advance` is told of further images.
+    InputError for an image that is listed twice, for no image at all, and for a `target` that holds something else
+    than a manifest. `advance` is told of further images.
     """
+    _require_replaceable(target)
     passed_over: Counter[str] = Counter()
     roots = [address.uri for address in sources.allowed().allowed]
     facts = json.dumps({"version": VERSION, "roots": roots}).encode()
@@ -105,9 +112,22 @@ def write(target: Path, sources: Sources, advance: Callable[[int], None] = lambd
                 advance(len(entries))
         if not keys:
             left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(passed_over.items()))
-            raise InputError(f"{', '.join(roots)}: no image there{f' (passed over: {left_out})' if left_out else ''}")
+            places = ", ".join(sources.names())
+            raise InputError(f"{places}: no image there{f' (passed over: {left_out})' if left_out else ''}")
         _refuse_duplicates(partial, np.concatenate(keys))
     return Written(sum(map(len, keys)), size, passed_over)
+
+
+def _require_replaceable(target: Path) -> None:
+    """InputError for a file that is no manifest: it may be an image of the archive itself."""
+    if not local_path(target).is_file() or not target.stat().st_size:
+        return
+    try:
+        found = pq.read_schema(target).metadata or {}
+    except UNREADABLE:
+        found = {}
+    if _KEY not in found:
+        raise InputError(f"{target}: is there already, and no manifest; name another file, or remove it")
 
 
 def _groups(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
@@ -149,7 +169,7 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            source = pq.ParquetFile(path)
+            source = pq.ParquetFile(local_path(path))
         except FileNotFoundError:
             raise InputError(f"{path}: not found; `fracture manifest` writes it") from None
         except (OSError, ValueError) as error:
@@ -165,6 +185,8 @@ class Manifest:
             raise InputError(f"{path}: was not written by `fracture manifest`; make one with it") from None
         if facts.get("version") != VERSION or not schema.remove_metadata().equals(SCHEMA):
             raise InputError(f"{path}: is a manifest of another version; make it again with `fracture manifest`")
+        if not self.rows:
+            raise InputError(f"{path}: lists no image; make it again with `fracture manifest`")
 
     def sha256(self) -> str:
         """Hex sha256 of the file."""
@@ -175,7 +197,8 @@ class Manifest:
         return _groups(self._rows(start, stop), size)
 
     def _rows(self, start: int, stop: int) -> Iterator[Entry]:
-        with pq.ParquetFile(self.path) as source:
+        advice = "make it again with `fracture manifest`"
+        with parquet_errors(self.path, advice), pq.ParquetFile(self.path) as source:
             first = 0
             for number in range(source.num_row_groups):
                 rows = source.metadata.row_group(number).num_rows

@@ -13,7 +13,7 @@ from pipeline.archive.pseudonyms import Pseudonyms
 from pipeline.archive.shards import SUCCESS, Plan, Shards, answers_name, block_rows
 from pipeline.archive.worker import Bounds
 from pipeline.errors import InputError
-from pipeline.files import locked
+from pipeline.files import locked, make_folder
 from serving.bundle import Bundle
 
 SHARD_ROWS = 5_000_000
@@ -74,6 +74,7 @@ def run(request: Request, place: Place, engine: Engine, observer: Observer) -> S
         if shards.succeeded:
             observer.found(shards.plan.rows)
             return shards
+        place.delete([SUCCESS])  # which no longer holds, where a file of answers was removed
         _complete(request, shards, engine, observer)
         wrong = shards.check(request.manifest, request.pseudonyms)
         if wrong:
@@ -112,4 +113,5 @@ def _alone(place: Place) -> AbstractContextManager[None]:
     address = parse(place.uri)
     if address.scheme != FILE:
         return nullcontext()
+    make_folder(address.file)
     return locked(address.file / _LOCK, "another scoring into this place runs now; wait for it, or stop it")

@@ -12,7 +12,8 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, fields
 from typing import IO
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from pipeline.archive import results
 from pipeline.archive.entries import Entry
 from pipeline.archive.manifest import Manifest
+from pipeline.archive.parquet import UNREADABLE, parquet_errors
 from pipeline.archive.places import Place
 from pipeline.archive.pseudonyms import Pseudonyms
 from pipeline.errors import InputError
@@ -50,6 +52,12 @@ class Plan:
     block_rows: int
     schema: int = results.VERSION
     version: int = _VERSION
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the values are of their types, and rows can be divided by them."""
+        typed = all(type(getattr(self, one.name)) is one.type for one in fields(self))
+        return typed and min(self.rows, self.shard_rows, self.block_rows) > 0
 
     @property
     def shards(self) -> int:
@@ -153,15 +161,12 @@ class Shards:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every id is answered."""
-        return self.place.read(SUCCESS) is not None
+        """Whether every id is answered: an earlier run said so, and no file of its answers has gone since."""
+        return self.place.read(SUCCESS) is not None and len(self._finished_names()) == self.plan.shards
 
     def finished(self) -> Mapping[int, Counts]:
-        """What became of the rows of each finished shard."""
-        names = [one.name for one in self.place.names(ANSWERS)]
-        return {
-            number: self._counts(name) for number in range(self.plan.shards) if (name := answers_name(number)) in names
-        }
+        """What became of the rows of each finished shard; InputError, with its name, for a file that is broken."""
+        return {number: self._counts(name) for number, name in self._finished_names().items()}
 
     def done_blocks(self, shard: int) -> set[int]:
         """Numbers of the blocks of an unfinished shard that are done."""
@@ -181,7 +186,7 @@ class Shards:
         return [
             Block(shard, number, entries)
             for number, entries in blocks
-            if self._ids(block_name(shard, number)) != [pseudonyms.of(entry.id) for entry in entries]
+            if self._block_ids(block_name(shard, number)) != [pseudonyms.of(entry.id) for entry in entries]
         ]
 
     def write_block(self, block: Block, rows: Sequence[results.Row]) -> Counts:
@@ -231,27 +236,41 @@ class Shards:
             with self.place.opened(answers_name(shard)) as file:
                 for batch in pq.ParquetFile(file).iter_batches(columns=["id"]):
                     yield from batch["id"].to_pylist()
-        except (OSError, ValueError, pa.ArrowException):
+        except UNREADABLE:
             return
 
-    def _ids(self, name: str) -> list[str] | None:
-        """The ids of a block; None where it is missing or broken."""
+    def _block_ids(self, name: str) -> list[str] | None:
+        """The ids of a block; None where it is missing, or broken in any column."""
         content = self.place.read(name)
         try:
-            found = pq.read_table(io.BytesIO(content or b""), columns=["id"])["id"].to_pylist()
-        except (OSError, ValueError, pa.ArrowException):
+            found = pq.read_table(io.BytesIO(content or b""), schema=results.SCHEMA)["id"].to_pylist()
+        except UNREADABLE:
             return None
         return list(map(str, found))
 
+    def _finished_names(self) -> Mapping[int, str]:
+        """The files of answers that are there, by shard."""
+        there = {one.name for one in self.place.names(ANSWERS)}
+        return {number: name for number in range(self.plan.shards) if (name := answers_name(number)) in there}
+
     def _counts(self, name: str) -> Counts:
-        with self.place.opened(name) as file:
+        with self.place.opened(name) as file, answers_errors(self.place, name):
             return read_counts(file)
 
 
+def answers_errors(place: Place, name: str) -> AbstractContextManager[None]:
+    """Turn what is broken in a file of answers into InputError that says how to have it made again."""
+    advice = "remove it and run `fracture score` again, which scores its images again"
+    return parquet_errors(f"{place.uri}/{name}", advice)
+
+
 def read_counts(file: IO[bytes]) -> Counts:
-    """What became of the rows of a finished shard, from the metadata of its file."""
+    """What became of the rows of a finished shard, from the metadata of its file; ValueError where they lack."""
     with pq.ParquetFile(file) as source:
-        return Counts.from_json((source.metadata.metadata or {})[_COUNTS])
+        raw = (source.metadata.metadata or {}).get(_COUNTS)
+    if raw is None:
+        raise ValueError("it was not written by `fracture score`")
+    return Counts.from_json(raw)
 
 
 def read_plan(place: Place) -> Plan | None:
@@ -263,9 +282,12 @@ def read_plan(place: Place) -> Plan | None:
         found = json.loads(raw)
         if found.get("version") != _VERSION:
             raise InputError(f"{place.uri}/{PLAN}: was written by another version of this program; name another place")
-        return Plan(**found)
+        plan = Plan(**found)
     except (ValueError, TypeError, AttributeError):
-        raise InputError(f"{place.uri}/{PLAN}: is broken; name another place") from None
+        plan = None
+    if plan is None or not plan.consistent:
+        raise InputError(f"{place.uri}/{PLAN}: is broken; name another place")
+    return plan
 
 
 def block_name(shard: int, number: int) -> str:

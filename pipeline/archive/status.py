@@ -1,11 +1,13 @@
 """How far a scoring is, and what came of it, as lines for a person."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from datetime import timedelta
 
 import pyarrow.parquet as pq
 
+from pipeline.archive.parquet import UNREADABLE
 from pipeline.archive.places import Place, Written
 from pipeline.archive.shards import CHECKPOINTS, Counts, Plan, Shards, read_plan
 from pipeline.errors import InputError
@@ -84,7 +86,8 @@ def _counts(place: Place, blocks: list[Written]) -> Counts:
     counts = Counts()
     columns = ["label", "suspicion", "error_code", "seconds"]
     for one in blocks:
-        with place.opened(one.name) as file:
+        # A block that is put into its shard meanwhile, or is broken and will be done again.
+        with contextlib.suppress(*UNREADABLE), place.opened(one.name) as file:
             counts.add(Counts.of(pq.read_table(file, columns=columns)))
     return counts
 

@@ -1,6 +1,7 @@
 """The `fracture` command: one module per group of subcommands."""
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -48,6 +49,8 @@ COMMANDS = {
 }
 """Every command, in the order of the help, which is that of their use."""
 
+_INTERRUPTED = 128 + signal.SIGINT
+
 
 def assemble(arguments: Sequence[str]) -> typer.Typer:
     """The command line with the command that `arguments` name; of the others it has the help line only.
@@ -81,4 +84,14 @@ def _only_listed() -> None:
 
 def main() -> None:
     """Entry point: bad input ends with one line and exit code 1, wrong usage with exit code 2."""
-    exit_with_line(assemble(sys.argv[1:]))
+    app = assemble(sys.argv[1:])
+
+    def run() -> None:
+        try:
+            app()
+        except SystemExit as end:
+            if end.code == _INTERRUPTED:  # typer ends without a word
+                raise KeyboardInterrupt from None
+            raise
+
+    exit_with_line(run)

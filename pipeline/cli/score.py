@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline.cli.bundles import BundleOption, ScopeOption, open_bundle
+from pipeline.cli.clusters import check_address
 from pipeline.errors import InputError
 from pipeline.late import late
 
 if TYPE_CHECKING:
     from pipeline import progress
     from pipeline.archive import (
+        addresses,
         answers,
         cluster,
         cluster_safety,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.monitoring import drift
 else:
     progress = late("pipeline.progress")
+    addresses = late("pipeline.archive.addresses")
     answers = late("pipeline.archive.answers")
     drift = late("pipeline.monitoring.drift")
     metrics = late("pipeline.archive.metrics")
@@ -66,7 +69,9 @@ def score(
         float, typer.Option("--stall", min=1, help="Seconds after which a cluster that ends nothing is given up.")
     ] = 1800,
     bundle: BundleOption = None,
-    actors: Annotated[int, typer.Option("--actors", min=0, help="Processes that score; 0 takes one a core.")] = 0,
+    actors: Annotated[
+        int, typer.Option("--actors", min=0, max=100_000, help="Processes that score; 0 takes one a core.")
+    ] = 0,
     shard_rows: Annotated[
         int, typer.Option("--shard-rows", min=1, help="Images whose answers stand in one file.")
     ] = 5_000_000,
@@ -86,7 +91,7 @@ def score(
         ),
     ] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one image may take.")] = 60,
-    memory: Annotated[float, typer.Option("--memory", min=0.5, help="GiB that one process may take.")] = 4,
+    memory: Annotated[float, typer.Option("--memory", min=0.5, max=65_536, help="GiB that one process may take.")] = 4,
     metrics_port: Annotated[
         int, typer.Option("--metrics-port", min=0, max=65535, help="Port on loopback for Prometheus; 0 for none.")
     ] = 0,
@@ -103,6 +108,9 @@ def score(
         return
     if manifest is None or not out:
         raise InputError("name --manifest FILE and --out URI, or --status URI")
+    if address and engine != "ray":
+        raise InputError(f"--address {address}: names a Ray cluster; add --engine ray, or leave it out")
+    check_address(address)
     request = scoring.Request(
         manifest=manifests.Manifest(manifest),
         opened=open_bundle(bundle),
@@ -116,7 +124,10 @@ def score(
     work = request.work()
     for root in work.asked.roots.allowed:
         _remark(f"reads below {root.uri}")
-    chosen = _ray_engine(work, actors, address, stall) if engine == "ray" else nullcontext(_local_engine(work, actors))
+    if engine == "ray":
+        chosen = _ray_engine(work, actors, address, stall)
+    else:
+        chosen = nullcontext(_local_engine(work, min(actors, request.manifest.rows)))
     with chosen as crew, progress.progress_bar("score", request.manifest.rows) as advance:
         observer = scoring.Observer(found=advance, done=lambda report: advance(report.counts.rows))
         shards = scoring.run(request, place, crew, _with_metrics(observer, request, metrics_port))
@@ -129,6 +140,10 @@ def score(
 
 
 def _local_engine(work: "engines.Work", actors: int) -> "engines.Engine":
+    for root in work.asked.roots.allowed:
+        # Else every image of a disk that is not mounted would be answered for good, as missing.
+        if root.scheme == addresses.FILE and not root.file.exists():
+            raise InputError(f"{root.uri}: is not there; mount its disk, or make the manifest again")
     return engines.LocalEngine(work, actors or len(os.sched_getaffinity(0)))
 
 

@@ -49,18 +49,28 @@ def _walk(folder: str, top: str, passed_over: PassedOver) -> Iterator[Entry]:
     except OSError as error:
         raise InputError(f"{folder}: cannot be listed ({error.strerror or error})") from None
     for item in inside:
-        if item.name.startswith("."):
-            passed_over("hidden")
-        elif item.is_dir(follow_symlinks=False):
+        if not item.name.startswith(".") and item.is_dir(follow_symlinks=False):
             yield from _walk(item.path, top, passed_over)
-        elif item.is_dir():
-            passed_over("a link to a folder")
-        elif not is_image_name(item.name):
-            passed_over("no image by name")
-        elif item.is_symlink() and not Path(item.path).resolve().is_relative_to(top):
-            passed_over("a link out of the folder")
-        elif not item.is_file():
-            passed_over("no regular file")
+            continue
+        try:
+            reason = _reason_against(item, top)
+            facts = item.stat() if not reason else None
+        except OSError:  # a link that leads back to itself; a file that went while the folder was listed
+            reason, facts = "cannot be read", None
+        if facts is None:
+            passed_over(reason)
         else:
-            facts = item.stat()
             yield entry(Address(FILE, "", item.path.lstrip("/")).uri, facts.st_size, file_etag(facts))
+
+
+def _reason_against(item: os.DirEntry[str], top: str) -> str:
+    """Why something that is no folder is left out; empty for an image."""
+    if item.name.startswith("."):
+        return "hidden"
+    if item.is_dir():
+        return "a link to a folder"
+    if not is_image_name(item.name):
+        return "no image by name"
+    if item.is_symlink() and not Path(item.path).resolve().is_relative_to(top):
+        return "a link out of the folder"
+    return "" if item.is_file() else "no regular file"

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.archive.addresses import AZURE, FILE, S3, Address, Roots, parse
 from pipeline.archive.entries import Entry, bare_etag, entry
 from pipeline.archive.object_stores import open_store, store_errors
+from pipeline.archive.parquet import parquet_errors
 from pipeline.archive.sources.folders import PassedOver
 from pipeline.archive.sources.objects import wanted
 from pipeline.errors import InputError
@@ -137,11 +138,12 @@ def _rows(file: Address, found: _Inventory) -> Iterator[Mapping[str, Any]]:
         raise InputError(f"{shown}: is no Parquet file ({one_line(error, 80)})") from None
     kept = {name: names[name.lower()] for name in source.schema_arrow.names if name.lower() in names}
     _check_columns(list(kept.values()), shown)
-    for batch in source.iter_batches(columns=list(kept)):
-        columns = [column.to_pylist() for column in batch.columns]
-        keys = [kept[name] for name in batch.schema.names]
-        for values in zip(*columns, strict=True):
-            yield dict(zip(keys, values, strict=True))
+    with parquet_errors(shown, "download it again, or wait for the next inventory"):
+        for batch in source.iter_batches(columns=list(kept)):
+            columns = [column.to_pylist() for column in batch.columns]
+            keys = [kept[name] for name in batch.schema.names]
+            for values in zip(*columns, strict=True):
+                yield dict(zip(keys, values, strict=True))
 
 
 def _csv_rows(file: Address, found: _Inventory, names: Mapping[str, str]) -> Iterator[Mapping[str, Any]]:
@@ -175,6 +177,8 @@ def _entry(row: Mapping[str, Any], found: _Inventory, roots: Roots, passed_over:
     if not _yes(row.get("latest"), default=True) or _yes(row.get("deleted")) or row.get("snapshot"):
         passed_over("an older version")
         return None
+    if not row["key"]:
+        raise InputError(f"{found.bucket or 'the inventory'}: a row names no object; is the order of columns right?")
     key = str(row["key"])
     bucket = found.bucket
     if found.scheme == AZURE:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.archive.addresses import FILE, OBJECTS, Address, Roots, parse
+from pipeline.archive.addresses import FILE, OBJECTS, Address, Roots, local_path, parse
 from pipeline.archive.entries import Entry, dicom_entry
 from pipeline.archive.sources import objects
 from pipeline.archive.sources.folders import file_entry
@@ -22,7 +22,8 @@ def list_lines(path: Path, roots: Roots) -> Iterator[Entry]:
     root, or has nothing behind it.
     """
     try:
-        file = path.open(encoding="utf-8", errors="surrogateescape")
+        # Editors of Windows begin a file with a mark (BOM), which is no part of the first name.
+        file = local_path(path).open(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     with file, ThreadPoolExecutor(_SIDE_BY_SIDE, "head") as pool:

@@ -1,5 +1,7 @@
 """Answers as `fracture score` writes them."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 
@@ -32,3 +34,11 @@ def write_answers(place: Place, rows: list[results.Row], shard: int = 0) -> None
     """Write a shard of answers."""
     with place.writing(answers_name(shard)) as file:
         pq.write_table(results.table(rows), file)
+
+
+def damage(path: Path) -> None:
+    """Overwrite the columns of a Parquet file, and leave its footer, which is read first, as it is."""
+    content = bytearray(path.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[4:footer] = bytes(footer - 4)
+    path.write_bytes(content)

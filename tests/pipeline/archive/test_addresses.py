@@ -28,6 +28,14 @@ def test_a_path_without_a_scheme_starts_at_the_folder_given() -> None:
     assert parse("b c.png", Path("/a")).uri == "file:///a/b%20c.png"
 
 
+@pytest.mark.parametrize("base", [None, Path(), Path("lists"), Path("/elsewhere")])
+def test_a_path_without_a_scheme_never_starts_at_the_root(
+    base: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse("b.png", base).file == tmp_path / (base or Path()) / "b.png"
+
+
 def test_a_name_that_is_no_text_survives() -> None:
     address = parse("/a/\udcff.png")
     assert parse(address.uri) == address
@@ -47,6 +55,9 @@ def test_a_name_that_is_no_text_survives() -> None:
         ("file://host/a", "names a host"),
         ("https:///a", "names no host"),
         ("https://host:99999/a", "a port that is none"),
+        ("https://[::1", "names no host"),
+        ("https://[h]/a", "names no host"),
+        ("s3://[b/a", "names no host"),
         ("", "is no address"),
     ],
 )

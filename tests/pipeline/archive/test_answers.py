@@ -13,7 +13,7 @@ from pipeline.cli.drift import drift as command
 from pipeline.errors import InputError
 from serving.bundle import Bundle
 from tests.pipeline.archive.conftest import RELEASE
-from tests.pipeline.archive.scorings import rows_like_training, write_answers
+from tests.pipeline.archive.scorings import damage, rows_like_training, write_answers
 
 
 @pytest.fixture
@@ -76,3 +76,12 @@ def test_the_most_suspicious_come_first(place: Place) -> None:
     assert {row["suspicion"] for row in found} == {"possible", "high"}
     probabilities = [float(row["probability"]) for row in found]
     assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_answers_that_are_damaged_within_are_one_line(place: Place, tmp_path: Path, opened: Bundle) -> None:
+    damage(tmp_path / "out/answers/00001.parquet")
+    said = r"answers/00001\.parquet: is broken \(.*\); remove it and run `fracture score` again"
+    with pytest.raises(InputError, match=said):
+        answers.read_seen(str(tmp_path / "out"), opened)
+    with pytest.raises(InputError, match=said):
+        answers.write_suspicious(place, 2)

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import obstore
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,7 +14,9 @@ from pipeline.archive import manifest
 from pipeline.archive.addresses import parse
 from pipeline.archive.manifest import Manifest, Sources
 from pipeline.archive.object_stores import open_store
+from pipeline.archive.sources import folders
 from pipeline.errors import InputError
+from tests.pipeline.archive.scorings import damage
 
 
 def _ids(path: Path) -> dict[str, str]:
@@ -42,6 +46,8 @@ def test_what_is_no_image_is_passed_over_and_counted(archive: Path, tmp_path: Pa
     (archive / "notes.txt").touch()
     (archive / "out.png").symlink_to("/etc/hostname")
     (archive / "loop").symlink_to(archive)
+    (archive / "itself.png").symlink_to("itself.png")
+    (archive / "nowhere.png").symlink_to("nothing.png")
     found = manifest.write(tmp_path / "m.parquet", Sources((str(archive),)))
     assert found.rows == 6
     assert found.passed_over == {
@@ -49,7 +55,21 @@ def test_what_is_no_image_is_passed_over_and_counted(archive: Path, tmp_path: Pa
         "no image by name": 1,
         "a link out of the folder": 1,
         "a link to a folder": 1,
+        "cannot be read": 1,
+        "no regular file": 1,
     }
+
+
+def test_a_file_that_goes_while_the_folder_is_listed_is_passed_over(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_over: Counter[str] = Counter()
+    found = folders.list_folder(parse(str(archive)), lambda reason: passed_over.update([reason]))
+    next(found)
+    (archive / "broken.jpg").unlink()
+    left = len(list(found))
+    assert left + passed_over.total() == 5
+    assert passed_over.keys() <= {"cannot be read", "no regular file"}
 
 
 @pytest.mark.parametrize("second", ["2020", "0.png", ""])
@@ -82,6 +102,44 @@ def test_what_is_no_manifest_is_one_line(tmp_path: Path, name: str, said: str) -
     pq.write_table(manifest._table([]), tmp_path / "other")
     with pytest.raises(InputError, match=said):
         Manifest(tmp_path / name)
+
+
+def test_a_manifest_of_nothing_is_one_line(tmp_path: Path, listed: Manifest) -> None:
+    pq.write_table(pq.read_table(listed.path).slice(0, 0), tmp_path / "empty")
+    with pytest.raises(InputError, match="lists no image"):
+        Manifest(tmp_path / "empty")
+
+
+def test_a_manifest_that_is_damaged_within_is_one_line(listed: Manifest) -> None:
+    damage(listed.path)
+    with pytest.raises(InputError, match=r"manifest\.parquet: is broken \(.*\); make it again"):
+        list(listed.blocks(0, 6, 6))
+
+
+def test_only_a_manifest_is_replaced(archive: Path, tmp_path: Path, listed: Manifest) -> None:
+    image, table = archive / "0.png", tmp_path / "table.parquet"
+    pq.write_table(pa.table({"a": [1]}), table)
+    for target in (image, table):
+        before = target.read_bytes()
+        with pytest.raises(InputError, match="is there already, and no manifest"):
+            manifest.write(target, Sources((str(archive),)))
+        assert target.read_bytes() == before
+    assert manifest.write(listed.path, Sources((str(archive),))).rows == 6
+
+
+@pytest.mark.parametrize("name", ["s3:/bucket/m.parquet", "az:/c/m.parquet?sig=SECRET", "https:/host/m.parquet"])
+def test_an_address_is_no_path(archive: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources = Sources((str(archive),), (Path(name),))
+    for act in (
+        lambda: Manifest(Path(name)),
+        lambda: manifest.write(Path(name), Sources((str(archive),))),
+        lambda: list(sources.entries(print)),
+    ):
+        with pytest.raises(InputError, match="is an address where a file of this machine is expected") as found:
+            act()
+        assert "SECRET" not in str(found.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
 
 
 def test_rows_are_read_a_block_at_a_time(listed: Manifest) -> None:
@@ -124,6 +182,28 @@ def test_a_list_names_files_relative_to_itself(archive: Path, tmp_path: Path) ->
     (archive / "list").write_text("# two of them\n0.png\n\n2020/1.png\n")
     found = manifest.write(tmp_path / "m.parquet", Sources((), (archive / "list",), roots=(str(archive),)))
     assert found.rows == 2
+
+
+def test_a_list_is_named_from_the_current_folder(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (archive / "list").write_text("0.png\n2020/1.png\n")
+    for folder, name in ((archive, "list"), (tmp_path, "archive/list")):
+        monkeypatch.chdir(folder)
+        found = manifest.write(tmp_path / "m.parquet", Sources((), (Path(name),), roots=(str(archive),)))
+        assert found.rows == 2
+
+
+def test_a_list_of_windows_is_read(archive: Path, tmp_path: Path) -> None:
+    (archive / "list").write_bytes(b"\xef\xbb\xbf0.png\r\n2020/1.png\r\n")
+    found = manifest.write(tmp_path / "m.parquet", Sources((), (archive / "list",), roots=(str(archive),)))
+    assert found.rows == 2
+
+
+def test_a_list_of_nothing_is_named(archive: Path, tmp_path: Path) -> None:
+    (archive / "list").write_text("# none yet\n")
+    with pytest.raises(InputError, match="list: no image there"):
+        manifest.write(tmp_path / "m.parquet", Sources((), (archive / "list",), roots=(str(archive),)))
 
 
 @pytest.mark.parametrize(

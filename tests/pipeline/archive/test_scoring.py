@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from pipeline.archive.object_stores import open_store
 from pipeline.archive.places import Place, open_place
 from pipeline.archive.pseudonyms import Pseudonyms
 from pipeline.archive.scoring import Observer, Request, run
-from pipeline.archive.shards import SUCCESS, Block, Shards, block_name
+from pipeline.archive.shards import PLAN, SUCCESS, Block, Shards, answers_name, block_name
 from pipeline.archive.worker import Worker
 from pipeline.errors import InputError, describe
 from serving.bundle import Bundle
@@ -171,6 +171,50 @@ def test_a_block_that_is_broken_is_done_again(
     assert shards.succeeded
 
 
+def test_a_block_that_is_damaged_in_any_column_is_done_again(
+    request_of: Request, place: Place, engine: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = replace(request_of, shard_rows=6)
+    with monkeypatch.context() as changed:
+        changed.setattr(Shards, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(whole, place, engine(whole), Observer())
+    path = parse(place.uri).file / block_name(0, 0)
+    content = path.read_bytes()
+    label = pq.ParquetFile(path).metadata.row_group(0).column(results.SCHEMA.names.index("label"))
+    start, size = label.dictionary_page_offset or label.data_page_offset, label.total_compressed_size
+    path.write_bytes(content[:start] + bytes(size) + content[start + size :])
+    assert "1 shards have not begun" in status.report(place)
+    again = engine(whole)
+    run(whole, place, again, Observer())
+    assert again.done == [(0, 0)]
+
+
+def test_answers_that_are_broken_or_gone_are_named_and_scored_again(
+    request_of: Request, place: Place, engine: Engines
+) -> None:
+    shards = run(request_of, place, engine(request_of), Observer())
+    place.write(answers_name(1), b"hello")
+    for ask in (lambda: status.report(place), lambda: status.summary(shards)):
+        with pytest.raises(InputError, match=r"answers/00001\.parquet: is broken .*; remove it and run"):
+            ask()
+    place.delete([answers_name(1)])
+    assert not shards.succeeded
+    again = engine(request_of)
+    run(request_of, place, again, Observer())
+    assert again.done == [(1, 0)]
+    assert len(rows(place)) == 6
+
+
+@pytest.mark.parametrize(
+    "change", [{"rows": "6"}, {"rows": -1}, {"shard_rows": 0}, {"block_rows": 0}, {"model": 5}, {"rows": True}]
+)
+def test_a_plan_that_was_edited_is_one_line(request_of: Request, place: Place, change: dict[str, Any]) -> None:
+    place.write(PLAN, json.dumps(asdict(request_of.plan()) | change).encode())
+    with pytest.raises(InputError, match=r"scoring\.json: is broken"):
+        status.report(place)
+
+
 def test_answers_that_are_not_those_of_the_manifest_are_no_success(
     request_of: Request, place: Place, engine: Engines
 ) -> None:
@@ -203,6 +247,15 @@ def test_another_manifest_is_refused(request_of: Request, place: Place, archive:
     manifest.write(tmp_path / "other.parquet", Sources((str(archive / "2020"),)))
     with pytest.raises(InputError, match="differs in manifest_sha256, rows"):
         Shards.begin(place, replace(request_of, manifest=Manifest(tmp_path / "other.parquet")).plan())
+
+
+@pytest.mark.parametrize(("out", "said"), [("/proc/out", "cannot be made"), ("{file}", "is a file where a folder")])
+def test_a_place_that_cannot_be_made_is_one_line(
+    request_of: Request, engine: Engines, tmp_path: Path, out: str, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=said):
+        run(request_of, open_place(out.format(file=tmp_path / "file")), engine(request_of), Observer())
 
 
 def test_a_second_run_into_the_same_place_is_refused(request_of: Request, place: Place, engine: Engines) -> None:

@@ -16,6 +16,7 @@ from pipeline.archive.addresses import Roots
 from pipeline.archive.entries import Entry, entry
 from pipeline.archive.sources.inventories import list_inventory
 from pipeline.errors import InputError
+from tests.pipeline.archive.scorings import damage
 
 S3_ROWS = [
     ("pacs", "a/1.dcm", "true", "false", "10", "e1"),
@@ -119,3 +120,20 @@ def test_a_file_that_is_cut_short_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "data.csv.gz").write_bytes(content[:-20])
     with pytest.raises(InputError, match="is no CSV of an inventory"):
         _listed(path, "s3://pacs")
+
+
+def _parquet(folder: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table({"key": ["a/1.dcm"], "size": [10], "etag": ["e1"]} | columns), folder / "x.parquet")
+    return _manifest(folder, "x.parquet", fileFormat="Parquet")
+
+
+def test_parquet_that_is_damaged_within_is_one_line(tmp_path: Path) -> None:
+    path = _parquet(tmp_path)
+    damage(tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"x\.parquet: is broken \(.*\); download it again"):
+        _listed(path, "s3://pacs")
+
+
+def test_a_row_without_a_name_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a row names no object"):
+        _listed(_parquet(tmp_path, key=pa.array([None], pa.string())), "s3://pacs")

@@ -1,0 +1,74 @@
+"""`fracture score`: what a person gave wrong is one line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import cli
+from pipeline.archive import manifest
+from pipeline.archive.manifest import Sources
+from tests.pipeline.archive.conftest import RELEASE, ROOT, fill
+
+
+def _said(*arguments: str, paths: tuple[Path, Path] = (Path("m.parquet"), Path("out"))) -> str:
+    command = ["score", "--manifest", str(paths[0]), "--out", str(paths[1]), *arguments]
+    done = CliRunner().invoke(cli.assemble(command), command)
+    assert done.exit_code == 1
+    return str(done.exception)
+
+
+def test_the_address_of_a_cluster_is_not_passed_over() -> None:
+    assert "--address 10.0.0.5:6379: names a Ray cluster; add --engine ray" in _said("--address", "10.0.0.5:6379")
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://10.0.0.5:6379"])
+def test_what_is_no_address_of_a_cluster_is_named(address: str) -> None:
+    assert f"--address {address}: is no address of a Ray" in _said("--engine", "ray", "--address", address)
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--actors", str(10**20)), ("--actors", "-1"), ("--memory", "inf"), ("--memory", "nan")]
+)
+def test_what_no_machine_has_is_wrong_usage(wrong: tuple[str, str]) -> None:
+    command = ["score", "--manifest", "m.parquet", "--out", "out", *wrong]
+    assert CliRunner().invoke(cli.assemble(command), command).exit_code == 2
+
+
+def test_an_archive_that_is_not_mounted_is_no_archive_of_missing_images(tmp_path: Path) -> None:
+    images = fill(tmp_path / "images")
+    manifest.write(tmp_path / "m.parquet", Sources((str(images),)))
+    images.rename(tmp_path / "elsewhere")
+    said = _said("--bundle", str(RELEASE), paths=(tmp_path / "m.parquet", tmp_path / "out"))
+    assert said == f"file://{images}: is not there; mount its disk, or make the manifest again"
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interruption_is_told_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    manifest.write(tmp_path / "m.parquet", Sources((str(fill(tmp_path / "images")),)))
+    program = str(Path(sys.executable).parent / "fracture")
+    command: list[str | Path] = [
+        program,
+        "score",
+        "--manifest",
+        tmp_path / "m.parquet",
+        "--out",
+        tmp_path / "out",
+        "--bundle",
+        RELEASE,
+    ]
+    with subprocess.Popen([*command, "--actors", "1"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as running:
+        while not (tmp_path / "out/scoring.json").exists():
+            assert running.poll() is None
+            time.sleep(0.01)
+        os.kill(running.pid, signal.SIGINT)
+        said = running.stderr.read() if running.stderr else ""
+    assert running.returncode == 130
+    assert said.splitlines()[-1] == "interrupted; nothing half-written is left behind"
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    assert (tmp_path / "out/_SUCCESS").exists()
