@@ -13,7 +13,7 @@ import pytest
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobServiceClient
 
-from tests.deploy.test_replacement import free_port
+from tests.ports import free_port
 
 _PROGRAM = Path(__file__).parent / "azurite/node_modules/azurite/dist/src/blob/main.js"
 ACCOUNT = "devstoreaccount1"

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from tests.deploy.checkers import ROOT
-from tests.deploy.test_replacement import free_port
+from tests.ports import free_port
 
 FOLDER = ROOT / "deploy/monitoring"
 RULES = FOLDER / "rules"

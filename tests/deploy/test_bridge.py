@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.deploy.checkers import ROOT
-from tests.deploy.test_replacement import free_port
+from tests.ports import free_port
 
 SCRIPT = ROOT / "deploy/monitoring/bridge.py"
 SECRET, TOKEN = "s" * 32, "t" * 40

@@ -33,7 +33,7 @@ from serving.http.settings import Settings
 from tests.deploy.cluster import Cluster
 from tests.deploy.test_canary_kubernetes import IMAGE, OVERLAY, SECOND
 from tests.deploy.test_monitoring import FOLDER, RULES
-from tests.deploy.test_replacement import free_port
+from tests.ports import free_port
 
 SLOTS = {SERVICE: 9, CANARY: 2}
 """Places for pods in the proxy."""

@@ -18,17 +18,12 @@ import pytest
 
 from serving import bundle
 from tests.deploy.containers import wait_for
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = 16
 SECONDS = 3.0
 """Of load before, between and after the two replacements."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

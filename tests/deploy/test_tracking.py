@@ -27,7 +27,6 @@ from tests.deploy import checkers
 from tests.deploy.blobs import ACCOUNT, azurite
 from tests.deploy.certificates import make_certificate
 from tests.deploy.test_aws import ask
-from tests.deploy.test_replacement import free_port
 from tests.deploy.tracking_server import (
     ADMIN,
     ADMIN_PASSWORD,
@@ -45,6 +44,7 @@ from tests.deploy.tracking_server import (
 )
 from tests.mlflow_client import mlflow_client
 from tests.pipeline.project import Project, reproduce
+from tests.ports import free_port
 
 FOLDER = START.parent
 MODEL = "bone-fracture"

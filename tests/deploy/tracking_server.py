@@ -18,7 +18,7 @@ import pytest
 
 from tests.deploy.certificates import Certificate
 from tests.deploy.containers import wait_for
-from tests.deploy.test_replacement import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("TRACKING_TOOLS") or ROOT / ".venv-tracking/bin") / "python"

@@ -23,7 +23,7 @@ from hospital.studies import Assembler
 from serving import bundle
 from serving.predictor import Limits, Predictor
 from tests.hospital.objects import BUNDLE, encoded
-from tests.hospital.peers import free_port
+from tests.ports import free_port
 
 Listen = Callable[..., DicomReceiver]
 

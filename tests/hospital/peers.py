@@ -31,6 +31,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from hospital.associating import associate
 from hospital.mllp import END, START
 from tests.hospital.objects import BUNDLE
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -41,13 +42,6 @@ def dcmtk(program: str) -> str:
     found = shutil.which(program, path="/usr/local/bin:/usr/bin:/opt/homebrew/bin")
     assert found, f"{program} is not installed (tests/system-packages.txt)"
     return found
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def eventually(look: Callable[[], T], seconds: float = 240) -> T:

@@ -13,7 +13,7 @@ from hospital.parts import Parts
 from hospital.queue import Backoff, Queue
 from hospital.spool import Spool
 from hospital.worklist.accounts import Accounts
-from tests.hospital.peers import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

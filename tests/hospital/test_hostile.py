@@ -29,7 +29,8 @@ from hospital.parts import Parts
 from hospital.receiver import DicomReceiver
 from tests.hospital.conftest import Listen, Site
 from tests.hospital.objects import encoded, radiograph
-from tests.hospital.peers import RunningGateway, eventually, free_port, send
+from tests.hospital.peers import RunningGateway, eventually, send
+from tests.ports import free_port
 
 MUTATIONS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), max_size=8)
 """Bytes to write over others, at a share of the length; those near the start hit the attributes."""

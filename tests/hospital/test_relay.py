@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hospital import relay
-from tests.hospital.peers import free_port
+from tests.ports import free_port
 
 
 def whole(connection: socket.socket) -> bytes:

@@ -21,7 +21,8 @@ from hospital.errors import HospitalError
 from hospital.reload import ProcessFile, check_change, foretell
 from tests.hospital.conftest import Listen
 from tests.hospital.objects import radiograph
-from tests.hospital.peers import ROOT, Pacs, RunningGateway, dicom_destination, eventually, free_port, send
+from tests.hospital.peers import ROOT, Pacs, RunningGateway, dicom_destination, eventually, send
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(

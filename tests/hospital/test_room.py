@@ -23,7 +23,8 @@ from hospital.room import ToldToEndError, is_full, with_room
 from hospital.spool import Spool
 from tests.hospital.conftest import Scorer
 from tests.hospital.objects import radiograph
-from tests.hospital.peers import RunningGateway, eventually, free_port, send
+from tests.hospital.peers import RunningGateway, eventually, send
+from tests.ports import free_port
 from tests.small_disk import mounted
 
 

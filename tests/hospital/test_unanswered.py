@@ -13,7 +13,7 @@ from hospital.errors import TryAgainError
 from hospital.gateway import open_sender
 from hospital.labels.search import ReportSearch
 from hospital.labels.settings import ReportPoll
-from tests.hospital.peers import free_port
+from tests.ports import free_port
 
 TABLES: dict[str, dict[str, Any]] = {
     "dicom": {"kind": "dicom", "ae_title": "PACS", "host": "HOST", "port": 0, "timeout_seconds": 5},

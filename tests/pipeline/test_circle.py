@@ -24,8 +24,8 @@ from pipeline.data import layout
 from pipeline.data.sources import synthetic
 from tests.conftest import ROOT
 from tests.deploy.prometheus import watching
-from tests.deploy.test_replacement import free_port
 from tests.pipeline.project import Project, ran
+from tests.ports import free_port
 from tests.signer import Signer
 
 SIGN = Path(os.environ.get("SIGN_TOOLS") or ROOT / ".venv-sign/bin") / "fracture"

@@ -20,9 +20,10 @@ from hospital.errors import HospitalError
 from hospital.mllp import END, START
 from hospital.parts import Parts
 from tests.hospital.adt.messages import adt, merge, pid, update
-from tests.hospital.peers import eventually, free_port
+from tests.hospital.peers import eventually
 from tests.hospital.renewed import Renewable
 from tests.hospital.worklist.rows import add_study
+from tests.ports import free_port
 
 Listen = Callable[..., AdtListener]
 

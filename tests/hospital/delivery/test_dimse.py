@@ -14,8 +14,9 @@ from hospital.results import capture, report
 from tests.hospital.conftest import Scorer
 from tests.hospital.delivery.packages import package
 from tests.hospital.objects import encoded, radiograph
-from tests.hospital.peers import Pacs, eventually, free_port
+from tests.hospital.peers import Pacs, eventually
 from tests.hospital.results.test_results import edition
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from hospital.config import WebReceiver
 from hospital.dicomweb.server import WebServer
 from hospital.errors import HospitalError
 from hospital.sections import Tls
-from tests.hospital.peers import eventually, free_port
+from tests.hospital.peers import eventually
+from tests.ports import free_port
 
 Open = Callable[..., WebServer]
 

@@ -26,8 +26,9 @@ from tests.hospital.conftest import Scorer, Site
 from tests.hospital.labels.messages import coded, oru
 from tests.hospital.labels.test_listener import acknowledged
 from tests.hospital.objects import encoded, radiograph
-from tests.hospital.peers import RunningGateway, eventually, free_port, send
+from tests.hospital.peers import RunningGateway, eventually, send
 from tests.hospital.scoring.test_backends import KEY, served
+from tests.ports import free_port
 
 CLASSES = ("normal", "fractured")
 CODES = {"NEG": "normal", "POS": "fractured"}

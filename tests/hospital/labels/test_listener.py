@@ -14,8 +14,8 @@ from hospital.labels.listener import ReportListener
 from hospital.labels.reports import FinalReport
 from hospital.labels.settings import ReportReceiver, Store
 from tests.hospital.labels.messages import coded, oru, study
-from tests.hospital.peers import free_port
 from tests.hospital.renewed import Renewable
+from tests.ports import free_port
 
 MESSAGE = oru(study("1.2.3"), coded("NEG"))
 

@@ -28,7 +28,8 @@ from serving.http.admission import Engine
 from serving.http.app import create_app
 from serving.http.settings import Settings
 from tests.hospital.objects import BUNDLE, encoded, radiograph
-from tests.hospital.peers import ROOT, eventually, free_port
+from tests.hospital.peers import ROOT, eventually
+from tests.ports import free_port
 
 KEY = "a key for the gateway"
 

@@ -11,8 +11,8 @@ from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 from hospital.parts import Parts
 from hospital.worklist.server import WorklistServer
-from tests.hospital.peers import free_port
 from tests.hospital.worklist.rows import PASSWORD, START, Browser, add_images, add_study
+from tests.ports import free_port
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=document.title=1>"

@@ -14,9 +14,9 @@ from hospital.errors import HospitalError
 from hospital.parts import Parts
 from hospital.worklist import server
 from hospital.worklist.server import WorklistServer, open_worklist
-from tests.hospital.peers import free_port
 from tests.hospital.renewed import Renewable
 from tests.hospital.worklist.rows import USERS, Browser
+from tests.ports import free_port
 
 Serve = Callable[..., int]
 

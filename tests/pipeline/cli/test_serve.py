@@ -21,16 +21,11 @@ from pipeline.cli import serve
 from pipeline.cli.ports import check_port
 from pipeline.errors import InputError
 from serving.http.settings import Settings
+from tests.ports import free_port
 from tests.signer import Signer
 
 ROOT = Path(__file__).parents[3]
 FRACTURE = str(Path(sys.executable).parent / "fracture")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +73,7 @@ class Running:
 
 
 def _start(checkout: Path, bundle: Path, *arguments: str) -> Running:
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         # A shell that runs the tests in the background ignores Ctrl-C, and hands that on.
         ["env", "--default-signal=INT", FRACTURE, "serve", "--port", str(port), "--bundle", str(bundle), *arguments],
