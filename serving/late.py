@@ -20,6 +20,10 @@ class LateModule(ModuleType):
             raise AttributeError(f"{self.__name__} is loaded when it is used; {name} does not do that")
         return getattr(self._load(self.__name__), name)
 
+    def __reduce__(self) -> tuple[type["LateModule"], tuple[str, Callable[[str], ModuleType]]]:
+        """Travel by name: what refers to this module may be sent to another process, as Ray sends a trial."""
+        return LateModule, (self.__name__, self._load)
+
 
 def late(name: str) -> Any:
     """The module `name`, loaded when an attribute of it is first used; ModuleNotFoundError there, where it is missing.

@@ -1,10 +1,14 @@
 """Modules that are loaded when they are first used."""
 
+import pickle
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from pipeline import late as pipeline_late
+from serving import late as serving_late
 from serving.late import late
 
 
@@ -23,3 +27,9 @@ def test_a_module_that_is_not_installed_is_missed_at_its_first_use() -> None:
     extra = late("an_extra_that_nobody_installed")
     with pytest.raises(ModuleNotFoundError, match="an_extra_that_nobody_installed"):
         extra.connect()
+
+
+@pytest.mark.parametrize("of", [serving_late, pipeline_late])
+def test_a_late_module_travels_to_another_process_by_its_name(of: ModuleType) -> None:
+    sent = pickle.loads(pickle.dumps(of.late("fractions")))  # noqa: S301  our own bytes
+    assert sent.Fraction(1, 2) == 0.5
