@@ -13,7 +13,6 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
-from benchmarks.web.browser import chromium
 from tests.serving.test_web import PHONE, _serve, _violations
 
 pytestmark = pytest.mark.browser
@@ -41,20 +40,9 @@ def photograph() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def released() -> Path:
-    return sorted(Path(__file__).parents[2].glob("models/*/bundle"))[0]
-
-
-@pytest.fixture(scope="module")
 def address(released: Path) -> Iterator[str]:
     with _serve(released) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

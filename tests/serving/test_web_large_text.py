@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from benchmarks.web.browser import chromium
 from tests.serving.test_web import _serve
 
 pytestmark = pytest.mark.browser
@@ -37,20 +36,9 @@ BESIDE = (
 
 
 @pytest.fixture(scope="module")
-def released() -> Path:
-    return sorted(Path(__file__).parents[2].glob("models/*/bundle"))[0]
-
-
-@pytest.fixture(scope="module")
 def address(released: Path) -> Iterator[str]:
     with _serve(released) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(
