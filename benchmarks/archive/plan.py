@@ -104,7 +104,7 @@ def image_bytes(manifest: Path) -> float:
 def main() -> None:
     """Read the options and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.077, help="an image and core, as `fracture score` ends with")
+    parser.add_argument("--seconds", type=float, default=0.07, help="an image and core, as `fracture score` ends with")
     parser.add_argument("--bytes", type=float, default=84_000, help="an image, as `fracture manifest` ends with")
     parser.add_argument("--run", metavar="OUT", default="", help="take the seconds of this scoring")
     parser.add_argument("--manifest", metavar="FILE", type=Path, help="take the bytes of this manifest's images")

@@ -1,6 +1,6 @@
 """The page with text of twice the size: nothing is cut off, and nothing lies over its neighbour."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ from tests.serving.test_web import _serve
 
 pytestmark = pytest.mark.browser
 
-SIZES = [(360, 800), (412, 915), (800, 1280), (800, 360), (915, 412), (1280, 800)]
 CUT = """(width) => [...document.querySelectorAll("body *")].filter((one) => {
   if (!one.checkVisibility() || one.closest(".visually-hidden, .skip, .sprite, .screen")) return false;
   const { left, right } = one.getBoundingClientRect();
@@ -41,22 +40,23 @@ def address(released: Path) -> Iterator[str]:
         yield found
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(size, id=f"{size[0]}x{size[1]}", marks=() if size == SIZES[0] else pytest.mark.slow)
-        for size in SIZES
-    ]
-)
-def page(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Page]:
-    """The page on a phone or tablet of that size, whose person wants text of twice the size."""
-    size = ViewportSize(width=request.param[0], height=request.param[1])
-    context = browser.new_context(viewport=size, has_touch=True, is_mobile=True)
-    made = context.new_page()
-    made.goto(address)
-    expect(made.locator("#open-about")).to_be_visible()
-    made.evaluate("document.documentElement.style.fontSize = '200%'")
-    yield made
-    context.close()
+@pytest.fixture
+def opened(browser: Browser, address: str) -> Iterator[Callable[[int, int], Page]]:
+    """Give a function that opens the page on a phone or tablet of that size, whose person wants text twice as large."""
+    contexts = []
+
+    def open_page(width: int, height: int) -> Page:
+        size = ViewportSize(width=width, height=height)
+        contexts.append(browser.new_context(viewport=size, has_touch=True, is_mobile=True))
+        page = contexts[-1].new_page()
+        page.goto(address)
+        expect(page.locator("#open-about")).to_be_visible()
+        page.evaluate("document.documentElement.style.fontSize = '200%'")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
 def _cut(page: Page) -> list[str]:
@@ -70,30 +70,39 @@ def _faults(page: Page) -> list[object]:
     return [*_cut(page), *(found for selector in BESIDE for found in page.evaluate(OVER, selector))]
 
 
-def test_the_first_page_holds_large_text(page: Page) -> None:
-    assert _faults(page) == []
+def _look_at_a_dialogue(page: Page) -> None:
+    expect(page.locator("dialog[open]")).to_be_visible()
+    assert [one for one in _cut(page) if "DIALOG" in one] == []
+    assert page.locator("dialog[open]").evaluate("(one) => one.scrollWidth - one.clientWidth") == 0
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog[open]")).to_have_count(0)
 
 
-def test_an_answer_and_a_refusal_hold_large_text(page: Page, released: Path) -> None:
-    page.set_input_files("#choose-files", sorted((released / "samples").iterdir())[0])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [
+        (360, 800),
+        *(
+            pytest.param(*size, marks=pytest.mark.slow)
+            for size in [(412, 915), (800, 1280), (800, 360), (915, 412), (1280, 800)]
+        ),
+    ],
+)
+def test_every_part_of_the_page_holds_large_text(
+    opened: Callable[[int, int], Page], released: Path, width: int, height: int
+) -> None:
+    page, sample = opened(width, height), sorted((released / "samples").iterdir())[0]
+    assert _faults(page) == [], "the first page"
+    page.set_input_files("#choose-files", sample)
     expect(page.locator("#cases li[data-state=answered]")).to_have_count(1, timeout=60_000)
-    assert _faults(page) == []
+    assert _faults(page) == [], "an answer"
+    for opener in ("#open-about", "#open-help"):
+        page.locator(opener).click()
+        _look_at_a_dialogue(page)
     page.set_input_files(
         "#choose-files", {"name": "a-text-with-a-long-name.txt", "mimeType": "text/plain", "buffer": b"x"}
     )
     expect(page.locator("#cases li[data-state=failed]")).to_have_count(1, timeout=60_000)
-    assert _faults(page) == []
-
-
-@pytest.mark.parametrize("opener", ["#open-about", "#open-help", "photograph"])
-def test_a_dialogue_holds_large_text(opener: str, page: Page, released: Path) -> None:
-    sample = sorted((released / "samples").iterdir())[0]
-    if opener == "photograph":
-        page.set_input_files("#photograph", sample)
-    else:
-        page.set_input_files("#choose-files", sample)
-        expect(page.locator("#cases li[data-state=answered]")).to_have_count(1, timeout=60_000)
-        page.locator(opener).click()
-    expect(page.locator("dialog[open]")).to_be_visible()
-    assert [one for one in _cut(page) if "DIALOG" in one] == []
-    assert page.locator("dialog[open]").evaluate("(one) => one.scrollWidth - one.clientWidth") == 0
+    assert _faults(page) == [], "a refusal"
+    page.set_input_files("#photograph", sample)
+    _look_at_a_dialogue(page)
