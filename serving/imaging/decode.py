@@ -3,7 +3,8 @@
 import io
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,10 +15,10 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from serving.errors import ImageError
-from serving.imaging import dicom, formats
+from serving.imaging import deep_colour, dicom, formats
 from serving.imaging.canvas import Pixels
 from serving.imaging.faults import faults
-from serving.imaging.lattice import eight_bit_levels
+from serving.imaging.lattice import eight_bit_levels, in_eight_bits
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit, beyond which it warns of a decompression bomb: a quarter GiB of RGB."""
@@ -30,19 +31,14 @@ _SWAPS_SIDES = (5, 6, 7, 8)
 _LEAST_ROWS = 0.5
 """Share of a truncated picture's rows that must be present; missing rows are shown as one shade of grey."""
 _WHITE_IS_ZERO_TAG, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0, PhotometricInterpretation
-_SAMPLE_FORMAT_TAG, _SIGNED = 339, (2,)  # TIFF 6.0, section 19
+_SAMPLE_FORMAT_TAG, _UNSIGNED, _SIGNED = 339, (1,), (2,)  # TIFF 6.0, section 19
 _MAX_PREVIEW = 1024
 _REDUCTIONS = (
     (8, cv2.IMREAD_REDUCED_GRAYSCALE_8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_COLOR_4),
     (2, cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_COLOR_2),
 )
-_FEW = 4096
-"""Values, about, that tell most pictures of more than eight bits from those of eight."""
-_ROUNDING = 1e-5
-"""Relative error, at most, of a byte that was divided by 255 in single or better precision."""
 _BIT_DEPTHS = {"1": 1, "I;16": 16, "I;16B": 16, "I": 16, "F": 32}
-
 
 Number = TypeVar("Number", bound=np.number)
 
@@ -111,8 +107,9 @@ def _inspect_picture(content: bytes, max_pixels: int) -> Header:
     with faults("the image's header is broken"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images and odd metadata; what matters is raised
         try:
-            image = Image.open(io.BytesIO(content), formats=_PICTURE_FORMATS)
+            image = _open(content)
             orientation = _orientation(image)
+            depth = 16 if deep_colour.is_deep(image) else _BIT_DEPTHS.get(image.mode, 8)
         except Image.DecompressionBombError:
             raise ImageError("too_many_pixels", f"the image has more than {max_pixels} pixels") from None
         except UnidentifiedImageError:
@@ -122,7 +119,6 @@ def _inspect_picture(content: bytes, max_pixels: int) -> Header:
     # Pillow turns a TIFF upright by itself and gives its upright size already.
     turned = orientation in _SWAPS_SIDES and image.format != "TIFF"
     width, height = image.size[::-1] if turned else image.size
-    depth = _BIT_DEPTHS.get(image.mode, 8)
     kind = "JPEG" if image.format == _SEVERAL_PICTURES else image.format or ""
     return Header(kind, image.mode, depth, width, height, orientation, _frames(image))
 
@@ -148,7 +144,7 @@ def decode(
     `at_least` (pixels) lets a JPEG be decoded at 1/2, 1/4 or 1/8 of its scale as long as its longer side keeps that
     many: the decoder averages at a fraction of the cost. A truncated file is decoded as far as it goes, and
     `Decoded.truncated` says so. Pictures of more than eight bits, and DICOM objects that leave their range open, are
-    stretched from their darkest to their brightest pixel, unless they hold no more than eight (`in_eight_bits`,
+    stretched from their darkest to their brightest pixel, unless they hold no more than eight (`lattice.in_eight_bits`,
     `lattice.eight_bit_levels`). `header` is the result of `inspect`, if the caller has it. Raises ImageError as
     `inspect` does, and `undecodable`, or `unsupported_dicom` for a DICOM object that is not read.
     """
@@ -166,14 +162,27 @@ def decode(
         found = _decode_with_opencv(content, header, at_least, colour)
         if found is not None:
             return _grey_of(found, header)
+    if header.bit_depth > 8 and has_colours(header):
+        return _deep_colours(content, header, truncated)[1]
     if header.bit_depth > 8:
-        values, cut_short = _decode_with_pillow(content, header, _to_values)
-        same = in_eight_bits(values)
-        if same is not None:
-            return Decoded(same, header, truncated or cut_short)
-        return Decoded(stretch(values), header, truncated or cut_short, values)
-    pixels, cut_short = _decode_with_pillow(content, header, _to_grey)
+        values, cut_short = _decode_with_pillow(content, header, _values)
+        return _of_values(values, header, truncated or cut_short)
+    pixels, cut_short = _decode_with_pillow(content, header, _grey)
     return Decoded(pixels, header, truncated or cut_short)
+
+
+def _deep_colours(content: bytes, header: Header, truncated: bool) -> tuple[npt.NDArray[np.uint16], Decoded]:
+    def read(content: bytes, tolerant: bool) -> npt.NDArray[np.uint16]:
+        with _pillow(tolerant):
+            return deep_colour.samples_of(lambda: _open(content))
+
+    samples, cut_short = _decode_with_pillow(content, header, read)
+    return samples, _of_values(deep_colour.grey_of(samples), header, truncated or cut_short)
+
+
+def _of_values(values: npt.NDArray[np.number], header: Header, truncated: bool) -> Decoded:
+    same = np.asarray(values) if values.dtype == np.uint8 else in_eight_bits(values)
+    return Decoded(stretch(values), header, truncated, values) if same is None else Decoded(same, header, truncated)
 
 
 def check_complete(decoded: Decoded) -> None:
@@ -196,7 +205,7 @@ def check_complete(decoded: Decoded) -> None:
 
 def _suits_opencv(content: bytes, header: Header) -> bool:
     """Whether OpenCV decodes the same pixels as Pillow: a grey or RGB JPEG or PNG without a transparent colour."""
-    if header.mode not in {"L", "RGB"} or header.format not in {"JPEG", "PNG"}:
+    if header.mode not in {"L", "RGB"} or header.format not in {"JPEG", "PNG"} or header.bit_depth > 8:
         return False
     return header.format == "JPEG" or b"tRNS" not in content[: content.find(b"IDAT")]
 
@@ -226,29 +235,41 @@ def is_truncated(content: bytes, header: Header) -> bool:
 
 
 def _decode_with_pillow(
-    content: bytes, header: Header, convert: Callable[[Image.Image], npt.NDArray[Number]]
+    content: bytes, header: Header, read: Callable[[bytes, bool], npt.NDArray[Number]]
 ) -> tuple[npt.NDArray[Number], bool]:
+    """Upright pixels, and whether only a tolerant Pillow reads them; `read` takes a file and how tolerant to be."""
     problem = "the image cannot be decoded"
     try:
         with faults(problem):
-            return _upright(convert(_load(content, tolerant=False)), header), False
+            return _upright(read(content, False), header), False
     except ImageError as first:
         try:
             with faults(problem):
-                return _upright(convert(_load(content, tolerant=True)), header), True
+                return _upright(read(content, True), header), True
         except ImageError:
             raise first from None
 
 
-def _load(content: bytes, tolerant: bool) -> Image.Image:
+@contextmanager
+def _pillow(tolerant: bool) -> Iterator[None]:
+    """Where Pillow reads pixels: with or without tolerance of truncated files, and without a warning."""
     with _PILLOW_SWITCH, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
         try:
-            image = Image.open(io.BytesIO(content), formats=_PICTURE_FORMATS)
-            image.load()
+            yield
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _open(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=_PICTURE_FORMATS)
+
+
+def _load(content: bytes, tolerant: bool) -> Image.Image:
+    with _pillow(tolerant):
+        image = _open(content)
+        image.load()
     return image
 
 
@@ -274,16 +295,27 @@ def _as_stored(pixels: Pixels, header: Header) -> Pixels:
     return pixels.swapaxes(0, 1) if orientation in _SWAPS_SIDES else pixels
 
 
-def _to_values(image: Image.Image) -> npt.NDArray[np.number]:
-    """The pixels of a picture of more than eight bits, in its own number type, with white as their largest value."""
+def _values(content: bytes, tolerant: bool) -> npt.NDArray[np.number]:
+    """The pixels of a grey picture of more than eight bits, in its own number type, with white as their largest value.
+
+    A value that stands for transparent is black.
+    """
+    image = _load(content, tolerant)
     values = np.asarray(image)
+    if not isinstance(image, TiffImageFile):
+        transparent = image.info.get("transparency")
+        return values if transparent is None else np.where(values == transparent, values.dtype.type(0), values)
+    # Pillow reads 32 bits as if they had a sign.
+    if image.mode == "I" and _sample_format(image) == _UNSIGNED and values.min() < 0:
+        values = values.view(np.uint32)
     # Pillow inverts a TIFF in which white is zero only up to eight bits.
-    if isinstance(image, TiffImageFile) and image.tag_v2.get(_WHITE_IS_ZERO_TAG) == _WHITE_IS_ZERO:
+    if image.tag_v2.get(_WHITE_IS_ZERO_TAG) == _WHITE_IS_ZERO:
         return np.asarray(-values if values.dtype.kind == "f" else ~values)
     return values
 
 
-def _to_grey(image: Image.Image) -> Pixels:
+def _grey(content: bytes, tolerant: bool) -> Pixels:
+    image = _load(content, tolerant)
     grey = np.asarray(_on_black(image).convert("L"), np.uint8)
     # Pillow reads signed bytes as if they were unsigned.
     is_signed = isinstance(image, TiffImageFile) and image.mode == "L" and _sample_format(image) == _SIGNED
@@ -294,8 +326,8 @@ def _sample_format(image: TiffImageFile) -> tuple[int, ...]:
     return tuple(np.atleast_1d(image.tag_v2.get(_SAMPLE_FORMAT_TAG, 1)))
 
 
-def _to_bgr(image: Image.Image) -> Pixels:
-    return np.asarray(_on_black(image).convert("RGB"), np.uint8)[..., ::-1]
+def _bgr(content: bytes, tolerant: bool) -> Pixels:
+    return np.asarray(_on_black(_load(content, tolerant)).convert("RGB"), np.uint8)[..., ::-1]
 
 
 def _on_black(image: Image.Image) -> Image.Image:
@@ -304,34 +336,6 @@ def _on_black(image: Image.Image) -> Image.Image:
         return image
     rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-
-
-def in_eight_bits(values: npt.NDArray[np.number]) -> Pixels | None:
-    """The grey levels of a picture of eight bits that was saved with more; None for any other.
-
-    They are multiples of 257 or 256, as programs widen a byte, of 1/255, or bytes as they are. Some of the latter two
-    have to be above the middle, since a dark picture of more bits may have as few levels. Those of any other gain and
-    offset begin at 0 (`lattice.eight_bit_levels`).
-    """
-    units: tuple[tuple[float, int], ...] = ((257, 0), (256, 0), (1, 128))
-    if values.dtype.kind == "f":
-        units = (*units, (1 / 255, 128))
-    step = max(1, int((values.size / _FEW) ** 0.5))
-    for unit, least in units:
-        if all(_are_levels(some, unit) for some in (values[::step, ::step], values)):
-            levels = np.asarray(np.rint(values / unit), np.uint8)
-            return levels if levels.max() >= least else None
-    return eight_bit_levels(values)
-
-
-def _are_levels(values: npt.NDArray[np.number], unit: float) -> bool:
-    """Whether values are whole multiples of a unit, from 0 to 255 of them."""
-    if not (values.min() >= 0 and values.max() <= 255 * unit * (1 + _ROUNDING)):  # false for what is no number
-        return False
-    if values.dtype.kind != "f":
-        return not np.any(values % int(unit))
-    levels = values.astype(np.float64) / unit
-    return bool(np.abs(levels - np.rint(levels)).max() <= 255 * _ROUNDING)
 
 
 def stretch(values: npt.NDArray[np.number]) -> Pixels:
@@ -372,8 +376,11 @@ def look(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels, bo
         if found is not None:
             whole = _grey_of(found, header) if header.format == "PNG" else None
             return _bounded(found), False, whole
+    if header.bit_depth > 8 and has_colours(header):
+        samples, whole = _deep_colours(content, header, truncated)
+        return _bounded(deep_colour.shown(samples)), whole.truncated, whole
     if colour:
-        pixels, cut_short = _decode_with_pillow(content, header, _to_bgr)
+        pixels, cut_short = _decode_with_pillow(content, header, _bgr)
         return _bounded(pixels), truncated or cut_short, None
     decoded = decode(content, header=header)
     return _bounded(decoded.pixels), decoded.truncated, None if header.format == "JPEG" else decoded

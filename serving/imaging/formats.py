@@ -11,6 +11,11 @@ _SIGNATURES: Mapping[bytes, tuple[str, str]] = {
     b"GIF8": ("a GIF picture", "save it as PNG"),
     b"%PDF": ("a PDF document", "export its page as PNG"),
     b"%!PS": ("a PostScript document", _AS_PICTURE),
+    b"\xff\xd8\xff\xf7": ("a JPEG-LS picture", "save it as PNG, or wrap it in a DICOM object"),
+    b"\xff\xd8\xff": (
+        "a damaged JPEG picture or one of an unusual kind, as of 12 bits",
+        "save it as PNG of 8 or 16 bits",
+    ),
     b"\xff\x4f\xff\x51": ("a JPEG 2000 picture", "save it as PNG, or wrap it in a DICOM object"),
     b"\0\0\0\x0cjP  ": ("a JPEG 2000 picture", "save it as PNG, or wrap it in a DICOM object"),
     b"\xff\x0a": ("a JPEG XL picture", _AS_PICTURE),
@@ -72,7 +77,7 @@ def _name(content: bytes) -> tuple[str, str] | None:
         known = [_BRANDS[brand] for brand in brands if brand in _BRANDS]
         return known[0] if known else ("a video", "send one frame as a picture")
     if content.startswith(_TIFF):
-        return "a TIFF file of an unusual kind", "save it with 8 or 16 bits a pixel and no compression, or as PNG"
+        return "a TIFF file of an unusual kind", "save it in grey with 8 or 16 bits and no compression, or as PNG"
     if content.startswith(b"RIFF"):
         return "a sound or a video", "send a picture"
     start = content[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()

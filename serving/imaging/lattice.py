@@ -1,4 +1,4 @@
-"""Pictures of eight bits that were saved with more: their grey levels behind any offset and gain."""
+"""Pictures of eight bits that were saved with more: their grey levels, behind any offset and gain."""
 
 from itertools import product
 
@@ -21,6 +21,36 @@ in single precision it is a share of the largest value."""
 _ROUNDS = 4
 """How often gain and offset are estimated from the levels, and the levels from them."""
 _WIDEST = 1 << 16
+_ROUNDING = 1e-5
+"""Relative error, at most, of a byte that was divided by 255 in single or better precision."""
+
+
+def in_eight_bits(values: npt.NDArray[np.number]) -> Pixels | None:
+    """The grey levels of a picture of eight bits that was saved with more; None for any other.
+
+    They are multiples of 257 or 256, as programs widen a byte, of 1/255, or bytes as they are. Some of the latter two
+    have to be above the middle, since a dark picture of more bits may have as few levels. Those of any other gain and
+    offset begin at 0 (`eight_bit_levels`).
+    """
+    units: tuple[tuple[float, int], ...] = ((257, 0), (256, 0), (1, 128))
+    if values.dtype.kind == "f":
+        units = (*units, (1 / 255, 128))
+    step = max(1, int((values.size / _FEW) ** 0.5))
+    for unit, least in units:
+        if all(_are_levels(some, unit) for some in (values[::step, ::step], values)):
+            levels = np.asarray(np.rint(values / unit), np.uint8)
+            return levels if levels.max() >= least else None
+    return eight_bit_levels(values)
+
+
+def _are_levels(values: npt.NDArray[np.number], unit: float) -> bool:
+    """Whether values are whole multiples of a unit, from 0 to 255 of them."""
+    if not (values.min() >= 0 and values.max() <= 255 * unit * (1 + _ROUNDING)):  # false for what is no number
+        return False
+    if values.dtype.kind != "f":
+        return not np.any(values % int(unit))
+    levels = values.astype(np.float64) / unit
+    return bool(np.abs(levels - np.rint(levels)).max() <= 255 * _ROUNDING)
 
 
 def eight_bit_levels(values: Values) -> Pixels | None:

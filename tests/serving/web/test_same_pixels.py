@@ -23,6 +23,7 @@ from serving.imaging.canvas import Preprocessing, Steps
 from serving.imaging.model_input import ModelInput
 from serving.statistics import input_statistics, texture
 from tests.serving.imaging.canonical.screens import screen
+from tests.serving.imaging.deep_files import png_of
 from tests.serving.imaging.dicom.builders import radiograph, table
 from tests.serving.web import device
 
@@ -37,7 +38,7 @@ SHIFTED = RADIOGRAPH.astype(np.uint16) * 200 + 1000
 DEEP = np.asarray(SHIFTED + np.arange(RADIOGRAPH.size).reshape(RADIOGRAPH.shape) % 89, np.uint16)
 
 
-def _three(pixels: Pixels) -> Pixels:
+def _three(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.stack([pixels] * 3, -1)
 
 
@@ -120,6 +121,18 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
         "png of 8 bits in 16, with fractions of a gain": encode(np.rint(RADIOGRAPH * 2.7).astype(np.uint16)),
         "png of 8 bits in 16": encode(RADIOGRAPH.astype(np.uint16) * 257),
         "png of 8 bits in 16, as they are": encode(RADIOGRAPH.astype(np.uint16)),
+        "png of 16 bits, grey in colours": png_of(_three(DEEP)),
+        "png of 16 bits, tinted": png_of((_three(DEEP) * np.array([0.9, 0.95, 1])).astype(np.uint16)),
+        "png of 16 bits, dark": png_of(_three(DEEP >> 4)),
+        "png of 8 bits in 16, tinted": png_of((_three(RADIOGRAPH) * np.array([0.9, 0.95, 1])).astype(np.uint16) * 257),
+        "png of 8 bits in 16, shifted, in colours": png_of(_three(SHIFTED)),
+        "png of 8 bits in 16, shifted and tinted": png_of(np.dstack([SHIFTED, SHIFTED + 200, SHIFTED + 400])),
+        "png of 16 bits with alpha": png_of(np.dstack([DEEP, half.astype(np.uint16) * 257])),
+        "png of 16 bits and colours with alpha": png_of(np.dstack([_three(DEEP), half.astype(np.uint16) * 257])),
+        "png of 16 bits, a grey transparent": png_of(DEEP, transparent=[int(DEEP[0, 0])]),
+        "png of 16 bits, a colour transparent": png_of(_three(DEEP), transparent=[int(DEEP[0, 0])] * 3),
+        "png of 16 bits, cut short": png_of(_three(DEEP))[: DEEP.nbytes],
+        "colour photograph, dark png of 16 bits": png_of(coloured.astype(np.uint16) * 17),
         "png with alpha": encode(np.dstack([RADIOGRAPH, half])),
         "png of colours with alpha": encode(np.dstack([_three(RADIOGRAPH), half])),
         "png with a palette": encode(np.asarray(palette)),

@@ -10,9 +10,10 @@ import { readHeader as readJpegHeader } from "./codecs/jpeg_header.js";
 import * as png from "./codecs/png.js";
 import * as webp from "./codecs/webp.js";
 import { greyOf } from "./colour.js";
+import * as deepColour from "./deep_colour.js";
 import { isDicom } from "./dicom/prefix.js";
 import { formatOf, refusal } from "./formats.js";
-import { eightBitLevels } from "./lattice.js";
+import { eightBitLevels, inEightBits } from "./lattice.js";
 import { resizeArea } from "./opencv/resize.js";
 import { pixels } from "./pixels.js";
 
@@ -120,7 +121,6 @@ function readPng(content) {
   const many = width * height;
   const planes = async () => {
     const { data, channels } = await read();
-    const high = depth === 16 ? 8 : 0;
     const found = { width, height, red: new Uint8Array(many), green: new Uint8Array(many), blue: new Uint8Array(many) };
     for (let at = 0; at < many; at += 1) {
       const from = at * channels;
@@ -131,26 +131,30 @@ function readPng(content) {
         colour = [0, 1, 2].map((part) => palette?.[3 * index + part] ?? 0);
         alpha = transparent?.[index] ?? 255;
       } else {
-        colour = channels < 3 ? Array(3).fill(data[from] >> high) : [0, 1, 2].map((part) => data[from + part] >> high);
-        if (kind >= 4) alpha = data[from + channels - 1] >> high;
+        colour = channels < 3 ? Array(3).fill(data[from]) : [0, 1, 2].map((part) => data[from + part]);
+        if (kind >= 4) alpha = data[from + channels - 1];
         else if (transparent && isTransparent(data, from, channels, transparent)) alpha = 0;
       }
       [found.red[at], found.green[at], found.blue[at]] = alpha === 255 ? colour : colour.map((part) => Math.round((part * alpha) / 255));
     }
     return found;
   };
+  const deep = async () => {
+    const found = await read();
+    return deepColour.samplesOf(header, found, (at) => transparent && isTransparent(found.data, at, found.channels, transparent));
+  };
   return {
     stored: header,
     orientation: orientationOf(header.exif),
     frames: header.frames,
     hasColours: [2, 3, 6].includes(kind),
-    colours: planes,
+    colours: async () => (depth === 16 ? deepColour.shown(await deep()) : planes()),
     decode: async () => {
       const { data, rows } = await read();
       const cutShort = truncated || rows < height;
-      if (kind === 0 && depth === 16) {
-        const values = { width, height, data };
-        const same = inEightBits(data);
+      if (depth === 16) {
+        const { values, grey } = deepColour.greyOf(await deep());
+        const same = grey?.data ?? inEightBits(values.data);
         if (same) return { grey: pixels(width, height, same), truncated: cutShort };
         return { grey: stretched(values), values, truncated: cutShort };
       }
@@ -162,13 +166,6 @@ function readPng(content) {
       return { grey: greyOf(await planes(), opencv), truncated: cutShort };
     },
   };
-}
-
-// The grey levels of eight bits that were saved with sixteen, null for others: serving/imaging/decode.py.
-function inEightBits(data) {
-  const unit = [257, 256, 1].find((one) => data.every((value) => value % one === 0 && value <= 255 * one));
-  if (!unit || (unit === 1 && data.every((value) => value < 128))) return null;
-  return Uint8Array.from(data, (value) => value / unit);
 }
 
 function isTransparent(data, from, channels, transparent) {

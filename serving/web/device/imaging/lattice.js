@@ -4,6 +4,13 @@ import { LATTICE } from "../constants.js";
 import { roundEven } from "../numbers.js";
 import { pixels } from "./pixels.js";
 
+/** The grey levels of eight bits that were saved with sixteen as they are or times 256 or 257; null for others. */
+export function inEightBits(data) {
+  const unit = [257, 256, 1].find((one) => data.every((value) => value % one === 0 && value <= 255 * one));
+  if (!unit || (unit === 1 && data.every((value) => value < 128))) return null;
+  return Uint8Array.from(data, (value) => value / unit);
+}
+
 /** The grey levels of whole numbers that hold no more than eight bits, the darkest at 0; null for any other picture. */
 export function eightBitLevels({ width, height, data }) {
   const step = Math.max(1, Math.trunc(Math.sqrt(data.length / LATTICE.FEW)));
