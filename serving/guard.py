@@ -12,16 +12,23 @@ BLANK = 2.0
 """Standard deviation of the grey levels below which a picture shows nothing."""
 SMALLEST = 32
 """Pixels of a side below which no bone can be seen."""
+AT_FULL_SIZE = "send it at full size"
+ONE_AT_A_TIME = "send one image at a time"
+THE_RADIOGRAPH = "send the radiograph itself; of a film, a photograph that it fills, without coloured light"
+AS_STORED = "Send a radiograph as the device stored it, without anything around it"
+EXPORTED_AGAIN = "check the export and send it again"
+"""What to do about each refusal; the page says it at greater length (`web/messages.js`)."""
 
 
 def check_header(header: Header, max_frames: int) -> None:
     """Refuse what the header alone shows to be no single radiograph; ImageError `too_small` or `too_many_frames`."""
     if min(header.width, header.height) < SMALLEST:
+        size = f"{header.width} x {header.height}"
         raise ImageError(
-            "too_small", f"the image is {header.width} x {header.height} pixels; at least {SMALLEST} a side are needed"
+            "too_small", f"the image is {size} pixels; at least {SMALLEST} a side are needed; {AT_FULL_SIZE}"
         )
     if header.frames > max_frames:
-        raise ImageError("too_many_frames", "the file holds several frames or pages; send one image at a time")
+        raise ImageError("too_many_frames", f"the file holds several frames or pages; {ONE_AT_A_TIME}")
 
 
 def check_colours(content: bytes, header: Header) -> None:
@@ -30,14 +37,14 @@ def check_colours(content: bytes, header: Header) -> None:
         return
     small, _ = decode.preview(content, header)
     if small.ndim == 3 and colourfulness(small) > COLOURFUL:
-        raise ImageError("colour_photograph", "the image is a colour photograph, not a radiograph")
+        raise ImageError("colour_photograph", f"the image is a colour photograph, not a radiograph; {THE_RADIOGRAPH}")
 
 
 def check_contrast(picture: Pixels) -> None:
     """Refuse an empty picture, grey uint8 (h, w); ImageError `blank`."""
     _, deviation = cv2.meanStdDev(picture)
     if float(deviation[0, 0]) < BLANK:
-        raise ImageError("blank", "the image shows nothing but one shade of grey")
+        raise ImageError("blank", f"the image shows nothing but one shade of grey; {EXPORTED_AGAIN}")
 
 
 def check_distance(distance: float, limit: float, truncated: bool = False) -> None:
@@ -46,7 +53,7 @@ def check_distance(distance: float, limit: float, truncated: bool = False) -> No
         raise ImageError(
             "not_a_radiograph",
             f"the image is unlike the radiographs this model was trained on (distance {distance:.2f}, at most "
-            f"{limit:.2f}); no answer is given" + ("; the file is cut short" if truncated else ""),
+            f"{limit:.2f}); no answer is given. {AS_STORED}" + ("; the file is cut short" if truncated else ""),
         )
 
 
@@ -55,6 +62,6 @@ def check_radiograph(log_odds: float, limit: float, truncated: bool = False) -> 
     if not log_odds >= limit:
         raise ImageError(
             "not_a_radiograph",
-            "the image does not look like a radiograph; no answer is given. Send a radiograph as the device stored it, "
-            "without anything around it" + ("; the file is cut short" if truncated else ""),
+            f"the image does not look like a radiograph; no answer is given. {AS_STORED}"
+            + ("; the file is cut short" if truncated else ""),
         )

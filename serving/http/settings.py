@@ -22,6 +22,7 @@ class Settings:
 
     max_body: int = 32 * MIB  # FRACTURE_MAX_BODY_MB: bytes of one request
     max_buffered: int = 128 * MIB  # FRACTURE_MAX_BUFFERED_MB: bytes of all requests at once
+    # Of 16 bits they take 0.6 GiB; commands that read a user's own files take `decode.MAX_PIXELS`, and 2 GiB.
     max_pixels: int = 25_000_000  # FRACTURE_MAX_PIXELS: width x height of an image, from its header
     max_frames: int = 1  # FRACTURE_MAX_FRAMES: of a file; only the first is read
     max_files: int = 32  # FRACTURE_MAX_FILES: of a batch

@@ -21,7 +21,7 @@ from serving.imaging.faults import faults
 from serving.imaging.lattice import eight_bit_levels, in_eight_bits
 
 MAX_PIXELS = 89_478_485
-"""Pillow's own limit, beyond which it warns of a decompression bomb: a quarter GiB of RGB."""
+"""Pillow's own limit, beyond which it warns of a bomb: for files of one's own; a service takes fewer (`Settings`)."""
 
 _PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _SEVERAL_PICTURES = "MPO"  # CIPA DC-007: a JPEG, and behind it further ones, as phones write for depth or brightness
@@ -92,14 +92,14 @@ def inspect(content: bytes, max_pixels: int = MAX_PIXELS) -> Header:
     object without an image.
     """
     if not content:
-        raise ImageError("empty", "the file is empty")
+        raise ImageError("empty", "the file is empty; export or copy it again")
     header = dicom.inspect(content) if dicom.is_dicom(content) else None
     found = Header(**header) if header else _inspect_picture(content, max_pixels)
     if found.width < 1 or found.height < 1:
         raise ImageError("undecodable", f"the image is {found.width} x {found.height} pixels")
     if found.pixels > max_pixels:
         size = f"{found.width} x {found.height}" + (f" x {found.frames}" if found.frames > 1 else "")
-        raise ImageError("too_many_pixels", f"the image has {size} pixels; at most {max_pixels} are accepted")
+        raise ImageError("too_many_pixels", f"the image has {size} pixels, more than {max_pixels}; save it smaller")
     return found
 
 
@@ -111,7 +111,7 @@ def _inspect_picture(content: bytes, max_pixels: int) -> Header:
             orientation = _orientation(image)
             depth = 16 if deep_colour.is_deep(image) else _BIT_DEPTHS.get(image.mode, 8)
         except Image.DecompressionBombError:
-            raise ImageError("too_many_pixels", f"the image has more than {max_pixels} pixels") from None
+            raise ImageError("too_many_pixels", f"the image has over {max_pixels} pixels; save it smaller") from None
         except UnidentifiedImageError:
             if formats.is_tiff_cut_short(content):
                 raise ImageError("undecodable", "the file is cut short; send it again whole") from None
@@ -162,22 +162,11 @@ def decode(
         found = _decode_with_opencv(content, header, at_least, colour)
         if found is not None:
             return _grey_of(found, header)
-    if header.bit_depth > 8 and has_colours(header):
-        return _deep_colours(content, header, truncated)[1]
     if header.bit_depth > 8:
-        values, cut_short = _decode_with_pillow(content, header, _values)
+        values, cut_short = _decode_with_pillow(content, header, _deep_grey if has_colours(header) else _values)
         return _of_values(values, header, truncated or cut_short)
     pixels, cut_short = _decode_with_pillow(content, header, _grey)
     return Decoded(pixels, header, truncated or cut_short)
-
-
-def _deep_colours(content: bytes, header: Header, truncated: bool) -> tuple[npt.NDArray[np.uint16], Decoded]:
-    def read(content: bytes, tolerant: bool) -> npt.NDArray[np.uint16]:
-        with _pillow(tolerant):
-            return deep_colour.samples_of(lambda: _open(content))
-
-    samples, cut_short = _decode_with_pillow(content, header, read)
-    return samples, _of_values(deep_colour.grey_of(samples), header, truncated or cut_short)
 
 
 def _of_values(values: npt.NDArray[np.number], header: Header, truncated: bool) -> Decoded:
@@ -295,6 +284,19 @@ def _as_stored(pixels: Pixels, header: Header) -> Pixels:
     return pixels.swapaxes(0, 1) if orientation in _SWAPS_SIDES else pixels
 
 
+def _samples(content: bytes, tolerant: bool) -> npt.NDArray[np.uint16]:
+    with _pillow(tolerant):
+        return deep_colour.samples_of(lambda: _open(content))
+
+
+def _deep_grey(content: bytes, tolerant: bool) -> npt.NDArray[np.number]:
+    return deep_colour.grey_of(_samples(content, tolerant))
+
+
+def _deep_bgr(content: bytes, tolerant: bool) -> Pixels:
+    return deep_colour.shown(_samples(content, tolerant))
+
+
 def _values(content: bytes, tolerant: bool) -> npt.NDArray[np.number]:
     """The pixels of a grey picture of more than eight bits, in its own number type, with white as their largest value.
 
@@ -376,11 +378,8 @@ def look(content: bytes, header: Header, at_least: int = 56) -> tuple[Pixels, bo
         if found is not None:
             whole = _grey_of(found, header) if header.format == "PNG" else None
             return _bounded(found), False, whole
-    if header.bit_depth > 8 and has_colours(header):
-        samples, whole = _deep_colours(content, header, truncated)
-        return _bounded(deep_colour.shown(samples)), whole.truncated, whole
     if colour:
-        pixels, cut_short = _decode_with_pillow(content, header, _bgr)
+        pixels, cut_short = _decode_with_pillow(content, header, _deep_bgr if header.bit_depth > 8 else _bgr)
         return _bounded(pixels), truncated or cut_short, None
     decoded = decode(content, header=header)
     return _bounded(decoded.pixels), decoded.truncated, None if header.format == "JPEG" else decoded

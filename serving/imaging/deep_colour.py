@@ -25,6 +25,8 @@ _OTHER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _SEPARATE = 2  # TIFF 6.0, PlanarConfiguration
 _ROWS = 128
 """Rows that are reckoned with at a time."""
+_ENOUGH = 1024
+"""Pixels of the longer side, at least, from which colours are judged."""
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -71,14 +73,14 @@ def samples_of(opened: Callable[[], Image.Image]) -> Samples:
     # What is premultiplied lies on black already.
     name = name.replace("RGBa", "RGBA")
     count = 4 if name.startswith("RGBA") else 3
+    transparent = first.info.get("transparency")
     found = np.asarray(_loaded(first, name + order))[..., :count].astype(np.uint16)
+    del first
     found <<= 8
-    second = opened()
-    found |= np.asarray(_loaded(second, name + _OTHER[order]))[..., :count]
+    found |= np.asarray(_loaded(opened(), name + _OTHER[order]))[..., :count]
     colours = np.ascontiguousarray(found[..., :3])
     if kind.startswith("RGBA"):
         return _on_black(colours, found[..., 3:])
-    transparent = first.info.get("transparency")
     if transparent is not None:
         colours[(colours == np.array(transparent, np.uint16)).all(axis=2)] = 0
     return colours
@@ -125,7 +127,9 @@ def _brightness(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def shown(samples: Samples) -> Pixels:
-    """Their colours in eight bits, BGR (h, w, 3), or (h, w) of grey, as bright as `grey_of` is shown."""
+    """Some of their pixels in eight bits, BGR (h, w, 3), or (h, w) of grey, about as bright as `grey_of` is shown."""
+    step = max(1, max(samples.shape[:2]) // _ENOUGH)
+    samples = np.ascontiguousarray(samples[::step, ::step])
     whole = samples.reshape(len(samples), -1)
     same = in_eight_bits(whole)
     found = spread(whole, *robust_range(whole)) if same is None else same

@@ -104,7 +104,7 @@ def decode(content: bytes) -> Shown:
         size = rows * columns * samples_of(header) * int(header.BitsAllocated) // 8
         dataset, element = read_whole(content, max(1, size))
     if element is None or not element.value:
-        raise ImageError("no_pixels", "the DICOM object holds no pixel data")
+        raise ImageError("no_pixels", "the DICOM object holds no pixel data; send the one with the image")
     with faults(f"the DICOM pixels ({dataset.file_meta.TransferSyntaxUID.name}) cannot be decoded"):
         stored = stored_values(dataset, element)
         colours = dataset.PhotometricInterpretation not in GREY
@@ -133,7 +133,7 @@ def _grey_of_colours(values: npt.NDArray[np.integer], dataset: pydicom.Dataset) 
     rgb = np.ascontiguousarray(colours, np.uint8)
     step = max(1, max(rgb.shape[:2]) // _ENOUGH)
     if colourfulness(np.ascontiguousarray(rgb[::step, ::step, ::-1])) > COLOURFUL:
-        raise ImageError("colour_photograph", "the DICOM object is a picture in colour, not a radiograph")
+        raise ImageError("colour_photograph", "the DICOM object is a picture in colour; send the radiograph itself")
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
@@ -142,7 +142,7 @@ def _check_supported(header: pydicom.Dataset) -> None:
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise ImageError("unsupported_dicom", "the DICOM object has several frames; send one image at a time")
     if photometric not in GREY | COLOURS:
-        raise ImageError("unsupported_dicom", f"photometric interpretation {photometric} is no radiograph")
+        raise ImageError("unsupported_dicom", f"photometric interpretation {photometric} is not read; send it in grey")
     if header.get("BitsAllocated") not in {8, 16}:
         raise ImageError("unsupported_dicom", "Bits Allocated of a radiograph is 8 or 16 (PS3.3, C.8.11.3)")
     if samples_of(header) > 1 and header.BitsAllocated != 8:

@@ -20,6 +20,8 @@ from serving.http.admission import Engine
 from serving.http.app import create_app
 from serving.http.problems import PROBLEMS
 from serving.http.settings import Settings
+from serving.imaging import decode
+from serving.predictor import Limits
 
 TEXT = (Path(__file__).parents[3] / "docs/serving.md").read_text()
 
@@ -93,3 +95,9 @@ def test_the_table_of_limits_holds_every_setting_with_its_default() -> None:
     for name, value in values.items():
         variable = variables.get(name, f"FRACTURE_{name.upper()}")
         assert re.search(rf"^\| `{variable}` \| {value} ?\|", TEXT, re.MULTILINE), variable
+
+
+def test_the_page_says_how_many_pixels_the_service_and_the_commands_take() -> None:
+    assert f"| `FRACTURE_MAX_PIXELS` | {Settings().max_pixels} |" in TEXT
+    assert f"up to {Limits().max_pixels:,} pixels" in TEXT
+    assert Limits().max_pixels == decode.MAX_PIXELS

@@ -31,7 +31,7 @@ for (const [number, path] of files.entries()) {
     });
   } catch (error) {
     if (!error.code) throw error;
-    found.push({ error: error.code });
+    found.push({ error: error.code, message: error.message });
   }
 }
 await writeFile(`${output}.json`, JSON.stringify(found));

@@ -33,7 +33,7 @@ const SWAPS_SIDES = [5, 6, 7, 8];
  * `colours()` a small picture of three planes, null for a file without colours. ImageError for what is not read.
  */
 export async function decoderOf(content) {
-  if (content.length === 0) throw new ImageError("empty", "the file is empty");
+  if (content.length === 0) throw new ImageError("empty", "the file is empty; export or copy it again");
   const format = isDicom(content) ? "DICOM" : formatOf(content);
   if (!format) throw new ImageError("unsupported_format", refusal(content));
   const found = format === "DICOM" ? await openDicom(content) : opened(format, content);
@@ -43,7 +43,7 @@ export async function decoderOf(content) {
   if (width < 1 || height < 1) throw new ImageError("undecodable", `the image is ${width} x ${height} pixels`);
   if (width * height * header.frames > LIMITS.MAX_PIXELS) {
     const size = `${width} x ${height}${header.frames > 1 ? ` x ${header.frames}` : ""}`;
-    throw new ImageError("too_many_pixels", `the image has ${size} pixels; at most ${LIMITS.MAX_PIXELS} are accepted`);
+    throw new ImageError("too_many_pixels", `the image has ${size} pixels, more than ${LIMITS.MAX_PIXELS}; save it smaller`);
   }
   const decode = async (atLeast) => {
     const { grey, values = null, truncated = false } = await attempted(() => found.decode(atLeast));

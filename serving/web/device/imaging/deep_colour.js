@@ -40,12 +40,26 @@ export function greyOf({ width, height, count, data }) {
   return same ? { grey: brightness(same, new Uint8Array(many)) } : { values: brightness(data, new Uint16Array(many)) };
 }
 
-/** Their colours in eight bits, as three planes. */
-export function shown({ width, height, count, data }) {
+/** Some of their pixels in eight bits, as three planes. */
+export function shown(samples) {
+  const { width, height, count, data } = sampled(samples);
   const whole = { width: width * count, height, data };
   const levels = levelsOf({ width, height, count, data }) ?? spread(whole, ...robustRange(whole)).data;
   const plane = (part) => Uint8Array.from({ length: width * height }, (_, at) => levels[at * count + part]);
   return { width, height, red: plane(0), green: plane(count >> 1), blue: plane(count - 1) };
+}
+
+function sampled({ width, height, count, data }) {
+  const step = Math.max(1, Math.floor(Math.max(width, height) / DEEP_COLOUR.ENOUGH));
+  const [wide, tall] = [Math.ceil(width / step), Math.ceil(height / step)];
+  const found = { width: wide, height: tall, count, data: new Uint16Array(wide * tall * count) };
+  for (let y = 0, to = 0; y < tall; y += 1) {
+    for (let x = 0; x < wide; x += 1) {
+      const at = (y * width + x) * step * count;
+      for (let part = 0; part < count; part += 1) found.data[to++] = data[at + part];
+    }
+  }
+  return found;
 }
 
 function levelsOf({ width, height, count, data }) {

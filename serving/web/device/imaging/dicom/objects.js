@@ -90,7 +90,7 @@ async function decode(content) {
     const whole = await read(content, Math.max(1, size));
     return { object: { ...whole, photometric, rows, columns }, element: whole.pixels };
   });
-  if (!element?.value.length) throw new ImageError("no_pixels", "the DICOM object holds no pixel data");
+  if (!element?.value.length) throw new ImageError("no_pixels", "the DICOM object holds no pixel data; send the one with the image");
   return faults("the DICOM pixels cannot be decoded", async () => shownOf(await storedValues(object, element), object));
 }
 
@@ -121,7 +121,7 @@ function checkGrey({ width, height, red, green, blue }) {
   const sampled = (plane) => Uint8Array.from({ length: wide * tall }, (_, at) =>
     plane[Math.floor(at / wide) * step * width + (at % wide) * step]);
   if (colourfulness({ red: sampled(red), green: sampled(green), blue: sampled(blue) }) > COLOUR.COLOURFUL) {
-    throw new ImageError("colour_photograph", "the DICOM object is a picture in colour, not a radiograph");
+    throw new ImageError("colour_photograph", "the DICOM object is a picture in colour; send the radiograph itself");
   }
 }
 
@@ -131,7 +131,7 @@ function checkSupported({ elements, syntax }) {
   const bits = elements.number("BitsAllocated");
   if ((elements.number("NumberOfFrames") || 1) > 1) refused("the DICOM object has several frames; send one image at a time");
   if (![...STORED.GREY, ...STORED.COLOURS].includes(photometric)) {
-    refused(`photometric interpretation ${photometric} is no radiograph`);
+    refused(`photometric interpretation ${photometric} is not read; send it in grey`);
   }
   if (![8, 16].includes(bits)) refused("Bits Allocated of a radiograph is 8 or 16 (PS3.3, C.8.11.3)");
   if (samplesOf(photometric) > 1 && bits !== 8) refused("the DICOM object has three samples of 16 bits; 8 are read");
