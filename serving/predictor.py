@@ -12,7 +12,7 @@ from serving import guard, intake, saliency
 from serving import region as regions
 from serving.bundle import Bundle
 from serving.decision import Suspicion
-from serving.imaging import decode, model_input
+from serving.imaging import decode, gutter, model_input
 from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Pixels, Placement
 from serving.imaging.decode import Decoded
@@ -132,6 +132,11 @@ class PreparedImage:
     def inverted(self) -> bool:
         """Whether the picture was turned from black bone to white."""
         return self.given.canonical is not None and self.given.canonical.inverted >= INVERTED
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the picture looks like several radiographs side by side; known of its canonical form alone."""
+        return self.given.canonical is not None and gutter.is_divided(self.given.canonical.pixels)
 
 
 class Predictor:
@@ -275,7 +280,7 @@ def _capital(words: str) -> str:
 
 
 def _canonical_notes(prepared: PreparedImage) -> list[Note]:
-    """What was done to the picture before the network saw it, where that may surprise its reader."""
+    """What was done to the picture before the network saw it, or seen in it then, that may surprise its reader."""
     notes = []
     if prepared.inverted:
         notes.append(Note.of("inverted"))
@@ -283,4 +288,6 @@ def _canonical_notes(prepared: PreparedImage) -> list[Note]:
     if quarters:
         turn = {1: "90 degrees anticlockwise", 2: "180 degrees", 3: "90 degrees clockwise"}[quarters]
         notes.append(Note.of("turned", turn=turn))
+    if prepared.is_divided:
+        notes.append(Note.of("several_images"))
     return notes

@@ -28,6 +28,10 @@ WARNINGS: Mapping[str, str] = {
     "first_frame": "The file holds several frames; only the first one was read.",
     "inverted": "The image looks inverted (bone black on white); it was read with bone white.",
     "turned": "The image looks turned; it was read after turning it by {turn}.",
+    "several_images": (
+        "The picture seems to hold several radiographs side by side, and there is one answer for all of them. "
+        "Open them one by one."
+    ),
     "noisy": "The image is noisy; it was smoothed before the model saw it.",
     "low_resolution": "The image is smaller than the {size} pixels that the model sees.",
     "unusual": "The image is unlike most of the radiographs that the model was trained on.",

@@ -13,17 +13,16 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from serving import anatomy, bundle, decision, guard, region, scope, signature, statistics, wording
 from serving.http import pictures
 from serving.http.settings import Settings
-from serving.imaging import colour, decode, deep_colour, formats, lattice, noise
+from serving.imaging import colour, decode, deep_colour, formats, gutter, lattice, noise
 from serving.imaging.canonical import field, form, intensity, panels, polarity
 from serving.imaging.dicom import bare, codestreams, dataset, fragments, objects, prefix, stored, syntaxes
 
 _MODULES: Mapping[str, ModuleType] = {
     "ANATOMY": anatomy, "SYNTAXES": syntaxes, "BARE": bare, "BUNDLE": bundle, "CODESTREAMS": codestreams,
     "COLOUR": colour, "DATASET": dataset, "DECISION": decision, "DECODE": decode, "DEEP_COLOUR": deep_colour,
-    "FIELD": field, "FORM": form,
-    "FORMATS": formats, "FRAGMENTS": fragments, "GUARD": guard, "INTENSITY": intensity, "LATTICE": lattice,
-    "NOISE": noise, "OBJECTS": objects, "PANELS": panels, "PICTURES": pictures, "POLARITY": polarity,
-    "PREFIX": prefix, "REGION": region, "SCOPE": scope, "SIGNATURE": signature, "STATISTICS": statistics,
+    "FIELD": field, "FORM": form, "FORMATS": formats, "FRAGMENTS": fragments, "GUARD": guard, "GUTTER": gutter,
+    "INTENSITY": intensity, "LATTICE": lattice, "NOISE": noise, "OBJECTS": objects, "PANELS": panels,
+    "PICTURES": pictures, "POLARITY": polarity, "PREFIX": prefix, "REGION": region, "SCOPE": scope, "SIGNATURE": signature, "STATISTICS": statistics,
     "STORED": stored, "WORDING": wording,
 }  # fmt: skip
 """What the browser calls a module's constants; the names within are ours, without the underscore of a private one.

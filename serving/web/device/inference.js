@@ -87,6 +87,7 @@ export class Inference {
     if (header.forProcessing) add("for_processing");
     if (truncated) add("truncated");
     if (given.inverted) add("inverted");
+    if (given.isDivided) add("several_images");
     if (given.smoothed) add("noisy");
     if (Math.max(header.width, header.height) < size) add("low_resolution", { size });
     if (unusual) add("unusual");

@@ -27,7 +27,7 @@ for (const [number, path] of files.entries()) {
     await writeFile(`${output}.${number}.picture`, given.picture.data);
     found.push({
       width: given.picture.width, height: given.picture.height, box: given.view.box, inverted: given.inverted,
-      smoothed: given.smoothed, truncated: given.decoded.truncated, texture: texture(given.pixels), inputs: inputStatistics(given.pixels),
+      smoothed: given.smoothed, divided: given.isDivided, truncated: given.decoded.truncated, texture: texture(given.pixels), inputs: inputStatistics(given.pixels),
     });
   } catch (error) {
     if (!error.code) throw error;

@@ -16,7 +16,7 @@ from benchmarks.robustness import changes
 from pipeline.data.sources import synthetic
 from serving import guard
 from serving.errors import ImageError
-from serving.imaging import decode, model_input
+from serving.imaging import decode, gutter, model_input
 from serving.imaging.canonical.form import HEADS, POLARITY, read_heads
 from serving.imaging.canonical.polarity import INVERTED
 from serving.imaging.canvas import Preprocessing, Steps
@@ -25,6 +25,7 @@ from serving.statistics import input_statistics, texture
 from tests.serving.imaging.canonical.screens import screen
 from tests.serving.imaging.deep_files import png_of
 from tests.serving.imaging.dicom.builders import radiograph, table
+from tests.serving.imaging.test_gutter import side_by_side
 from tests.serving.web import device
 
 pytestmark = pytest.mark.node
@@ -156,6 +157,9 @@ def _files(encode: Encode) -> Mapping[str, bytes]:
         "colour photograph, bmp": encode(coloured, "BMP"),
         "coloured banner, jpeg": encode(_marked(LARGE), "JPEG"),
         "coloured banner, png": encode(_marked(RADIOGRAPH)),
+        "two side by side": encode(side_by_side(RADIOGRAPH, 0)),
+        "two side by side, white between": encode(side_by_side(RADIOGRAPH, 255)),
+        "two on each other": encode(np.ascontiguousarray(side_by_side(RADIOGRAPH.T, 90).T)),
         "blank": encode(np.full((200, 200), 77, np.uint8)),
         "too small": encode(RADIOGRAPH[:20, :20]),
         "strip": encode(np.asarray(cv2.resize(RADIOGRAPH, (900, 40)), np.uint8)),
@@ -262,6 +266,7 @@ def test_the_device_sees_what_the_service_sees(name: str, files: Mapping[str, by
     assert found.told["box"] == pytest.approx(given.placement.view.box, abs=1e-6)
     assert found.told["inverted"] == (given.canonical is not None and given.canonical.inverted >= INVERTED)
     assert found.told["smoothed"] == given.smoothed
+    assert found.told["divided"] == (given.canonical is not None and gutter.is_divided(given.canonical.pixels))
     assert found.told["truncated"] == given.decoded.truncated
     assert found.told["texture"] == pytest.approx(texture(given.pixels), abs=1e-9)
     assert found.told["inputs"] == pytest.approx(input_statistics(given.pixels), abs=1e-9)

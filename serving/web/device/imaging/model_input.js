@@ -4,6 +4,7 @@ import { roundEven } from "../numbers.js";
 import { canonical } from "./canonical/form.js";
 import { robustRange, spread } from "./canonical/intensity.js";
 import { decodeScale, fit, WHOLE_VIEW } from "./canvas.js";
+import { isDivided } from "./gutter.js";
 
 /**
  * The model's input and how it came about. `decodeAt(side)` decodes the image so that its longer side keeps at least
@@ -31,7 +32,7 @@ export function prepareDecoded(decoded, preprocessing, heads) {
   const { canvas, letterbox, smoothed } = fit(form.pixels, width, height, preprocessing);
   return {
     pixels: canvas, view: form.view, letterbox, picture, decoded: { ...decoded, values: null }, inverted: form.inverted,
-    smoothed,
+    smoothed, isDivided: isDivided(form.pixels),
   };
 }
 
