@@ -22,8 +22,8 @@ _MODULES: Mapping[str, ModuleType] = {
     "COLOUR": colour, "DATASET": dataset, "DECISION": decision, "DECODE": decode, "DEEP_COLOUR": deep_colour,
     "FIELD": field, "FORM": form, "FORMATS": formats, "FRAGMENTS": fragments, "GUARD": guard, "GUTTER": gutter,
     "INTENSITY": intensity, "LATTICE": lattice, "NOISE": noise, "OBJECTS": objects, "PANELS": panels,
-    "PICTURES": pictures, "POLARITY": polarity, "PREFIX": prefix, "REGION": region, "SCOPE": scope, "SIGNATURE": signature, "STATISTICS": statistics,
-    "STORED": stored, "WORDING": wording,
+    "PICTURES": pictures, "POLARITY": polarity, "PREFIX": prefix, "REGION": region, "SCOPE": scope,
+    "SIGNATURE": signature, "STATISTICS": statistics, "STORED": stored, "WORDING": wording,
 }  # fmt: skip
 """What the browser calls a module's constants; the names within are ours, without the underscore of a private one.
 
