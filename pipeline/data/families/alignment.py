@@ -15,15 +15,15 @@ _SIMILARITY = 0.7
 """Cosine of descriptors that match, at least."""
 _RATIO = 0.95
 """Distance of the best match over that of the second, at most (Lowe 2004)."""
-_INLIERS = 9
-"""Matches that one transform explains, at least."""
-_LEAST_SHARE = 0.3
+_INLIERS = 5
+"""Matches that one transform explains, at least: few, as it is the pixels that decide."""
+_LEAST_SHARE = 0.15
 """Share of the matches that agree, below which pictures are no copies."""
 _TOLERANCE = 1 / 40
 """Share of the longer side by which a match may miss its place."""
 _SCALE = (0.4, 2.5)
 _AREA = 0.2
-"""Share of the second picture that the first covers, at least."""
+"""Share of the coarser picture that the finer one covers, at least."""
 _CONTAINED = 0.6
 """Share of one of the pictures that the other shows, at least: a crop lies in the whole. Two bones of a kind may fit in
 a part of both."""
@@ -47,20 +47,20 @@ _AROUND = 5
 """Pixels (standard deviation) around a place that its correlation is taken over."""
 _MOST_DETAIL, _SURPASSED = 75, 15
 """Percentiles: of the strength of detail, the places above which count; of their correlations, what counts."""
-_WORTH_REFINING = 0.6
+_WORTH_REFINING = 0.4
 """Correlation below which pictures are no copies; above it the transform is refined on the pixels (ECC, Evangelidis
 2008)."""
-_OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.3
+_OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.325
 """Weights in a score, where that of `coarse` is 1, and the least score of copies.
 
 The weights are those of a logistic regression that tells copies planted among FracAtlas's 3,269 images from pairs of
-these images. The limit was chosen on the same images: two pairs of them reach it that may be no copies.
+these images. The limit was chosen on the same images: none of their pairs that was judged to be of strangers reaches it.
 """
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How two pictures fit over the `area` that both show, a share of the second; `contained` is one of the smaller.
+    """How two pictures fit over the `area` that both show, a share of the coarser; `contained` is one of the smaller.
 
     `coarse` and `fine` are the correlations, at two scales of detail, that 85 % of the places with most detail
     surpass. Copies agree wherever there is something to see; the bones of two patients lie alike in places only.
@@ -97,12 +97,15 @@ def align(first: Features, second: Features, mirrored: bool) -> Alignment:
     matches = _inside_both(source, target, affine, first.picture.shape, second.picture.shape)
     if inliers < _LEAST_SHARE * matches:
         return Alignment(matches, inliers)
-    first_picture = np.ascontiguousarray(first.picture[:, ::-1] if mirrored else first.picture)
-    compared = _on_pixels(first_picture, second.picture, _in_pixels(affine))
+    pictures = np.ascontiguousarray(first.picture[:, ::-1] if mirrored else first.picture), second.picture
+    in_pixels, magnified = _in_pixels(affine), abs(float(np.linalg.det(affine[:, :2])))
+    if magnified > 1:  # the finer one is laid over the coarser one: what was enlarged has no detail to agree with
+        pictures, in_pixels = pictures[::-1], np.asarray(cv2.invertAffineTransform(in_pixels), np.float64)
+    compared = _on_pixels(*pictures, in_pixels)
     if compared is None:
         return Alignment(matches, inliers)
     coarse, fine = (compared.agreement(detail) for detail in (_COARSE, _FINE))
-    shrunk = abs(float(np.linalg.det(affine[:, :2]))) * first.picture.size / second.picture.size
+    shrunk = min(magnified, 1 / max(magnified, 1e-6)) * pictures[0].size / pictures[1].size
     contained = compared.area / min(1, max(shrunk, 1e-6))
     return Alignment(max(matches, inliers), inliers, compared.area, coarse, fine, contained)
 

@@ -19,7 +19,7 @@ _ROUND = 128
 """Pairs that are compared before it is asked again which of the rest are joined; the same on any number of cores."""
 _NONE: npt.NDArray[np.int64] = np.empty((0, 2), np.int64)
 _FEW = 18
-"""Keypoints below which nothing is aligned: twice as many as must agree."""
+"""Keypoints below which a copy seldom shares enough of them to be found."""
 
 
 def with_few_keypoints(table: FeatureTable) -> npt.NDArray[np.int64]:

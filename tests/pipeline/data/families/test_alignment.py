@@ -51,6 +51,15 @@ def test_a_crop_is_related_to_the_whole(swapped: bool, hands: list[Grey]) -> Non
     assert related(first, second)
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_a_small_crop_is_as_sure_a_copy_whichever_comes_first(number: int, hands: list[Grey]) -> None:
+    height, width = hands[number].shape
+    crop = np.ascontiguousarray(hands[number][: height * 11 // 20, width // 5 : width * 3 // 4])
+    found = [align(describe(a), describe(b), False) for a, b in ((hands[number], crop), (crop, hands[number]))]
+    assert min(one.score for one in found) > 1.4
+    assert found[0].score == pytest.approx(found[1].score, abs=0.03)
+
+
 def test_a_compressed_copy_is_related(hands: list[Grey]) -> None:
     content = cv2.imencode(".jpg", hands[0], [cv2.IMWRITE_JPEG_QUALITY, 25])[1]
     assert related(hands[0], np.asarray(cv2.imdecode(content, cv2.IMREAD_GRAYSCALE), np.uint8))
