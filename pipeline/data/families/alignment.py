@@ -54,7 +54,7 @@ _OF_FINE, _OF_INLIERS, _RELATED = 0.27, 0.22, 1.325
 """Weights in a score, where that of `coarse` is 1, and the least score of copies.
 
 The weights are those of a logistic regression that tells copies planted among FracAtlas's 3,269 images from pairs of
-these images. The limit was chosen on the same images: none of their pairs that was judged to be of strangers reaches it.
+these images. The limit was chosen on the same images: no pair of them that was judged to be of strangers reaches it.
 """
 
 
