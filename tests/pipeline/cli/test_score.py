@@ -50,7 +50,10 @@ def test_an_archive_that_is_not_mounted_is_no_archive_of_missing_images(tmp_path
 
 
 def test_an_interruption_is_told_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    manifest.write(tmp_path / "m.parquet", Sources((str(fill(tmp_path / "images")),)))
+    images = fill(tmp_path / "images")
+    for number in range(40):  # seconds of work, so that the signal comes in its midst on a busy machine, too
+        (images / f"again-{number}.png").hardlink_to(images / "0.png")
+    manifest.write(tmp_path / "m.parquet", Sources((str(images),)))
     program = str(Path(sys.executable).parent / "fracture")
     command: list[str | Path] = [
         program,
