@@ -1,16 +1,19 @@
 """Score an archive: what is left to do goes to an engine, until every id of the manifest is answered once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
+from pipeline.archive import retries
 from pipeline.archive.addresses import FILE, Roots, parse
 from pipeline.archive.child import Scoring
 from pipeline.archive.engines import Engine, Report, Work
 from pipeline.archive.manifest import Manifest
 from pipeline.archive.places import Place
 from pipeline.archive.pseudonyms import Pseudonyms
-from pipeline.archive.shards import SUCCESS, Plan, Shards, answers_name, block_rows
+from pipeline.archive.retries import RetriedShard, Retry
+from pipeline.archive.shards import RETRY, SUCCESS, Block, Plan, Shards, block_rows, checkpoints_name, lacks_ids
 from pipeline.archive.worker import Bounds
 from pipeline.errors import InputError
 from pipeline.files import locked, make_folder
@@ -24,7 +27,10 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; `roots` take the place of those of the manifest, and may be private hosts."""
+    """What is asked for; `roots` take the place of those of the manifest, and may be private hosts.
+
+    `retry` holds the codes of rows that are asked again once every row is there.
+    """
 
     manifest: Manifest
     opened: Bundle
@@ -33,6 +39,7 @@ class Request:
     pseudonyms: Pseudonyms = field(default_factory=Pseudonyms)
     bounds: Bounds = field(default_factory=Bounds)
     shard_rows: int = SHARD_ROWS
+    retry: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
         """What is written beside the answers, and has to be the same when the scoring goes on."""
@@ -58,7 +65,7 @@ class Request:
 
 @dataclass
 class Observer:
-    """Told how far a scoring is: rows that were there already, and blocks that are done."""
+    """Told how far a scoring is: rows that were there already, less those asked again, and blocks that are done."""
 
     found: Callable[[int], None] = lambda _: None
     done: Callable[[Report], None] = lambda _: None
@@ -67,45 +74,78 @@ class Observer:
 def run(request: Request, place: Place, engine: Engine, observer: Observer) -> Shards:
     """Answer every row of the manifest into `place`, going on where an earlier run ended.
 
-    InputError where another scoring lies there or runs there now, or where ids stay missing.
+    InputError where another scoring lies there or runs there now, where ids stay missing, and where no row has a code
+    of `request.retry`.
     """
+    if request.retry:
+        retries.require_scoring(place)
     with _alone(place):
         shards = Shards.begin(place, request.plan())
+        retry = retries.opened(shards, request.retry)
         if shards.succeeded:
             observer.found(shards.plan.rows)
             return shards
         place.delete([SUCCESS])  # which no longer holds, where a file of answers was removed
-        _complete(request, shards, engine, observer)
+        work = _Run(request, shards, engine, observer)
+        work.complete()
+        if retry is not None:
+            work.ask_again(retry)
         wrong = shards.check(request.manifest, request.pseudonyms)
         if wrong:
-            names = ", ".join(map(answers_name, wrong))
-            raise InputError(f"{place.uri}: {names} lack ids of the manifest; remove them and run the command again")
+            raise lacks_ids(place, wrong)
+        place.delete([RETRY])
         place.write(SUCCESS, b"")
         return shards
 
 
-def _complete(request: Request, shards: Shards, engine: Engine, observer: Observer) -> None:
-    """Bring every shard to its end."""
-    manifest = request.manifest
-    finished = shards.finished()
-    observer.found(sum(counts.rows for counts in finished.values()))
-    for shard in range(shards.plan.shards):
-        if shard in finished:
-            shards.clear(shard)
-            continue
-        observer.found(sum(shards.plan.block_size(shard, number) for number in shards.done_blocks(shard)))
-        engine.run(shards, shards.open_blocks(manifest, shard), observer.done)
+@dataclass(frozen=True)
+class _Run:
+    """One run, by whose end every row is there."""
+
+    request: Request
+    shards: Shards
+    engine: Engine
+    observer: Observer
+
+    def complete(self) -> None:
+        """Bring every shard to its end."""
+        shards = self.shards
+        finished = shards.finished()
+        self.observer.found(sum(counts.rows for counts in finished.values()))
+        for shard in range(shards.plan.shards):
+            folder = checkpoints_name(shard)
+            if shard in finished:
+                shards.clear(folder)
+                continue
+            self.observer.found(sum(shards.plan.block_size(shard, number) for number in shards.done_blocks(folder)))
+            self._answer(folder, partial(shards.blocks, self.request.manifest, shard))
+            shards.finish(shard)
+
+    def ask_again(self, retry: Retry) -> None:
+        """Replace the rows of a retry, shard by shard."""
+        finished = self.shards.finished()
+        every = [RetriedShard(self.shards, retry, number, counts.errors) for number, counts in finished.items()]
+        waiting = [shard for shard in every if shard.waits]
+        self.observer.found(-sum(shard.rows - sum(rows for _, rows in shard.done()) for shard in waiting))
+        for shard in every:
+            if shard in waiting:
+                self._answer(shard.folder, partial(shard.blocks, self.request.manifest, self.request.pseudonyms))
+                shard.replace()
+            self.shards.clear(shard.folder)
+
+    def _answer(self, folder: str, blocks: Callable[[], Iterator[Block]]) -> None:
+        """Have those of `blocks` written into `folder` that are not there, or are broken or others."""
+        done = self.shards.done_blocks(folder)
+        self.engine.run(self.shards, (block for block in blocks() if block.number not in done), self.observer.done)
         for _ in range(_PASSES):
-            wrong = shards.wrong_blocks(manifest, shard, request.pseudonyms)
+            wrong = [block for block in blocks() if not self.shards.holds(block, self.request.pseudonyms)]
             if not wrong:
-                break
-            engine.run(shards, iter(wrong), observer.done)
-        else:
-            raise InputError(
-                f"{shards.place.uri}: {len(wrong)} blocks of shard {shard} stay missing; does every process write to "
-                "the same place?"
-            )
-        shards.finish(shard)
+                return
+            self.engine.run(self.shards, iter(wrong), self.observer.done)
+        raise InputError(
+            f"{self.shards.place.uri}: {len(wrong)} blocks of shard {wrong[0].shard} stay missing; does every process "
+            "write to the same place?"
+        )
 
 
 def _alone(place: Place) -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 scoring.json                         what is scored by what (`Plan`); another one is refused
 checkpoints/SHARD/BLOCK.parquet      rows of a block of the manifest; there when the block is done
 answers/SHARD.parquet                the blocks of a whole shard; then its checkpoints are gone
+retry.json, retries/                 rows that failed are asked again (`pipeline.archive.retries`)
 _SUCCESS                             every id of the manifest stands in the answers, once
 
 A block is always the same rows of the manifest and always has the same name: doing it twice changes nothing.
@@ -11,7 +12,7 @@ A block is always the same rows of the manifest and always has the same name: do
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields
 from typing import IO
@@ -23,17 +24,19 @@ from pipeline.archive import results
 from pipeline.archive.entries import Entry
 from pipeline.archive.manifest import Manifest
 from pipeline.archive.parquet import UNREADABLE, parquet_errors
-from pipeline.archive.places import Place
+from pipeline.archive.places import Place, Written
 from pipeline.archive.pseudonyms import Pseudonyms
 from pipeline.errors import InputError
 
-PLAN, SUCCESS, ANSWERS, CHECKPOINTS = "scoring.json", "_SUCCESS", "answers", "checkpoints"
+PLAN, SUCCESS, RETRY = "scoring.json", "_SUCCESS", "retry.json"
+ANSWERS, CHECKPOINTS = "answers", "checkpoints"
 _VERSION = 1
 _COUNTS = b"fracture.counts"
+_RETRIED = b"fracture.retry"
 _FEWEST, _MOST = 8, 1000
 """Rows of a block: few enough to be spread over all processes, and for little to be lost with one."""
 _BLOCKS = 64
-_GROUP = 1 << 14
+GROUP = 1 << 14
 """Rows that are held at once while blocks are put together."""
 
 
@@ -86,11 +89,17 @@ def block_rows(rows: int) -> int:
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive rows of the manifest, which one process answers."""
+    """Rows of a shard of the manifest, in their order, which one process answers into a file in `folder`."""
 
     shard: int
     number: int
     entries: Sequence[Entry]
+    folder: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.folder or checkpoints_name(self.shard)}/{self.number:06d}.parquet"
 
 
 @dataclass
@@ -108,6 +117,19 @@ class Counts:
         self.answers += other.answers
         self.errors += other.errors
         self.seconds += other.seconds
+
+    @classmethod
+    def sum(cls, every: "Iterable[Counts]") -> "Counts":
+        """Of all rows together."""
+        total = cls()
+        for counts in every:
+            total.add(counts)
+        return total
+
+    @property
+    def failed(self) -> str:
+        """Numbers of rows without an answer by code, the most frequent first."""
+        return ", ".join(f"{count:,} {code}" for code, count in self.errors.most_common()) or "none"
 
     @classmethod
     def of(cls, table: pa.Table) -> "Counts":
@@ -161,63 +183,80 @@ class Shards:
 
     @property
     def succeeded(self) -> bool:
-        """Whether every id is answered: an earlier run said so, and no file of its answers has gone since."""
-        return self.place.read(SUCCESS) is not None and len(self._finished_names()) == self.plan.shards
+        """Whether every id is answered: an earlier run said so, all its answers are there, and none is asked again."""
+        return self.place.read(SUCCESS) is not None and self.whole and self.place.read(RETRY) is None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answers of every shard are there."""
+        return len(self._finished_names()) == self.plan.shards
 
     def finished(self) -> Mapping[int, Counts]:
         """What became of the rows of each finished shard; InputError, with its name, for a file that is broken."""
         return {number: self._counts(name) for number, name in self._finished_names().items()}
 
-    def done_blocks(self, shard: int) -> set[int]:
-        """Numbers of the blocks of an unfinished shard that are done."""
-        found = self.place.names(f"{CHECKPOINTS}/{shard:05d}")
-        return {int(stem) for one in found if (stem := one.name.rsplit("/", 1)[-1].removesuffix(".parquet")).isdigit()}
+    def done_blocks(self, folder: str) -> dict[int, Written]:
+        """The blocks in a folder that are done, by number."""
+        named = ((one.name.rsplit("/", 1)[-1].removesuffix(".parquet"), one) for one in self.place.names(folder))
+        return {int(stem): one for stem, one in named if stem.isdigit()}
 
-    def open_blocks(self, manifest: Manifest, shard: int) -> Iterator[Block]:
-        """The blocks of a shard that are not done yet."""
-        done = self.done_blocks(shard)
+    def blocks(self, manifest: Manifest, shard: int) -> Iterator[Block]:
+        """All blocks of a shard."""
         for number, entries in enumerate(manifest.blocks(*self.plan.bounds(shard), self.plan.block_rows)):
-            if number not in done:
-                yield Block(shard, number, entries)
+            yield Block(shard, number, entries)
 
-    def wrong_blocks(self, manifest: Manifest, shard: int, pseudonyms: Pseudonyms) -> list[Block]:
-        """Blocks of which an id is missing, or that hold something else."""
-        blocks = enumerate(manifest.blocks(*self.plan.bounds(shard), self.plan.block_rows))
-        return [
-            Block(shard, number, entries)
-            for number, entries in blocks
-            if self._block_ids(block_name(shard, number)) != [pseudonyms.of(entry.id) for entry in entries]
-        ]
+    def holds(self, block: Block, pseudonyms: Pseudonyms) -> bool:
+        """Whether the file of a block has its ids, and nothing else."""
+        return self._block_ids(block.name) == [pseudonyms.of(entry.id) for entry in block.entries]
 
     def write_block(self, block: Block, rows: Sequence[results.Row]) -> Counts:
         """Write the rows of a block; what became of them."""
         table = results.table(rows)
-        self.place.write(block_name(block.shard, block.number), _parquet(table))
+        self.place.write(block.name, _parquet(table))
         return Counts.of(table)
 
     def finish(self, shard: int) -> Counts:
         """Put the blocks of a shard together; its checkpoints go. Every block has to be there."""
         names = [block_name(shard, number) for number in range(self.plan.blocks(shard))]
+        counts = self.write_answers(shard, self.read_blocks(names))
+        self.place.delete(names)
+        return counts
+
+    def read_blocks(self, names: Iterable[str]) -> Iterator[pa.Table]:
+        """The rows of blocks, one after the other."""
+        for name in names:
+            with self.place.opened(name) as file:
+                table = pq.read_table(file, schema=results.SCHEMA)
+            yield table
+
+    def write_answers(self, shard: int, tables: Iterable[pa.Table], retry: str = "") -> Counts:
+        """Write the file of a shard, whole or not at all; `retry` is the name of what asked for its rows again."""
         counts = Counts()
         with self.place.writing(answers_name(shard)) as file:
             out = pq.ParquetWriter(file, results.SCHEMA, compression="zstd")
             held: list[pa.Table] = []
-            for number, name in enumerate(names):
-                with self.place.opened(name) as part:
-                    held.append(pq.read_table(part, schema=results.SCHEMA))
-                counts.add(Counts.of(held[-1]))
-                if sum(table.num_rows for table in held) >= _GROUP or number == len(names) - 1:
+            for table in tables:
+                counts.add(Counts.of(table))
+                held.append(table)
+                if sum(one.num_rows for one in held) >= GROUP:
                     out.write_table(pa.concat_tables(held))
                     held = []
-            out.add_key_value_metadata({_COUNTS: counts.to_json().encode()})
+            if held:
+                out.write_table(pa.concat_tables(held))
+            out.add_key_value_metadata({_COUNTS: counts.to_json().encode(), _RETRIED: retry.encode()})
             out.close()
-        self.place.delete(names)
         pa.default_memory_pool().release_unused()  # else the process grows from shard to shard
         return counts
 
-    def clear(self, shard: int) -> None:
-        """Remove checkpoints that a killed run left behind a finished shard."""
-        self.place.delete([one.name for one in self.place.names(f"{CHECKPOINTS}/{shard:05d}")])
+    def retried(self, shard: int) -> str:
+        """The name of the retry that wrote the file of a finished shard; empty where none did."""
+        name = answers_name(shard)
+        with self.place.opened(name) as file, answers_errors(self.place, name), pq.ParquetFile(file) as source:
+            return str((source.metadata.metadata or {}).get(_RETRIED, b"").decode())
+
+    def clear(self, folder: str) -> None:
+        """Remove blocks that a killed run left there, and whose rows stand in the answers."""
+        self.place.delete([one.name for one in self.place.names(folder)])
 
     def check(self, manifest: Manifest, pseudonyms: Pseudonyms) -> list[int]:
         """Numbers of the finished shards whose ids are not those of the manifest."""
@@ -258,6 +297,12 @@ class Shards:
             return read_counts(file)
 
 
+def lacks_ids(place: Place, shards: Iterable[int]) -> InputError:
+    """That some files of answers are not those of the manifest's rows."""
+    names = ", ".join(map(answers_name, shards))
+    return InputError(f"{place.uri}: {names} lack ids of the manifest; remove them and run the command again")
+
+
 def answers_errors(place: Place, name: str) -> AbstractContextManager[None]:
     """Turn what is broken in a file of answers into InputError that says how to have it made again."""
     advice = "remove it and run `fracture score` again, which scores its images again"
@@ -290,9 +335,14 @@ def read_plan(place: Place) -> Plan | None:
     return plan
 
 
+def checkpoints_name(shard: int) -> str:
+    """Of the folder with the blocks of an unfinished shard."""
+    return f"{CHECKPOINTS}/{shard:05d}"
+
+
 def block_name(shard: int, number: int) -> str:
-    """Of the file of a block."""
-    return f"{CHECKPOINTS}/{shard:05d}/{number:06d}.parquet"
+    """Of the file of a block in it."""
+    return Block(shard, number, ()).name
 
 
 def answers_name(shard: int) -> str:

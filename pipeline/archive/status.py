@@ -2,14 +2,15 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
 import pyarrow.parquet as pq
 
 from pipeline.archive.parquet import UNREADABLE
 from pipeline.archive.places import Place, Written
-from pipeline.archive.shards import CHECKPOINTS, Counts, Plan, Shards, read_plan
+from pipeline.archive.retries import RetriedShard, Retry, read_retry
+from pipeline.archive.shards import Counts, Shards, checkpoints_name, read_plan
 from pipeline.errors import InputError
 
 _RECENT = 600
@@ -17,7 +18,10 @@ _RECENT = 600
 
 
 def report(place: Place) -> list[str]:
-    """Per shard: rows done, failed by code; then rate and time left. InputError where no scoring lies."""
+    """Per shard: rows done, failed by code; what is asked again; then rate and time left.
+
+    InputError where no scoring lies.
+    """
     plan = read_plan(place)
     if plan is None:
         raise InputError(f"{place.uri}: holds no scoring; `fracture score --out` begins one")
@@ -34,25 +38,35 @@ def report(place: Place) -> list[str]:
         start, stop = plan.bounds(shard)
         counts = finished.get(shard)
         if counts is None:
-            blocks = place.names(f"{CHECKPOINTS}/{shard:05d}")
-            counts = _counts(place, blocks)
-            recent += [(one.at, plan.block_size(shard, _number(one))) for one in blocks]
+            blocks = shards.done_blocks(checkpoints_name(shard))
+            counts = _counts(place, blocks.values())
+            recent += [(one.at, plan.block_size(shard, number)) for number, one in blocks.items()]
         total.add(counts)
         if counts.rows == 0 and shard not in finished:
             waiting += 1
             continue
-        lines.append(f"{shard:>5}  {counts.rows:>13,}  {stop - start:>13,}  {failed(counts.errors)}")
+        lines.append(f"{shard:>5}  {counts.rows:>13,}  {stop - start:>13,}  {counts.failed}")
     if waiting:
         lines.append(f"{waiting} shards have not begun")
-    lines.append(_outlook(plan, total, recent, shards.succeeded))
-    return lines
+    left = plan.rows - total.rows
+    retry = read_retry(place)
+    if retry is not None:
+        open_rows, blocks_again = _asked_again(shards, retry, finished)
+        every = sum(retry.rows.values())
+        lines.append(
+            f"asked again: {every:,} rows that failed with {', '.join(retry.codes)}; {every - open_rows:,} done"
+        )
+        left += open_rows
+        recent += blocks_again
+    return [
+        *lines,
+        "complete: every id of the manifest is answered once" if shards.succeeded else _outlook(left, recent),
+    ]
 
 
 def summary(shards: Shards) -> list[str]:
     """What came of all images."""
-    total = Counts()
-    for counts in shards.finished().values():
-        total.add(counts)
+    total = Counts.sum(shards.finished().values())
     lines = [
         f"{count:>13,}  {label}, suspicion {suspicion}" for (label, suspicion), count in total.answers.most_common()
     ]
@@ -61,14 +75,16 @@ def summary(shards: Shards) -> list[str]:
     return [*lines, f"{shards.place.uri}: every one of {total.rows:,} images is answered once{core}"]
 
 
-def failed(errors: Mapping[str, int]) -> str:
-    """Numbers of rows without an answer by code, the most frequent first."""
-    return ", ".join(f"{count:,} {code}" for code, count in sorted(errors.items(), key=lambda pair: -pair[1])) or "none"
+def _asked_again(shards: Shards, retry: Retry, finished: Mapping[int, Counts]) -> tuple[int, list[tuple[float, int]]]:
+    """Rows of a retry that have no new row yet; time and rows of each block that is done, but not in the answers."""
+    every = [RetriedShard(shards, retry, number, counts.errors) for number, counts in finished.items()]
+    waiting = [shard for shard in every if shard.waits]
+    blocks = [(one.at, rows) for shard in waiting for one, rows in shard.done()]
+    return sum(shard.rows for shard in waiting) - sum(rows for _, rows in blocks), blocks
 
 
-def _outlook(plan: Plan, total: Counts, recent: list[tuple[float, int]], succeeded: bool) -> str:
-    if succeeded:
-        return "complete: every id of the manifest is answered once"
+def _outlook(left: int, recent: list[tuple[float, int]]) -> str:
+    """Rate and time left, for the number of rows to be done, and time and rows of each block."""
     newest = max((at for at, _ in recent), default=0.0)
     within = [(at, rows) for at, rows in recent if at >= newest - _RECENT]
     span = newest - min((at for at, _ in within), default=newest)
@@ -78,11 +94,11 @@ def _outlook(plan: Plan, total: Counts, recent: list[tuple[float, int]], succeed
     rate = (sum(rows for _, rows in within) - min(within)[1]) / span
     age = time.time() - newest
     idle = f"; nothing new for {timedelta(seconds=round(age))}: does it still run?" if age > _RECENT else ""
-    left = timedelta(seconds=round((plan.rows - total.rows) / rate)) if rate else "unknown"
-    return f"{rate:,.1f} images a second, time left {left}{idle}"
+    time_left = timedelta(seconds=round(left / rate)) if rate else "unknown"
+    return f"{rate:,.1f} images a second, time left {time_left}{idle}"
 
 
-def _counts(place: Place, blocks: list[Written]) -> Counts:
+def _counts(place: Place, blocks: Iterable[Written]) -> Counts:
     counts = Counts()
     columns = ["label", "suspicion", "error_code", "seconds"]
     for one in blocks:
@@ -90,7 +106,3 @@ def _counts(place: Place, blocks: list[Written]) -> Counts:
         with contextlib.suppress(*UNREADABLE), place.opened(one.name) as file:
             counts.add(Counts.of(pq.read_table(file, columns=columns)))
     return counts
-
-
-def _number(block: Written) -> int:
-    return int(block.name.rsplit("/", 1)[-1].removesuffix(".parquet"))

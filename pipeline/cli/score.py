@@ -95,6 +95,14 @@ def score(
     metrics_port: Annotated[
         int, typer.Option("--metrics-port", min=0, max=65535, help="Port on loopback for Prometheus; 0 for none.")
     ] = 0,
+    retry: Annotated[
+        str,
+        typer.Option(
+            "--retry",
+            metavar="CODES",
+            help="Ask again for the images that failed with one of these codes, separated by commas.",
+        ),
+    ] = "",
     status_of: Annotated[
         str, typer.Option("--status", metavar="URI", help="Only say how far the scoring in this place is.")
     ] = "",
@@ -111,6 +119,7 @@ def score(
     if address and engine != "ray":
         raise InputError(f"--address {address}: names a Ray cluster; add --engine ray, or leave it out")
     check_address(address)
+    codes = _codes(retry)
     request = scoring.Request(
         manifest=manifests.Manifest(manifest),
         opened=open_bundle(bundle),
@@ -119,6 +128,7 @@ def score(
         pseudonyms=pseudonyms.Pseudonyms.from_environment() if pseudonymise else pseudonyms.Pseudonyms(),
         bounds=worker.Bounds(seconds=timeout, memory=int(memory * (1 << 30))),
         shard_rows=shard_rows,
+        retry=codes,
     )
     place = places.open_place(out)
     work = request.work()
@@ -137,6 +147,14 @@ def score(
     seen = answers.read_seen(out, request.opened)
     if seen.images >= drift.FEWEST:
         print("\n".join(drift.text(drift.compare(seen, request.opened, out))))
+
+
+def _codes(retry: str) -> tuple[str, ...]:
+    """The codes that --retry names."""
+    codes = tuple(code.strip() for code in retry.split(",") if code.strip())
+    if retry and not codes:
+        raise InputError(f"--retry {retry}: names no code; `fracture score --status URI` shows those that rows have")
+    return codes
 
 
 def _local_engine(work: "engines.Work", actors: int) -> "engines.Engine":

@@ -3,6 +3,7 @@
 import functools
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,11 +12,16 @@ import pytest
 from pipeline.archive import manifest
 from pipeline.archive.engines import Work
 from pipeline.archive.manifest import Manifest, Sources
+from pipeline.archive.places import Place, open_place
+from pipeline.archive.pseudonyms import Pseudonyms
+from pipeline.archive.scoring import Request
+from pipeline.archive.shards import Block
 from pipeline.archive.worker import Worker
 from serving import bundle
 from serving.bundle import Bundle
 from tests.deploy.blobs import Blobs, azurite
 from tests.deploy.conftest import cloud_tools, moto, tool_environment
+from tests.pipeline.archive.scorings import Engines, OneWorker
 
 __all__ = ["cloud_tools", "moto", "tool_environment"]
 
@@ -116,3 +122,20 @@ def container(storage_account: Blobs, monkeypatch: pytest.MonkeyPatch, request: 
 def store(request: pytest.FixtureRequest) -> str:
     """Make a bucket, then a container; give its address."""
     return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def engine(workers: Callable[[Work], Worker]) -> Engines:
+    """Give a function that makes an engine; `fails` says at which block it is interrupted."""
+
+    def make(asked: Request, fails: Callable[[Block], bool] = lambda _: False) -> OneWorker:
+        # Pseudonyms are made of the rows, after the worker.
+        return OneWorker(asked.work(), workers(replace(asked.work(), pseudonyms=Pseudonyms())), fails)
+
+    return make
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Name a folder that is not there yet."""
+    return open_place(str(tmp_path / "out"))

@@ -1,18 +1,25 @@
-"""Answers as `fracture score` writes them."""
+"""Answers as `fracture score` writes them, and an engine that can be interrupted."""
 
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.archive import results
+from pipeline.archive.engines import Report, Work
 from pipeline.archive.entries import entry
 from pipeline.archive.places import Place
-from pipeline.archive.shards import answers_name
+from pipeline.archive.shards import Block, Shards, answers_name
+from pipeline.archive.worker import Worker
 from pipeline.monitoring import drift
 from serving.bundle import Bundle
 from serving.errors import ImageError
 from serving.statistics import QUANTILES
+
+PROGRAM = str(Path(sys.executable).parent / "fracture")
 
 
 def rows_like_training(opened: Bundle, count: int) -> list[results.Row]:
@@ -42,3 +49,30 @@ def damage(path: Path) -> None:
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     content[4:footer] = bytes(footer - 4)
     path.write_bytes(content)
+
+
+def rows(place: Place) -> list[dict[str, Any]]:
+    """Every row that was written, in the manifest's order."""
+    found = []
+    for one in place.names("answers"):
+        with place.opened(one.name) as file:
+            found += pq.read_table(file).to_pylist()
+    return found
+
+
+class OneWorker:
+    """An engine of one process, in the order of the blocks."""
+
+    def __init__(self, work: Work, worker: Worker, fails: Callable[[Block], bool]) -> None:
+        self._work, self._worker, self._fails = work, worker, fails
+        self.done: list[tuple[int, int]] = []
+
+    def run(self, shards: Shards, blocks: Iterator[Block], done: Callable[[Report], None]) -> None:
+        for block in blocks:
+            if self._fails(block):
+                raise KeyboardInterrupt
+            done(self._work.do(self._worker, shards, block))
+            self.done.append((block.shard, block.number))
+
+
+Engines = Callable[..., OneWorker]

@@ -21,8 +21,8 @@ from pipeline.archive.places import open_place
 from pipeline.archive.scoring import Observer, Request, run
 from serving.bundle import Bundle
 from tests.pipeline.archive.clusters import TOOLS, Cluster, cluster
-from tests.pipeline.archive.conftest import RELEASE, ROOT, SAMPLES
-from tests.pipeline.archive.test_scoring import PROGRAM, rows
+from tests.pipeline.archive.conftest import RELEASE, ROOT, SAMPLES, fill
+from tests.pipeline.archive.scorings import PROGRAM, rows
 
 POISON = {"crash": "crashed", "kill": "out_of_memory", "hang": "timeout", "eat": "out_of_memory"}
 """What an image does to its decoder, and the code of its row."""
@@ -52,6 +52,26 @@ def test_two_nodes_answer_every_image_once_as_one_machine_does(
     run(asked, open_place(str(tmp_path / "local")), LocalEngine(asked.work(), 1), Observer())
     theirs, ours = (rows(open_place(str(tmp_path / name))) for name in ("ray", "local"))
     assert [{**row, "seconds": 0} for row in theirs] == [{**row, "seconds": 0} for row in ours]
+
+
+def test_images_that_were_away_are_asked_again(two_nodes: Cluster, opened: Bundle, tmp_path: Path) -> None:
+    images, out = fill(tmp_path / "images"), tmp_path / "out"
+    manifest.write(tmp_path / "m.parquet", Sources((str(images),)))
+    listed = Manifest(tmp_path / "m.parquet")
+    asked = Request(listed, opened)
+    (images / "2020").rename(tmp_path / "away")
+    run(asked, open_place(str(out)), LocalEngine(asked.work(), 1), Observer())
+    before = rows(open_place(str(out)))
+    (tmp_path / "away").rename(images / "2020")
+    _run([*two_nodes.score(listed, out), "--retry", "missing"], dict(two_nodes.environment))
+    after = rows(open_place(str(out)))
+    assert [row["id"] for row in after] == [row["id"] for row in before]
+    was_missing = [row["error_code"] == "missing" for row in before]
+    assert sum(was_missing) == 2
+    assert all(row["label"] for row, missing in zip(after, was_missing, strict=True) if missing)
+    assert [row for row, missing in zip(after, was_missing, strict=True) if not missing] == [
+        row for row, missing in zip(before, was_missing, strict=True) if not missing
+    ]
 
 
 @pytest.mark.slow  # Ray takes twenty seconds to find it out

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,70 +20,24 @@ import pytest
 
 from pipeline.archive import manifest, results, status
 from pipeline.archive.addresses import parse
-from pipeline.archive.engines import LocalEngine, Report, Work
+from pipeline.archive.engines import LocalEngine, Report
 from pipeline.archive.manifest import Manifest, Sources
 from pipeline.archive.object_stores import open_store
 from pipeline.archive.places import Place, open_place
 from pipeline.archive.pseudonyms import Pseudonyms
 from pipeline.archive.scoring import Observer, Request, run
-from pipeline.archive.shards import PLAN, SUCCESS, Block, Shards, answers_name, block_name
-from pipeline.archive.worker import Worker
+from pipeline.archive.shards import PLAN, SUCCESS, Shards, answers_name, block_name
 from pipeline.errors import InputError, describe
 from serving.bundle import Bundle
 from tests.pipeline.archive.conftest import RELEASE, ROOT
+from tests.pipeline.archive.scorings import PROGRAM, Engines, rows
 from tests.small_disk import mounted
-
-PROGRAM = str(Path(sys.executable).parent / "fracture")
-
-
-class OneWorker:
-    """An engine of one process, in the order of the blocks."""
-
-    def __init__(self, work: Work, worker: Worker, fails: Callable[[Block], bool]) -> None:
-        self._work, self._worker, self._fails = work, worker, fails
-        self.done: list[tuple[int, int]] = []
-
-    def run(self, shards: Shards, blocks: Iterator[Block], done: Callable[[Report], None]) -> None:
-        for block in blocks:
-            if self._fails(block):
-                raise KeyboardInterrupt
-            done(self._work.do(self._worker, shards, block))
-            self.done.append((block.shard, block.number))
-
-
-Engines = Callable[..., OneWorker]
-
-
-@pytest.fixture
-def engine(workers: Callable[[Work], Worker]) -> Engines:
-    """Give a function that makes an engine; `fails` says at which block it is interrupted."""
-
-    def make(asked: Request, fails: Callable[[Block], bool] = lambda _: False) -> OneWorker:
-        # Pseudonyms are made of the rows, after the worker.
-        return OneWorker(asked.work(), workers(replace(asked.work(), pseudonyms=Pseudonyms())), fails)
-
-    return make
-
-
-def rows(place: Place) -> list[dict[str, Any]]:
-    """Every row that was written, in the manifest's order."""
-    found = []
-    for one in place.names("answers"):
-        with place.opened(one.name) as file:
-            found += pq.read_table(file).to_pylist()
-    return found
 
 
 @pytest.fixture
 def request_of(shared_manifest: Manifest, opened: Bundle) -> Request:
     """Ask for three shards of two rows."""
     return Request(shared_manifest, opened, shard_rows=2)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """Name a folder that is not there yet."""
-    return open_place(str(tmp_path / "out"))
 
 
 def test_answers_are_those_of_predict_to_the_last_digit(

@@ -75,3 +75,28 @@ def test_an_interruption_is_told_and_the_same_command_goes_on(tmp_path: Path) ->
     assert said.splitlines()[-1] == "interrupted; nothing half-written is left behind"
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
     assert (tmp_path / "out/_SUCCESS").exists()
+
+
+def test_images_of_a_store_that_was_away_are_asked_again(tmp_path: Path) -> None:
+    images, out = fill(tmp_path / "images"), tmp_path / "out"
+    manifest.write(tmp_path / "m.parquet", Sources((str(images),)))
+    command = ["score", "--manifest", str(tmp_path / "m.parquet"), "--out", str(out), "--bundle", str(RELEASE)]
+    (images / "2020").rename(tmp_path / "away")
+    first = CliRunner().invoke(cli.assemble(command), command)
+    assert "2  without an answer: missing" in first.stdout
+    (tmp_path / "away").rename(images / "2020")
+    again = [*command, "--retry", "missing, undecodable", "--actors", "1"]
+    second = CliRunner().invoke(cli.assemble(again), again)
+    assert second.exit_code == 0, second.exception
+    assert "missing" not in second.stdout
+    assert "1  without an answer: undecodable" in second.stdout
+    # Made again, with what is suspicious of the images that were away.
+    listed = (out / "suspicious.csv").read_text().splitlines()[1:]
+    assert f"{len(listed)} suspicious images" in second.stdout
+    assert any("/2020/" in line for line in listed)
+
+
+def test_a_retry_of_nothing_is_named() -> None:
+    assert (
+        _said("--retry", " ,") == "--retry  ,: names no code; `fracture score --status URI` shows those that rows have"
+    )
