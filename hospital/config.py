@@ -163,6 +163,7 @@ class Config(Section):
     """Everything that hospital.toml may say; paths in it are relative to its folder."""
 
     spool: Place = Path("spool")
+    shared_spool: bool = False  # other gateways have the same spool and PostgreSQL: they take each other's jobs
     name: Name = "gateway"  # of this gateway, among those that share a database
     receiver: Receiver = Receiver()
     web_receiver: WebReceiver | None = None
@@ -382,6 +383,11 @@ def _check_files(config: Config, path: Path) -> None:
         dialect.import_dbapi()
         if dialect.is_async:
             raise NoSuchModuleError(url.drivername)
+        if config.shared_spool and kind != "postgresql":
+            raise HospitalError(
+                "shared_spool: needs PostgreSQL in HOSPITAL_DATABASE_URL, as SQLite is not safe where several machines "
+                "write it"
+            )
     except (NoSuchModuleError, ImportError):
         raise HospitalError("HOSPITAL_DATABASE_URL: has no driver here; write postgresql+psycopg://...") from None
     except (ArgumentError, ValueError):
