@@ -266,8 +266,8 @@ def open_parts(config: Config, is_ending: Callable[[], bool] = never) -> tuple[P
     """
     spool = Spool(config.spool, config.name if config.shared_spool else "")
     database = Database(config.database_url)
-    sharing.refuse(config)
     with_room(spool.prepare, is_ending)
+    sharing.refuse(config)
     process = with_room(lambda: ProcessFile(config), is_ending)
     spool.clear_partial()
     with_room(process.announce, is_ending)

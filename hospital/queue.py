@@ -204,8 +204,12 @@ class Queue:
         return lease
 
     def _is_anothers(self, job: Job) -> bool:
-        """Whether another gateway had it, which does not count at its next start what it no longer has."""
-        return self._is_shared and not job.lease_owner.startswith(f"{self._gateway}{_OF}")
+        """Whether another gateway has ended at work on it, which does not count at its start what it no longer has.
+
+        Not of a delivery: a slow destination may take longer than a lease.
+        """
+        ended = self._is_shared and job.kind != "deliver"
+        return ended and not job.lease_owner.startswith(f"{self._gateway}{_OF}")
 
     def give_back(self) -> None:
         """Free the job that this thread took last, if it could not be settled.

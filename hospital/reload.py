@@ -67,7 +67,7 @@ def check_change(before: Config, after: Config) -> None:
 
 def foretell(config: Config) -> str:
     """What a reload would do with a configuration, if a gateway runs in its spool; empty where none does."""
-    path = _place(config)
+    path = _running_place(config)
     found = _content(path) if _is_locked(path) else {}
     before = found.get("fixed")
     if not isinstance(before, dict):
@@ -109,7 +109,10 @@ class ProcessFile:
         in_use = f"spool: {spool} is in use by another gateway"
         if config.shared_spool:
             # Beside others that share it, and beside none that does not.
-            self._lock(spool / _NAME, fcntl.LOCK_SH, f"{in_use} that does not share it; stop it, or name another")
+            alone = self._lock(
+                spool / _NAME, fcntl.LOCK_SH, f"{in_use} that does not share it; stop it, or name another"
+            )
+            os.ftruncate(alone, 0)  # of one that was killed when the spool was its own
             in_use = f"name: another gateway {config.name} uses {spool}; stop it, or name this one otherwise"
         else:
             in_use += "; stop it, or name another"
@@ -164,7 +167,7 @@ class ProcessFile:
 
 def ask(config: Config) -> None:
     """Let the running gateway read its configuration again, and wait; HospitalError where it refuses or is away."""
-    path = _place(config)
+    path = _running_place(config)
     before = _running(path)
     machine = before.get("machine")
     if config.shared_spool and machine != socket.gethostname():  # the number would be another process's here
@@ -187,6 +190,12 @@ def ask(config: Config) -> None:
 def _place(config: Config) -> Path:
     """The file of a gateway's process; gateways that share a spool have one each."""
     return config.spool / (f"gateway-{config.name}.process" if config.shared_spool else _NAME)
+
+
+def _running_place(config: Config) -> Path:
+    """The same; that of a gateway which runs, where only `shared_spool` has changed since it started."""
+    other = config.model_copy(update={"shared_spool": not config.shared_spool})
+    return next((path for path in map(_place, (config, other)) if _is_locked(path)), _place(config))
 
 
 def _running(path: Path) -> dict[str, Any]:
