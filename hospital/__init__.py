@@ -2,6 +2,7 @@
 
 config.py errors.py logs.py   hospital.toml, one-line errors, logs that name no patient
 database.py queue.py spool.py what is remembered: rows, jobs with leases, files
+sharing.py                    a spool of several gateways
 receiver.py bounded.py        objects in: C-STORE and C-ECHO, within limits
 intake.py                     a received object to rows and a job
 scoring/                      an image to its answer: a process pool with the bundle, or the HTTP service

@@ -123,7 +123,7 @@ def _labels(config: Config, given: argparse.Namespace) -> int:
 
 
 def _reload(config: Config, given: argparse.Namespace) -> int:
-    reload.ask(config.spool)
+    reload.ask(config)
     print(f"{given.config}: taken over")
     return 0
 

@@ -22,6 +22,7 @@ from hospital.labels.settings import ReportPoll, Store
 from hospital.sections import (
     Address,
     Host,
+    Listed,
     Name,
     Place,
     Port,
@@ -46,7 +47,7 @@ class Peer(Section):
     """Who may send: a calling AE title, and the addresses that it may call from (all, where none are named)."""
 
     ae_title: Title
-    addresses: tuple[Address, ...] = ()
+    addresses: Listed[Address] = ()
 
     def calls_from(self, address: str) -> bool:
         """Whether `address` is one of its own."""
@@ -62,7 +63,7 @@ class Receiver(Section):
     ae_title: Title = "FRACTURE"
     host: Host = "127.0.0.1"
     port: Port = 11112
-    peers: tuple[Peer, ...] = ()  # none: every calling AE title, on loopback only
+    peers: Listed[Peer] = ()  # none: every calling AE title, on loopback only
     tls: Tls | None = None
     max_associations: int = Field(default=16, ge=1, le=256)
     idle_seconds: float = Field(default=60, gt=0, le=3600)  # without a byte, then the association ends
@@ -163,14 +164,15 @@ class Config(Section):
     """Everything that hospital.toml may say; paths in it are relative to its folder."""
 
     spool: Place = Path("spool")
+    shared_spool: bool = False  # other gateways have the same spool and PostgreSQL: they take each other's jobs
     name: Name = "gateway"  # of this gateway, among those that share a database
     receiver: Receiver = Receiver()
     web_receiver: WebReceiver | None = None
-    polls: tuple[Poll, ...] = ()
+    polls: Listed[Poll] = ()
     model: Model = Model()
     study: Study = Study()
     results: Results = Results()
-    destinations: tuple[Destination, ...] = ()
+    destinations: Listed[Destination] = ()
     delivery: Delivery = Delivery()
     operation: Operation = Operation()
     adt: Adt | None = None  # without the table no ADT messages are taken
@@ -382,6 +384,11 @@ def _check_files(config: Config, path: Path) -> None:
         dialect.import_dbapi()
         if dialect.is_async:
             raise NoSuchModuleError(url.drivername)
+        if config.shared_spool and kind != "postgresql":
+            raise HospitalError(
+                f"{path}: shared_spool: needs PostgreSQL in HOSPITAL_DATABASE_URL, as SQLite is not safe where several "
+                "machines write it"
+            )
     except (NoSuchModuleError, ImportError):
         raise HospitalError("HOSPITAL_DATABASE_URL: has no driver here; write postgresql+psycopg://...") from None
     except (ArgumentError, ValueError):

@@ -3,6 +3,7 @@
 A row that names a file is written after the file is on the disk.
 """
 
+import hashlib
 import os
 import threading
 import time
@@ -10,7 +11,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint, create_engine, event
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    UniqueConstraint,
+    create_engine,
+    event,
+    text,
+)
 from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -27,6 +39,8 @@ _READS = "hospital_reads"
 """Option of a connection whose transactions write nothing."""
 _UID = String(64)
 _DIGEST = String(64)
+_ALONE = text("SELECT pg_advisory_xact_lock(:key)")
+_IS_ALONE = text("SELECT pg_try_advisory_xact_lock(:key)")
 _IDENTITY = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers rows of an INTEGER key alone
 
 
@@ -62,7 +76,7 @@ class Instance(Base):
     path: Mapped[str] = mapped_column(String(120))
     size: Mapped[int] = mapped_column(BigInteger)
     calling_ae_title: Mapped[str] = mapped_column(String(16))
-    gateway: Mapped[str] = mapped_column(String(32))
+    gateway: Mapped[str] = mapped_column(String(32))  # that received it
     received_at: Mapped[float]
     superseded: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(16), default="received")
@@ -117,6 +131,7 @@ class Result(Base):
 class Job(Base):
     """Something to be done, once, by whoever holds its lease.
 
+    `holder` is who has its bytes: a gateway by its name, or a shared spool (`hospital.sharing`).
     `state` is `waiting`, `leased`, `done`, `dead` or `dropped`; `subject` is the row that the kind of job is about: an
     instance to score, a study's newest instance to assemble, a version to deliver.
     """
@@ -128,7 +143,7 @@ class Job(Base):
     key: Mapped[str] = mapped_column(String(180))
     subject: Mapped[int] = mapped_column(BigInteger)
     destination: Mapped[str] = mapped_column(String(32), default="")
-    gateway: Mapped[str] = mapped_column(String(32))
+    holder: Mapped[str] = mapped_column("gateway", String(32))
     state: Mapped[str] = mapped_column(String(16), default="waiting")
     attempts: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[float]
@@ -150,6 +165,14 @@ class Interruption(Base):
     __tablename__ = "interruptions"
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True, autoincrement=False)
     count: Mapped[int]
+
+
+class Taker(Base):
+    """Which of the gateways that share a spool took a delivery last: its audit trail tells of it."""
+
+    __tablename__ = "takers"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True, autoincrement=False)
+    gateway: Mapped[str] = mapped_column(String(32))
 
 
 class Commitment(Base):
@@ -287,6 +310,24 @@ class Database:
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
+
+
+def alone_with(connection: Connection, name: str) -> None:
+    """Wait until no other transaction is alone with something of this name, and be so until this one ends.
+
+    On SQLite every transaction is.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_ALONE, {"key": _key(name)})
+
+
+def is_alone_with(connection: Connection, name: str) -> bool:
+    """The same without a wait: False where another transaction is."""
+    return connection.dialect.name != "postgresql" or bool(connection.scalar(_IS_ALONE, {"key": _key(name)}))
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
 
 
 def _begin(connection: Connection) -> None:

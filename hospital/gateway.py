@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from hospital import logs, queue, retention
+from hospital import logs, queue, retention, sharing
 from hospital.adt.listener import AdtListener
 from hospital.audit import messages
 from hospital.audit.trail import AuditTrail
@@ -50,6 +50,7 @@ from hospital.studies import Assembler
 from serving.errors import BundleError
 
 _PURGE_SECONDS = 60.0
+_TIDY_SECONDS = 6 * 3600.0
 
 
 class Gateway:
@@ -59,7 +60,7 @@ class Gateway:
         """Open everything; on a full disk it waits for space, and raises ToldToEndError once `is_ending`."""
         self._is_ending = is_ending
         self._arrived, self._bell = threading.Event(), threading.Event()  # for those who score, and for the others
-        self._purged_at = time.monotonic()
+        self._purged_at = self._tidied_at = time.monotonic()
         self.config, self._secrets = config, secrets
         self.process, self.parts = open_parts(config, is_ending)
         self._crew = Crew(self._bell, self.parts.queue.give_back)
@@ -249,6 +250,9 @@ class Gateway:
 
     def _purge(self) -> bool:
         """Purge what is old enough, now and then."""
+        if time.monotonic() - self._tidied_at > _TIDY_SECONDS:
+            self._tidied_at = time.monotonic()
+            retention.tidy(self.parts)
         if time.monotonic() - self._purged_at > _PURGE_SECONDS:
             self._purged_at = time.monotonic()
             return retention.purge(self.parts, self.config.operation.retention_hours) > 0
@@ -260,14 +264,17 @@ def open_parts(config: Config, is_ending: Callable[[], bool] = never) -> tuple[P
 
     On a full disk it waits for space. What a killed process left half-written goes first: it may be what fills it.
     """
-    spool, database = Spool(config.spool), Database(config.database_url)
+    spool = Spool(config.spool, config.name if config.shared_spool else "")
+    database = Database(config.database_url)
     with_room(spool.prepare, is_ending)
+    sharing.refuse(config)
     process = with_room(lambda: ProcessFile(config), is_ending)
     spool.clear_partial()
     with_room(process.announce, is_ending)
     with_room(database.prepare, is_ending)
-    owner = f"{config.name}-{os.getpid()}-{os.urandom(4).hex()}"
-    jobs = Queue(database, config.name, owner, config.operation.lease_seconds, _backoff(config))
+    shared = with_room(lambda: sharing.take_up(config, database), is_ending)
+    owner = f"{os.getpid()}-{os.urandom(4).hex()}"
+    jobs = Queue(database, config.name, owner, config.operation.lease_seconds, _backoff(config), shared_spool=shared)
     return process, Parts(database, jobs, spool, Metrics())
 
 

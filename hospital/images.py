@@ -74,6 +74,8 @@ class ImageWorker:
         try:
             content = self._spool.read(instance.path)
         except FileNotFoundError:
+            if self._spool.is_shared and lease.attempts < _MOST_ATTEMPTS:
+                raise TryAgainError("file_missing", "another gateway's file is not seen in the spool yet") from None
             raise DeadLetterError("file_missing", "the object's file is gone from the spool") from None
         with faults("the DICOM object is broken", quotes=False):
             header = read_header(content)

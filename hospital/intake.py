@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, exists, insert, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
-from hospital.database import Instance, Job, Result, now
+from hospital.database import Instance, Job, Result, alone_with, now
 from hospital.parts import Parts
 from hospital.queue import Queue
 from hospital.spool import INCOMING, file_digest
@@ -100,6 +100,8 @@ class Intake:
     def _entered(self, connection: Connection, facts: Mapping[str, Any]) -> tuple[str, bool]:
         """Put an object's row and job in, unless it is there; what `take` answers, and whether a row names its file."""
         uid, job = facts["sop_instance_uid"], _scoring_key(facts["sop_instance_uid"], facts["digest"])
+        # Of objects that come to several gateways at the same time under one UID, each sees those before it.
+        alone_with(connection, uid)
         if connection.scalar(_FAMILIAR, {"uid": uid, "job": job}):
             with Session(connection, expire_on_commit=False) as session:
                 found = self._entered_again(session, Instance(**facts))

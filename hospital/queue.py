@@ -8,14 +8,17 @@ from typing import Any, Literal
 
 from sqlalchemy import CursorResult, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from hospital import logs
-from hospital.database import Database, Instance, Interruption, Job, Setting, now
+from hospital.database import Database, Instance, Interruption, Job, Setting, Taker, now
 
 Kind = Literal["score", "assemble", "deliver"]
 STATES = ("waiting", "leased", "dead", "done", "dropped")
 _PAUSED = "paused"
+_OF = ":"
+"""Between a gateway and its process in the owner of a lease; no name holds it."""
 INTERRUPTED = "gateway_ended"
 MOST_INTERRUPTIONS = 5
 """Of a job at work when its process ends: then a person has to look at it."""
@@ -24,7 +27,7 @@ MOST_INTERRUPTIONS = 5
 _DUE = (
     Job.kind == bindparam("kind"),
     Job.destination == bindparam("destination"),
-    Job.gateway == bindparam("gateway"),
+    Job.holder == bindparam("holder"),
     ((Job.state == "waiting") & (Job.due_at <= bindparam("moment")))
     | ((Job.state == "leased") & (Job.lease_until < bindparam("moment"))),  # the lease has expired
 )
@@ -62,12 +65,24 @@ class Lease:
 
 
 class Queue:
-    """The jobs of one gateway: it takes those whose bytes it holds."""
+    """The jobs of one gateway: it takes those whose bytes it holds, or the spool that it shares."""
 
-    def __init__(self, database: Database, gateway: str, owner: str, lease_seconds: float, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        database: Database,
+        gateway: str,
+        owner: str,
+        lease_seconds: float,
+        backoff: Backoff,
+        *,
+        shared_spool: str = "",
+    ) -> None:
+        """`owner` is this process, `shared_spool` the identity of the spool where it is a shared one."""
         self._database = database
         self._gateway = gateway
-        self._owner = owner
+        self._is_shared = bool(shared_spool)
+        self.holder = shared_spool or gateway
+        self._owner = f"{gateway}{_OF}{owner}"
         self._lease_seconds = lease_seconds
         self._backoff = backoff
         self._taken = threading.local()
@@ -92,19 +107,25 @@ class Queue:
         table), `due_at` when it may begin (seconds since 1970; at once by default), `destination` whose delivery it is.
         """
         due = now() if due_at is None else due_at
-        job = session.scalar(select(Job).where(Job.kind == kind, Job.key == key).with_for_update())
-        if job is None:
-            job = Job(
-                kind=kind,
-                key=key,
-                subject=subject,
-                destination=destination,
-                gateway=self._gateway,
-                created_at=now(),
-                due_at=due,
-            )
-            session.add(job)
-        else:
+        job = Job(
+            kind=kind,
+            key=key,
+            subject=subject,
+            destination=destination,
+            holder=self.holder,
+            created_at=now(),
+            due_at=due,
+        )
+        known = select(Job).where(Job.kind == kind, Job.key == key).with_for_update()
+        found = session.scalar(known)
+        if found is None:
+            try:
+                with session.begin_nested():
+                    session.add(job)
+            except IntegrityError:  # another process put it in meanwhile
+                found = session.scalars(known).one()
+        if found is not None:
+            job = found
             session.execute(_UNINTERRUPTED, {"job": job.id})
             # A lease that is held now belongs to older facts: whoever holds it finds that it is gone, and starts again.
             job.subject, job.state, job.due_at, job.attempts = subject, "waiting", due, 0
@@ -114,32 +135,39 @@ class Queue:
     def begin(self, connection: Connection, kind: Kind, key: str, subject: int) -> None:
         """Put in a job that is due at once and certainly new."""
         moment = now()
-        facts = {"kind": kind, "key": key, "subject": subject, "gateway": self._gateway}
+        facts = {"kind": kind, "key": key, "subject": subject, "gateway": self.holder}
         connection.execute(_JOB, {**facts, "created_at": moment, "due_at": moment})
 
     def release_own(self) -> int:
-        """Free the leases of an earlier process of this gateway; how many there were.
+        """Free the leases of earlier processes of this gateway; how many there were.
 
         A job whose process has ended `MOST_INTERRUPTIONS` times in a row while it was at work is put aside: it may be
         what ends it. After the first time it waits longer each time, so that the others are done before it.
         """
         with self._database.session() as session:
-            found = session.scalars(
-                select(Job).where(Job.state == "leased", Job.gateway == self._gateway, Job.lease_owner != self._owner)
-            ).all()
+            left = select(Job).where(Job.state == "leased", Job.holder == self.holder, Job.lease_owner != self._owner)
+            if self._is_shared:  # those of the others are at work
+                left = left.where(Job.lease_owner.startswith(f"{self._gateway}{_OF}", autoescape=True))
+            found = session.scalars(left.with_for_update()).all()
             for job in found:
-                interrupted = session.get(Interruption, job.id) or Interruption(job_id=job.id, count=0)
-                interrupted.count += 1
-                if interrupted.count < MOST_INTERRUPTIONS:
-                    session.add(interrupted)
+                count = self._interrupted(session, job)
+                if count < MOST_INTERRUPTIONS:
                     job.state, job.lease_owner = "waiting", ""
                     job.attempts = max(0, job.attempts - 1)  # it did not fail: its process ended
-                    if interrupted.count > 1:
-                        job.due_at = now() + self._backoff.wait(interrupted.count - 1)
-                else:
-                    session.execute(_UNINTERRUPTED, {"job": job.id})
-                    self._put_aside(session, job)
+                    if count > 1:
+                        job.due_at = now() + self._backoff.wait(count - 1)
             return len(found)
+
+    def _interrupted(self, session: Session, job: Job) -> int:
+        """Count that a job's process ended while it was at work; how often in a row. The last time puts it aside."""
+        interrupted = session.get(Interruption, job.id) or Interruption(job_id=job.id, count=0)
+        interrupted.count += 1
+        if interrupted.count < MOST_INTERRUPTIONS:
+            session.add(interrupted)
+        else:
+            session.execute(_UNINTERRUPTED, {"job": job.id})
+            self._put_aside(session, job)
+        return interrupted.count
 
     def _put_aside(self, session: Session, job: Job) -> None:
         """Mark a job as dead during which its process ended; an image's study goes on without it."""
@@ -155,7 +183,7 @@ class Queue:
     def claim(self, kind: Kind, destination: str = "") -> Lease | None:
         """Take the job of a kind that is due the longest; None where there is none or the queue is paused."""
         moment = now()
-        facts = {"kind": kind, "destination": destination, "gateway": self._gateway, "moment": moment}
+        facts = {"kind": kind, "destination": destination, "holder": self.holder, "moment": moment}
         with self._database.looking() as connection:
             # Each object that comes in wakes all workers; those that find nothing hold up nobody.
             if connection.scalar(_LOOK, facts) is None:
@@ -166,10 +194,22 @@ class Queue:
                 return None
             if job.state != "leased":  # of a process that ended with its lease, the try goes on
                 job.attempts += 1
+            elif self._is_anothers(job) and self._interrupted(session, job) >= MOST_INTERRUPTIONS:
+                return None
+            if self._is_shared and kind == "deliver":
+                session.merge(Taker(job_id=job.id, gateway=self._gateway))
             job.state, job.lease_owner, job.lease_until = "leased", self._owner, moment + self._lease_seconds
             lease = Lease(job.id, job.kind, job.key, job.subject, job.destination, job.attempts, self._owner)
         self._taken.lease = lease
         return lease
+
+    def _is_anothers(self, job: Job) -> bool:
+        """Whether another gateway has ended at work on it, which does not count at its start what it no longer has.
+
+        Not of a delivery: a slow destination may take longer than a lease.
+        """
+        ended = self._is_shared and job.kind != "deliver"
+        return ended and not job.lease_owner.startswith(f"{self._gateway}{_OF}")
 
     def give_back(self) -> None:
         """Free the job that this thread took last, if it could not be settled.
@@ -197,17 +237,17 @@ class Queue:
     def retry(self, session: Session, lease: Lease, code: str, reason: str, after: float | None = None) -> str:
         """Put back after a failure, with a growing wait, or mark as dead after a day of them; the new state.
 
-        `after` are seconds to wait instead.
+        `after` are seconds to wait instead. `lost` where the lease went to somebody else: then nothing is changed.
         """
         moment = now()
         job = session.get_one(Job, lease.id)
         since = job.failing_since or moment
         if moment - since >= self._backoff.dead_after:
-            self._settle(session, lease, "dead", done_at=moment, code=code, reason=reason[:300])
-            return "dead"
+            is_dead = self._settle(session, lease, "dead", done_at=moment, code=code, reason=reason[:300])
+            return "dead" if is_dead else "lost"
         due = moment + (self._backoff.wait(lease.attempts) if after is None else after)
-        self._settle(session, lease, "waiting", due_at=due, failing_since=since, code=code, reason=reason[:300])
-        return "waiting"
+        waits = self._settle(session, lease, "waiting", due_at=due, failing_since=since, code=code, reason=reason[:300])
+        return "waiting" if waits else "lost"
 
     def _settle(self, session: Session, lease: Lease, state: str, **values: Any) -> bool:
         result: CursorResult[Any] = session.execute(  # type: ignore[assignment]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,10 +20,13 @@ from hospital.metrics import Metrics
 from serving.errors import one_line
 
 _NAME = "gateway.process"
+_TAKEN = (errno.EACCES, errno.EAGAIN)
+"""What a lock says that another process has (fcntl(2))."""
 _ANSWER_SECONDS = 30.0
 _READS = 20
 _FIXED = (
     "spool",
+    "shared_spool",
     "name",
     "model",
     "receiver.host",
@@ -63,7 +67,7 @@ def check_change(before: Config, after: Config) -> None:
 
 def foretell(config: Config) -> str:
     """What a reload would do with a configuration, if a gateway runs in its spool; empty where none does."""
-    path = config.spool / _NAME
+    path = _running_place(config)
     found = _content(path) if _is_locked(path) else {}
     before = found.get("fixed")
     if not isinstance(before, dict):
@@ -101,13 +105,32 @@ class ProcessFile:
         spool = config.spool
         self._fixed = fixed_facts(config)
         self._reloads = 0
-        self._file = os.open(spool / _NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        self._held: list[int] = []
+        in_use = f"spool: {spool} is in use by another gateway"
+        if config.shared_spool:
+            # Beside others that share it, and beside none that does not.
+            alone = self._lock(
+                spool / _NAME, fcntl.LOCK_SH, f"{in_use} that does not share it; stop it, or name another"
+            )
+            os.ftruncate(alone, 0)  # of one that was killed when the spool was its own
+            in_use = f"name: another gateway {config.name} uses {spool}; stop it, or name this one otherwise"
+        else:
+            in_use += "; stop it, or name another"
+        self._file = self._lock(_place(config), fcntl.LOCK_EX, in_use)
+
+    def _lock(self, path: Path, kind: int, refused: str) -> int:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._held.append(handle)
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise HospitalError(f"spool: {spool} is in use by another gateway; stop it, or name another") from None
-        os.fchmod(self._file, 0o600)
+            fcntl.lockf(handle, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            for held in self._held:
+                os.close(held)
+            if error.errno not in _TAKEN:
+                raise HospitalError(f"spool: {path} cannot be locked ({error.strerror})") from None
+            raise HospitalError(refused) from None
+        os.fchmod(handle, 0o600)
+        return handle
 
     def announce(self) -> None:
         """Say that this process runs there; OSError on a full disk."""
@@ -124,10 +147,17 @@ class ProcessFile:
     def close(self) -> None:
         """Let another process run there."""
         os.ftruncate(self._file, 0)
-        os.close(self._file)
+        for held in self._held:
+            os.close(held)
 
     def _write(self, refused: str) -> None:
-        facts = {"process": os.getpid(), "reloads": self._reloads, "refused": refused, "fixed": self._fixed}
+        facts = {
+            "process": os.getpid(),
+            "machine": socket.gethostname(),
+            "reloads": self._reloads,
+            "refused": refused,
+            "fixed": self._fixed,
+        }
         content = json.dumps(facts).encode()
         # Over what is there: a full disk gives back nothing that was cut off.
         if os.pwrite(self._file, content, 0) < len(content):
@@ -135,10 +165,13 @@ class ProcessFile:
         os.ftruncate(self._file, len(content))
 
 
-def ask(spool: Path) -> None:
-    """Let the gateway of a spool read its configuration again, and wait; HospitalError where it refuses or is away."""
-    path = spool / _NAME
+def ask(config: Config) -> None:
+    """Let the running gateway read its configuration again, and wait; HospitalError where it refuses or is away."""
+    path = _running_place(config)
     before = _running(path)
+    machine = before.get("machine")
+    if config.shared_spool and machine != socket.gethostname():  # the number would be another process's here
+        raise HospitalError(f"gateway {config.name} runs on {machine}; reload it there")
     try:
         os.kill(int(before["process"]), signal.SIGHUP)
     except OSError as error:
@@ -152,6 +185,17 @@ def ask(spool: Path) -> None:
                 raise HospitalError(str(found["refused"]))
             return
     raise HospitalError("the gateway was told, but has not answered yet; its log says what became of it")
+
+
+def _place(config: Config) -> Path:
+    """The file of a gateway's process; gateways that share a spool have one each."""
+    return config.spool / (f"gateway-{config.name}.process" if config.shared_spool else _NAME)
+
+
+def _running_place(config: Config) -> Path:
+    """The same; that of a gateway which runs, where only `shared_spool` has changed since it started."""
+    other = config.model_copy(update={"shared_spool": not config.shared_spool})
+    return next((path for path in map(_place, (config, other)) if _is_locked(path)), _place(config))
 
 
 def _running(path: Path) -> dict[str, Any]:

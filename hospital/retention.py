@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from hospital import logs
 from hospital.adt.corrections import forget
-from hospital.database import Answer, Instance, Job, Result, Version, now
+from hospital.database import Answer, Instance, Job, Result, Version, is_alone_with, now
 from hospital.parts import Parts
 from hospital.spool import INCOMING, RESULTS
 
@@ -28,6 +28,8 @@ def purge(parts: Parts, hours: float) -> int:
     names: list[str] = []
     count = 0
     with parts.database.session() as session:
+        if not is_alone_with(session.connection(), "retention"):
+            return 0  # another gateway purges
         forget(session, now() - hours * 3600)
         for instances in _candidates(session, now() - hours * 3600):
             names += _forget(session, instances)
@@ -44,14 +46,30 @@ def purge(parts: Parts, hours: float) -> int:
 def sweep(parts: Parts) -> int:
     """Remove files that are half-written or that no row names, left by a process that was killed; how many there were.
 
-    Only before anything is received: a file comes before its row.
+    Only before anything is received: a file comes before its row. In a shared spool others receive: what no row names
+    has to be a day old there.
     """
-    with parts.database.session() as session:
+    return _sweep_unnamed(parts, old_only=parts.spool.is_shared) + parts.spool.clear_partial()
+
+
+def tidy(parts: Parts) -> int:
+    """Remove what nobody needs and is a day old, while objects are received; how many files there were.
+
+    That is what a gateway left half-written that never starts again, a result whose lease was lost, and the files of a
+    study that another gateway on the same database has purged.
+    """
+    return _sweep_unnamed(parts, old_only=True) + parts.spool.clear_forsaken()
+
+
+def _sweep_unnamed(parts: Parts, old_only: bool) -> int:
+    candidates = [name for kind in (INCOMING, RESULTS) for name in parts.spool.names(kind, old_only)]
+    # The rows are read after the files: whatever came in between is named.
+    with parts.database.reading() as session:
         named = {*session.scalars(select(Instance.path)), *session.scalars(select(Result.path))}
-    found = [name for kind in (INCOMING, RESULTS) for name in parts.spool.names(kind) if name not in named]
+    found = [name for name in candidates if name not in named]
     for name in found:
         parts.spool.remove(name)
-    return len(found) + parts.spool.clear_partial()
+    return len(found)
 
 
 def _candidates(session: Session, before: float) -> Iterator[Sequence[Instance]]:

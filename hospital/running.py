@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from hospital import certificates, logs
+from hospital import certificates, logs, sharing
 from hospital.config import Config, Secrets
 from hospital.database import Database
 from hospital.dicomweb.client import DicomwebClient
@@ -96,9 +96,10 @@ def check(config: Config, path: Path) -> int:
     print(f"{path}: well-formed")
     if told := foretell(config):
         print(f"running gateway: {told}")
-    Spool(config.spool).prepare()
+    Spool(config.spool, config.name if config.shared_spool else "").prepare()
     database = Database(config.database_url)
     database.prepare()
+    sharing.check(config, database)
     print(f"database: {database.address}")
     scorer = open_scorer(config, secrets)
     print(f"model: {scorer.model.name} version {scorer.model.version}")

@@ -5,12 +5,14 @@ import ipaddress
 import re
 import ssl
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from hospital.certificates import load_pair
+
+T = TypeVar("T")
 
 _TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 """An AE title (PS3.5, 6.2): at most 16 characters of ASCII, no backslash, no control characters."""
@@ -18,15 +20,16 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _HOST = re.compile(r"[\w.-]{1,253}")
 
 _PLAINLY = {
-    "bool_parsing": "has to be true or false",
     "bool_type": "has to be true or false",
     "dict_type": "has to be a table",
     "extra_forbidden": "there is no such key",
+    "finite_number": "has to be a finite number",
+    "float_type": "has to be a number, without quotes",
+    "int_type": "has to be a whole number, without quotes",
     "literal_error": "has to be {expected}",
     "mapping_type": "has to be a table",
     "missing": "the key is missing",
     "model_type": "has to be a table",
-    "path_type": "has to be a path, in quotes",
     "string_type": "has to be text, in quotes",
     "tuple_type": "has to be a list, in brackets",
     "union_tag_invalid": "`kind` has to be one of {expected_tags}",
@@ -84,10 +87,12 @@ def _text(value: str) -> str:
     return value
 
 
-def _place(value: object) -> object:
+def _place(value: object) -> Path:
     if value == "":
         raise ValueError("is empty; name a file or a folder")
-    return value
+    if isinstance(value, str | Path):
+        return Path(value)
+    raise ValueError("has to be a path, in quotes")
 
 
 def is_loopback(host: str) -> bool:
@@ -111,6 +116,8 @@ Host = Annotated[str, AfterValidator(_host)]
 Text = Annotated[str, AfterValidator(_text)]
 """Text that DICOM and XML can carry."""
 Place = Annotated[Path, BeforeValidator(_place)]
+Listed = Annotated[tuple[T, ...], Field(strict=False)]
+"""A list of TOML; its members are as strict as all else."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Service = Annotated[str, AfterValidator(_service)]
 """The address of a DICOMweb service, without the resource."""
@@ -127,9 +134,12 @@ def plainly(error: ValidationError) -> str:
 
 
 class Section(BaseModel):
-    """A table without unknown keys, which nobody changes."""
+    """A table without unknown keys, which nobody changes.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    A value has to be of its key's type; a whole number may stand where any number is asked.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Tls(Section):

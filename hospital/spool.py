@@ -3,12 +3,16 @@
 import hashlib
 import os
 import shutil
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from hospital.errors import HospitalError
 
 INCOMING, RESULTS = "incoming", "results"
 _PARTIAL = "partial"
+_OLD_SECONDS = 86400.0
+"""Longer than an object arrives, or waits for its row; the clocks of several machines differ by less."""
 MOST_READ = 256 << 20
 """Bytes of a file that are brought into memory: `serving.imaging.decode.MAX_PIXELS` of 16 bits take 171 MiB."""
 
@@ -16,17 +20,19 @@ MOST_READ = 256 << 20
 class Spool:
     """A folder of mode 0700 with what was received and what was made; names are digests and UIDs of this gateway."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, sharer: str = "") -> None:
+        """`sharer` is the gateway's name where others have the same spool, empty where it is its own."""
         self.root = root
-        self.partial = root / _PARTIAL
+        self.is_shared = bool(sharer)
+        self.partial = root / _PARTIAL / sharer
 
     def prepare(self) -> None:
         """Make the folders; HospitalError if they cannot be made."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.root.chmod(0o700)
-            for name in (_PARTIAL, INCOMING, RESULTS):
-                (self.root / name).mkdir(exist_ok=True, mode=0o700)
+            for folder in (self.root / _PARTIAL, self.partial, self.root / INCOMING, self.root / RESULTS):
+                folder.mkdir(exist_ok=True, mode=0o700)
             self._make_shelves()
         except OSError as error:
             place = error.filename or self.root
@@ -79,15 +85,20 @@ class Spool:
             partial.unlink(missing_ok=True)
 
     def clear_partial(self) -> int:
-        """Remove what an earlier, killed process left half-written; how many files there were."""
-        leftovers = list(self.partial.iterdir())
-        for leftover in leftovers:
-            leftover.unlink()
-        return len(leftovers)
+        """Remove what an earlier, killed process of this gateway left half-written; how many files there were."""
+        return _removed(path for path in self.partial.iterdir() if path.is_file())
 
-    def names(self, kind: str) -> list[str]:
-        """Names in the spool of all files of a kind."""
-        return [path.relative_to(self.root).as_posix() for path in (self.root / kind).glob("*/*")]
+    def clear_forsaken(self) -> int:
+        """Remove what anybody left half-written a day ago; how many files there were.
+
+        Each gateway clears its own when it starts; this is for one that never does. Who writes changes the time.
+        """
+        return _removed(path for path in (self.root / _PARTIAL).rglob("*") if path.is_file() and _is_old(path))
+
+    def names(self, kind: str, old_only: bool = False) -> list[str]:
+        """Names in the spool of all files of a kind, or of those that nobody can be about to name in a row."""
+        found = (self.root / kind).glob("*/*")
+        return [path.relative_to(self.root).as_posix() for path in found if not old_only or _is_old(path)]
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is still there."""
@@ -98,6 +109,22 @@ def file_digest(path: Path) -> str:
     """Hex sha256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _removed(leftovers: Iterable[Path]) -> int:
+    count = 0
+    for leftover in list(leftovers):
+        leftover.unlink(missing_ok=True)
+        count += 1
+    return count
+
+
+def _is_old(path: Path) -> bool:
+    """Whether a file was last written a day ago or more; one that has gone is not."""
+    try:
+        return path.stat().st_mtime < time.time() - _OLD_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

@@ -4,7 +4,7 @@ import ipaddress
 
 from pydantic import Field, model_validator
 
-from hospital.sections import Address, Host, Port, Section, Tls, is_loopback
+from hospital.sections import Address, Host, Listed, Port, Section, Tls, is_loopback
 
 
 class Adt(Section):
@@ -12,7 +12,7 @@ class Adt(Section):
 
     host: Host = "127.0.0.1"  # another address needs `tls`
     port: Port = 2576
-    addresses: tuple[Address, ...] = ()  # that may connect; all, where none are named
+    addresses: Listed[Address] = ()  # that may connect; all, where none are named
     tls: Tls | None = None
     authority: str = Field(default="", max_length=227)  # CX-4 of the Patient IDs that images bear; "": the first one
     max_connections: int = Field(default=8, ge=1, le=64)

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hospital.certificates import load_pair
-from hospital.sections import Place, Text
+from hospital.sections import Place, Section, Text
 
 
 def _collector(value: str) -> str:
@@ -23,10 +23,8 @@ def _collector(value: str) -> str:
     return value
 
 
-class AuditTls(BaseModel):
+class AuditTls(Section):
     """The authorities that the collection point's certificate has to come from, and a certificate of this side."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     authorities: Place
     certificate: Place | None = None
@@ -48,10 +46,8 @@ class AuditTls(BaseModel):
         return context
 
 
-class Audit(BaseModel):
+class Audit(Section):
     """Where the audit trail is written, and the collection point that it goes on to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Place = Path("audit")
     syslog: Annotated[str, AfterValidator(_collector)] = ""

@@ -6,14 +6,14 @@ The rows are committed before this looks, so a crash leaves no gap: at most an e
 from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from hospital.audit import messages
 from hospital.audit.messages import Event, Study
 from hospital.audit.trail import AuditTrail, read_state, write_state
 from hospital.config import Config
-from hospital.database import Instance, Job, Result, Version, now
+from hospital.database import Instance, Job, Result, Taker, Version, now
 from hospital.delivery.settings import Dicom, Fhir, FhirFile, Hl7, Ups
 from hospital.headers import study_of
 from hospital.parts import Parts
@@ -80,7 +80,7 @@ class AuditWatcher:
             .where(
                 Job.kind == "deliver",
                 Job.state == "done",
-                Job.gateway == self._config.name,
+                self._is_own(),
                 Job.done_at > after,
                 Job.done_at <= until,
             )
@@ -88,6 +88,12 @@ class AuditWatcher:
             .limit(_AT_ONCE)
         )
         return list(session.scalars(chosen))
+
+    def _is_own(self) -> ColumnElement[bool]:
+        """Jobs that this gateway delivered: all that need its own spool, of those of a shared one what it took."""
+        if self._parts.spool.is_shared:
+            return exists().where(Taker.job_id == Job.id, Taker.gateway == self._config.name)
+        return Job.holder == self._config.name
 
     def _receptions(self, instances: Sequence[Instance]) -> list[Event]:
         """An event for each study and sender."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from hospital.sections import Host, Name, Section, Service, is_loopback
+from hospital.sections import Host, Name, Port, Section, Service, is_loopback
 from hospital.worklist.settings import WorklistTls
 
 _SITE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -29,13 +29,11 @@ def _codes(value: Mapping[str, str]) -> Mapping[str, str]:
     return found
 
 
-class ReportReceiver(BaseModel):
+class ReportReceiver(Section):
     """The port that takes final reports: HL7 v2 ORU^R01 over MLLP."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     host: Host = "127.0.0.1"
-    port: int = Field(default=11182, ge=1, le=65535)
+    port: Port = 11182
     tls: WorklistTls | None = None  # with `authorities`, senders have to show a certificate
     max_connections: int = Field(default=8, ge=1, le=64)
     idle_seconds: float = Field(default=3600, gt=0, le=86400)  # without a byte, then the connection ends
@@ -60,10 +58,8 @@ class ReportPoll(Section):
     timeout_seconds: float = Field(default=30, gt=0, le=600)
 
 
-class Store(BaseModel):
+class Store(Section):
     """Which site this gateway serves, and what the codes of final reports mean."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     site: Annotated[str, AfterValidator(_site)]
     codes: Annotated[

@@ -6,10 +6,10 @@ from string import Formatter
 from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from hospital.certificates import load_pair
-from hospital.sections import Host, Place
+from hospital.sections import Host, Place, Port, Section
 
 _FIELDS = ("study_uid", "accession_number", "patient_id")
 _RUN_AS_SCRIPT = ("javascript:", "data:", "vbscript:", "blob:", "file:")
@@ -30,10 +30,8 @@ def _viewer(value: str) -> str:
     return value
 
 
-class WorklistTls(BaseModel):
+class WorklistTls(Section):
     """Certificate and key of this side; with `authorities`, every browser has to show a certificate of one of them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     certificate: Place
     key: Place
@@ -60,13 +58,11 @@ class WorklistTls(BaseModel):
             context.load_verify_locations(self.authorities)
 
 
-class Worklist(BaseModel):
+class Worklist(Section):
     """Where the worklist is served, to whom, and how long a login lasts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     host: Host = "127.0.0.1"
-    port: int = Field(default=11190, ge=1, le=65535)
+    port: Port = 11190
     tls: WorklistTls | None = None
     users: Place | None = None  # a line `name:hash` for each; without it HOSPITAL_WORKLIST_USERS
     viewer: Annotated[str, AfterValidator(_viewer)] = ""

@@ -30,6 +30,10 @@ def test_files_of_a_destination_lie_beside_the_configuration(tmp_path: Path, pat
 
 
 FAULTS = {
+    "shared spool on SQLite": (
+        "shared_spool = true",
+        "shared_spool: needs PostgreSQL in HOSPITAL_DATABASE_URL, as SQLite is not safe",
+    ),
     "unknown key": ("[receiver]\nprot = 1", "receiver.prot: there is no such key"),
     "port": ("[receiver]\nport = 99999", "receiver.port"),
     "title": ('[receiver]\nae_title = "A\\\\B"', "receiver.ae_title: is no AE title"),

@@ -66,6 +66,6 @@ def test_new_object_has_a_job_that_scores_it_at_once(parts: Parts) -> None:
     found = taken(parts, limb())
     with parts.database.reading() as session:
         job = session.scalars(select(Job)).one()
-    assert (job.kind, job.subject, job.state, job.gateway) == ("score", found.id, "waiting", "gateway")
+    assert (job.kind, job.subject, job.state, job.holder) == ("score", found.id, "waiting", "gateway")
     assert job.key == f"{found.sop_instance_uid}:{found.digest}"
     assert job.due_at == pytest.approx(found.received_at, abs=5)

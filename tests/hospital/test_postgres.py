@@ -33,13 +33,18 @@ def server() -> Iterator[Postgres]:
         yield made
 
 
+def address(server: Postgres, database: str) -> str:
+    """The URL of a database."""
+    facts = server.environment
+    return URL.create(
+        "postgresql+psycopg", facts["PGUSER"], facts["PGPASSWORD"], facts["PGHOST"], int(facts["PGPORT"]), database
+    ).render_as_string(hide_password=False)
+
+
 @pytest.fixture
 def gateways(server: Postgres, tmp_path: Path) -> Iterator[list[Parts]]:
     """Make two gateways with a spool each and one database."""
-    facts = server.environment
-    url = URL.create(
-        "postgresql+psycopg", facts["PGUSER"], facts["PGPASSWORD"], facts["PGHOST"], int(facts["PGPORT"]), "postgres"
-    ).render_as_string(hide_password=False)
+    url = address(server, "postgres")
     made = []
     for name in ("east", "west"):
         spool, database = Spool(tmp_path / name), Database(url)

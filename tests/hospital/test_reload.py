@@ -18,7 +18,7 @@ from hospital.adt.settings import Adt
 from hospital.associating import associate
 from hospital.config import Config, Model, Operation, Receiver
 from hospital.errors import HospitalError
-from hospital.reload import ProcessFile, check_change, foretell
+from hospital.reload import ProcessFile, ask, check_change, foretell
 from tests.hospital.conftest import Listen
 from tests.hospital.objects import radiograph
 from tests.hospital.peers import ROOT, Pacs, RunningGateway, dicom_destination, eventually, send
@@ -62,6 +62,33 @@ def test_check_foretells_what_a_reload_would_do_with_a_file(tmp_path: Path) -> N
     finally:
         process.close()
     assert lines == ["`fracture hospital reload` takes this file over", "name: changes with a restart only"]
+
+
+def test_change_to_a_shared_spool_is_foretold_to_need_a_restart(tmp_path: Path) -> None:
+    config = Config(spool=tmp_path)
+    process = ProcessFile(config)
+    process.announce()
+    asked = (
+        "import sys; from pathlib import Path; from hospital.config import Config;"
+        "from hospital.reload import foretell;"
+        "print(foretell(Config(spool=Path(sys.argv[1]), shared_spool=True)))"
+    )
+    command = [sys.executable, "-c", asked, str(tmp_path)]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    process.close()
+    assert told == "shared_spool: changes with a restart only\n"
+
+
+def test_gateway_on_another_machine_is_not_told_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(spool=tmp_path, shared_spool=True, name="east")
+    process = ProcessFile(config)
+    process.announce()
+    monkeypatch.setattr("hospital.reload._is_locked", lambda path: path.name == "gateway-east.process")
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr("os.kill", lambda *_: pytest.fail("another process was told"))
+    with pytest.raises(HospitalError, match=r"gateway east runs on .*; reload it there"):
+        ask(config)
+    process.close()
 
 
 def test_titles_peers_and_limits_change_without_a_restart() -> None:

@@ -123,7 +123,7 @@ def test_new_trail_beside_old_rows_begins_now(parts: Parts, tmp_path: Path) -> N
 
 def test_rows_of_another_gateway_are_its_own_to_tell(watched: Watched, parts: Parts) -> None:
     version = add_study(parts, "1.1", "high")
-    add_job(parts, "deliver", "1:pacs", version, "done", destination="pacs", done_at=now(), gateway="other")
+    add_job(parts, "deliver", "1:pacs", version, "done", destination="pacs", done_at=now(), holder="other")
     assert all('UserID="PACS"' not in line for line in watched.told())
     with parts.database.session() as session:
         assert session.get_one(Job, 1).state == "done"

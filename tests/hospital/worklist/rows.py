@@ -79,7 +79,7 @@ def add_study(parts: Parts, study: str, suspicion: str, at: float = START, **pat
 def add_job(parts: Parts, kind: str, key: str, subject: int, state: str, **values: Any) -> None:
     """Put a job in."""
     with parts.database.session() as session:
-        facts = {"gateway": "gateway", "created_at": START, "due_at": START, **values}
+        facts = {"holder": "gateway", "created_at": START, "due_at": START, **values}
         session.add(Job(kind=kind, key=key, subject=subject, state=state, **facts))
 
 
