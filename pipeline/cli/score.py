@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline.cli.bundles import BundleOption, ScopeOption, open_bundle
-from pipeline.cli.clusters import check_address
 from pipeline.errors import InputError
 from pipeline.late import late
 
@@ -118,7 +117,7 @@ def score(
         raise InputError("name --manifest FILE and --out URI, or --status URI")
     if address and engine != "ray":
         raise InputError(f"--address {address}: names a Ray cluster; add --engine ray, or leave it out")
-    check_address(address)
+    cluster_safety.check_address(address)
     codes = _codes(retry)
     request = scoring.Request(
         manifest=manifests.Manifest(manifest),

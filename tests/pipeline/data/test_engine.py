@@ -50,3 +50,11 @@ def test_an_engine_without_ray_says_how_to_install_it(monkeypatch: pytest.Monkey
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="--engine ray: Ray is not installed here; `make ray-setup`"):
         engines.runner_of(Engine("ray"))
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://10.0.0.5:6379"])
+def test_what_is_no_address_of_a_cluster_is_named(address: str) -> None:
+    from pipeline.archive.preparing import engines
+
+    with pytest.raises(InputError, match=f"--address {address}: is no address of a Ray cluster"):
+        engines.runner_of(Engine("ray", address))
