@@ -5,17 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.options import given_options
+from pipeline.errors import InputError
 from pipeline.late import late
 
 if TYPE_CHECKING:
     from pipeline import progress
+    from pipeline.archive import addresses
     from pipeline.archive import manifest as work
 else:
     progress = late("pipeline.progress")
+    addresses = late("pipeline.archive.addresses")
     work = late("pipeline.archive.manifest")
 
 
 def manifest(
+    context: typer.Context,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -49,6 +54,10 @@ def manifest(
 ) -> None:
     """List an archive's images, each with an id, into one Parquet file for `fracture score`."""
     chosen = tuple(name.strip().upper() for name in modalities.split(",") if name.strip())
+    if "--modalities" in given_options(context) and not any(
+        addresses.parse(source).scheme in addresses.WEB for source in sources or ()
+    ):
+        raise InputError(f"--modalities {modalities}: is for DICOMweb, and no https://HOST/PATH is named; leave it out")
     asked = work.Sources(tuple(sources or ()), tuple(lists or ()), inventory, tuple(roots or ()), chosen)
     with progress.progress_bar("manifest: listing images", None) as advance:
         found = work.write(out, asked, advance)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline.cli.bundles import BundleOption, ScopeOption, open_bundle
-from pipeline.cli.clusters import check_address
+from pipeline.cli.options import given_options
 from pipeline.errors import InputError
 from pipeline.late import late
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         places,
         pseudonyms,
         scoring,
+        shards,
         status,
         worker,
     )
@@ -44,11 +45,13 @@ else:
     places = late("pipeline.archive.places")
     pseudonyms = late("pipeline.archive.pseudonyms")
     scoring = late("pipeline.archive.scoring")
+    shards = late("pipeline.archive.shards")
     status = late("pipeline.archive.status")
     worker = late("pipeline.archive.worker")
 
 
 def score(
+    context: typer.Context,
     *,
     manifest: Annotated[
         Path | None, typer.Option("--manifest", metavar="FILE", help="What `fracture manifest` wrote.")
@@ -111,14 +114,19 @@ def score(
 
     Answers are those of `fracture predict`. An image without an answer is a row with an error code.
     """
+    given = given_options(context)
     if status_of:
+        if others := [name for name in given if name != "--status"]:
+            raise InputError(f"--status {status_of}: scores nothing; leave out {', '.join(others)}")
         print("\n".join(status.report(places.open_place(status_of))))
         return
     if manifest is None or not out:
         raise InputError("name --manifest FILE and --out URI, or --status URI")
     if address and engine != "ray":
         raise InputError(f"--address {address}: names a Ray cluster; add --engine ray, or leave it out")
-    check_address(address)
+    if "--stall" in given and engine != "ray":
+        raise InputError(f"--stall {stall:g}: is for a Ray cluster; add --engine ray, or leave it out")
+    cluster_safety.check_address(address)
     codes = _codes(retry)
     request = scoring.Request(
         manifest=manifests.Manifest(manifest),
@@ -131,6 +139,8 @@ def score(
         retry=codes,
     )
     place = places.open_place(out)
+    if "--shard-rows" in given:
+        _check_shard_rows(place, shard_rows)
     work = request.work()
     for root in work.asked.roots.allowed:
         _remark(f"reads below {root.uri}")
@@ -140,13 +150,23 @@ def score(
         chosen = nullcontext(_local_engine(work, min(actors, request.manifest.rows)))
     with chosen as crew, progress.progress_bar("score", request.manifest.rows) as advance:
         observer = scoring.Observer(found=advance, done=lambda report: advance(report.counts.rows))
-        shards = scoring.run(request, place, crew, _with_metrics(observer, request, metrics_port))
-    print("\n".join(status.summary(shards)))
-    count = answers.write_suspicious(place, shards.plan.shards)
+        scored = scoring.run(request, place, crew, _with_metrics(observer, request, metrics_port))
+    print("\n".join(status.summary(scored)))
+    count = answers.write_suspicious(place, scored.plan.shards)
     print(f"{place.uri}/{answers.SUSPICIOUS}: {count:,} suspicious images, the highest probability first")
     seen = answers.read_seen(out, request.opened)
     if seen.images >= drift.FEWEST:
         print("\n".join(drift.text(drift.compare(seen, request.opened, out))))
+
+
+def _check_shard_rows(place: "places.Place", asked: int) -> None:
+    """InputError where a scoring that goes on has files of another size."""
+    plan = shards.read_plan(place)
+    if plan is not None and plan.shard_rows != asked:
+        raise InputError(
+            f"--shard-rows {asked}: {place.uri} was begun with {plan.shard_rows} images a file; leave it out, or name "
+            "another place"
+        )
 
 
 def _codes(retry: str) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.clusters import check_address
 from pipeline.errors import InputError
 from pipeline.files import project_root
 from pipeline.late import late
@@ -51,7 +50,7 @@ def tune(
     asked = search.Asked(spaces.read(space), trials, folds, grace, seed, cpus)
     if folds == 1:
         raise InputError("--folds 1: there must be at least 2; 0 takes those of params.yaml, or 5")
-    check_address(address)
+    cluster_safety.check_address(address)
     if importlib.util.find_spec("ray") is None:
         raise InputError(
             "fracture tune: Ray is not installed here; `make ray-setup` makes .venv-ray, then use "

@@ -37,9 +37,10 @@ class LocalRunner:
 
 
 def runner_of(engine: Engine) -> AbstractContextManager[Runner]:
-    """The one that is asked for; InputError for Ray where it is not installed."""
+    """The one that is asked for; InputError for Ray where it is not installed, or its address is none."""
     if engine.name != RAY:
         return nullcontext(LocalRunner(engine.processes))
+    cluster_safety.check_address(engine.address)
     if importlib.util.find_spec("ray") is None:
         raise InputError(
             "--engine ray: Ray is not installed here; `make ray-setup` makes .venv-ray, then use .venv-ray/bin/python "

@@ -28,10 +28,34 @@ def test_an_open_cluster_is_not_joined(
         check_safety(address)
 
 
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [
+        ({}, "RAY_AUTH_MODE=token and RAY_USE_TLS=1"),
+        ({"RAY_AUTH_MODE": "token"}, "RAY_USE_TLS=1"),
+        ({"RAY_USE_TLS": "1"}, "RAY_AUTH_MODE=token"),
+    ],
+)
+def test_the_open_cluster_of_this_node_is_not_joined_and_what_to_do_is_said(
+    variables: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_USE_TLS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError) as found:
+        check_safety("auto")
+    assert str(found.value) == (
+        f"--address auto: the cluster of this node may be reached by others, so set {missing} here and on its nodes "
+        "(docs/archive.md); or leave --address out, and Ray starts on this machine alone"
+    )
+
+
 def test_a_closed_cluster_may_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_USE_TLS", "1")
     check_safety("10.0.0.5:6379")
+    check_safety("auto")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.2:6379", "localhost:6379", "[::1]:6379"])

@@ -12,7 +12,11 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.archive import manifest
-from pipeline.archive.manifest import Sources
+from pipeline.archive.manifest import Manifest, Sources
+from pipeline.archive.places import open_place
+from pipeline.archive.scoring import Request
+from pipeline.archive.shards import Shards
+from serving import bundle
 from tests.pipeline.archive.conftest import RELEASE, ROOT, fill
 
 
@@ -25,6 +29,26 @@ def _said(*arguments: str, paths: tuple[Path, Path] = (Path("m.parquet"), Path("
 
 def test_the_address_of_a_cluster_is_not_passed_over() -> None:
     assert "--address 10.0.0.5:6379: names a Ray cluster; add --engine ray" in _said("--address", "10.0.0.5:6379")
+
+
+def test_the_stall_of_a_cluster_is_not_passed_over() -> None:
+    assert _said("--stall", "60") == "--stall 60: is for a Ray cluster; add --engine ray, or leave it out"
+
+
+def test_what_a_status_would_pass_over_is_refused(tmp_path: Path) -> None:
+    command = ["score", "--status", str(tmp_path), "--retry", "missing", "--actors", "0"]
+    done = CliRunner().invoke(cli.assemble(command), command)
+    assert str(done.exception) == f"--status {tmp_path}: scores nothing; leave out --actors, --retry"
+
+
+def test_another_size_of_files_than_at_the_beginning_is_refused(tmp_path: Path) -> None:
+    paths = tmp_path / "m.parquet", tmp_path / "out"
+    manifest.write(paths[0], Sources((str(fill(tmp_path / "images")),)))
+    Shards.begin(open_place(str(paths[1])), Request(Manifest(paths[0]), bundle.read(RELEASE), shard_rows=2).plan())
+    said = _said("--shard-rows", "3", "--bundle", str(RELEASE), paths=paths)
+    assert said == (
+        f"--shard-rows 3: file://{paths[1]} was begun with 2 images a file; leave it out, or name another place"
+    )
 
 
 @pytest.mark.parametrize("address", ["nonsense", "ray://10.0.0.5:6379"])
