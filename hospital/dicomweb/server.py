@@ -35,6 +35,9 @@ class WebServer:
             place = f"{settings.host}:{settings.port}"
             reason = str(error.strerror).partition(" (while")[0]
             raise HospitalError(f"web_receiver.port: {place} cannot be listened on ({reason})") from None
+        # A copy takes this over, for the copies before it as well: the loop of a server whose port suddenly waited
+        # would stand still with the connection that it has just accepted.
+        self._socket.setblocking(False)
         self._running: list[_Running] = []
         self._app: ASGIApp | None = None
 

@@ -1,5 +1,6 @@
 """The port for STOW-RS: what no peer can fill up, TLS, and an exchange of either without a request lost."""
 
+import os
 import shutil
 import socket
 import ssl
@@ -103,6 +104,23 @@ def test_exchange_waits_for_the_request_of_a_connection_that_stands(opened: Open
         time.sleep(0.5)
         early.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert _all(early).endswith(b"second 0")
+
+
+def test_an_exchange_never_makes_the_server_before_wait_for_connections(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, copied = [], socket.socket.dup
+
+    def dup(listening: socket.socket) -> socket.socket:
+        copy = copied(listening)
+        waits.append(os.get_blocking(listening.fileno()))
+        return copy
+
+    monkeypatch.setattr(socket.socket, "dup", dup)
+    server = opened()
+    assert ask(server) == "first 0"
+    server.serve(WebReceiver(port=server.port), app("second"))
+    assert waits == [False, False]
 
 
 def test_close_frees_the_port(opened: Open) -> None:

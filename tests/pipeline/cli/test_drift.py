@@ -71,7 +71,7 @@ def test_other_images_are(later: Path, opened: Bundle, tmp_path: Path, change: C
 
 @pytest.mark.slow
 def test_one_region_alone_is_news(opened: Bundle, tmp_path: Path) -> None:
-    synthetic.fill(tmp_path / "data", count=240, seed=78)
+    synthetic.fill(tmp_path / "data", count=400, seed=78)
     table = pd.read_csv(tmp_path / "data/labels.csv")
     moved = {}
     for region, rows in table.groupby("region"):
