@@ -1,7 +1,9 @@
 """Errors a person can act on, and the one place that turns them into a line and an exit code."""
 
 import errno
+import io
 import os
+import re
 import select
 import signal
 import sys
@@ -18,6 +20,10 @@ class InputError(Exception):
     """
 
 
+_SHOWN = 200
+"""Characters of a name that are shown before and after what is wrong with it."""
+_UNFINISHED = re.compile(r"\.([^/]+)\.\w{8}\.partial")
+"""What stands for a file while it is written (`pipeline.files.atomic_file`)."""
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space and run the command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
@@ -38,10 +44,24 @@ def describe(error: BaseException) -> str | None:
     """The line shown for an error, or None for one that is a defect of ours and deserves its traceback."""
     if isinstance(error, (InputError, BundleError, SettingsError)):
         return str(error)
+    if isinstance(error, UnicodeEncodeError) and (name := undecodable_name(error.object, error.start)):
+        return f"{name}: the name is not valid UTF-8; rename it, and run the command again"
     if isinstance(error, OSError) and error.errno in _ADVICE:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{_ADVICE[error.errno]}"
     return None
+
+
+def undecodable_name(text: str, start: int) -> str:
+    """The name, escaped, that stands in `text` around a byte which is none of UTF-8; empty where there is no such byte.
+
+    Python keeps such a byte of a file's name as a surrogate (PEP 383), which other libraries cannot write.
+    """
+    if not "\udc80" <= text[start] <= "\udcff":
+        return ""
+    before, after = (re.split(r"[\n\0\"<>]", part) for part in (text[:start], text[start:]))
+    name = _UNFINISHED.sub(r"\1", before[-1][-_SHOWN:] + after[0][:_SHOWN])
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager
@@ -58,9 +78,12 @@ def os_errors_name(place: object) -> Iterator[None]:
 def exit_with_line(function: Callable[[], None]) -> None:
     """Run `function`; on bad input print one line on stderr and exit with code 1 (130 when interrupted).
 
+    Names of files that are not valid UTF-8 are escaped on standard output, as Python itself does on stderr.
     Where nobody reads the output any more (`| head`), it ends without a word, as other commands of a pipe do.
     Anything unforeseen keeps its traceback: hiding a defect of ours would help nobody.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         function()
         sys.stdout.flush()  # what is still held back would otherwise fail when Python ends, beyond our reach

@@ -40,9 +40,16 @@ class Network:
         runner = getattr(self._local, "runner", None)
         if runner is None:
             # One core a call: a service answers several at once, and small networks gain nothing from more.
-            given = (
-                {"model_content": self._model} if isinstance(self._model, bytes) else {"model_path": str(self._model)}
-            )
-            interpreter = Interpreter(**given, num_threads=1)
-            runner = self._local.runner = interpreter.get_signature_runner()
+            runner = self._local.runner = open_interpreter(self._model).get_signature_runner()
         return runner
+
+
+def open_interpreter(model: Path | bytes) -> Interpreter:
+    """An interpreter of a file, which is mapped, or of its content, on one core."""
+    if isinstance(model, Path):
+        try:
+            str(model).encode()
+        except UnicodeEncodeError:  # LiteRT takes no path that is not valid UTF-8
+            model = model.read_bytes()
+    given = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    return Interpreter(**given, num_threads=1)

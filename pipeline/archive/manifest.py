@@ -172,6 +172,8 @@ class Manifest:
             source = pq.ParquetFile(local_path(path))
         except FileNotFoundError:
             raise InputError(f"{path}: not found; `fracture manifest` writes it") from None
+        except UnicodeEncodeError:  # of its name
+            raise
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{path}: is no manifest ({one_line(error, 60)}); make one with `fracture manifest`"

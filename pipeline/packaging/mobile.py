@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter
 
 from pipeline.files import atomic_folder
 from pipeline.packaging import web, web_constants, web_network
@@ -25,7 +24,7 @@ from serving import bundle as bundles
 from serving.bundle import Bundle
 from serving.http import pictures
 from serving.imaging.canonical.form import POLARITY
-from serving.network import EMBEDDING, MAP, SCORES, Network
+from serving.network import EMBEDDING, MAP, SCORES, Network, open_interpreter
 from serving.predictor import Predictor
 
 ENTRY = "native.js"
@@ -79,7 +78,7 @@ def facts(opened: Bundle) -> dict[str, Any]:
 
 def output_places(network: Path) -> dict[str, dict[str, Any]]:
     """Index and shape of the network's outputs by their names: not every library for phones knows the names."""
-    interpreter = Interpreter(model_path=str(network))
+    interpreter = open_interpreter(network)
     order = [details["index"] for details in interpreter.get_output_details()]
     found = interpreter.get_signature_runner().get_output_details()
     return {

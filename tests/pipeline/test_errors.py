@@ -110,3 +110,21 @@ def test_a_broken_connection_elsewhere_keeps_its_traceback() -> None:
     ended = run_as_command("(_ for _ in ()).throw(BrokenPipeError('the server has gone'))", subprocess.PIPE)
     assert "Traceback" in ended.stderr
     assert "the server has gone" in ended.stderr
+
+
+def test_text_that_is_no_name_and_cannot_be_written_is_a_defect_of_ours() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        exit_with_line(lambda: print("\ud800".encode()))
+
+
+def test_a_file_that_is_being_written_is_shown_by_its_own_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write() -> None:
+        with atomic_file(tmp_path / os.fsdecode(b"bad-\xff")) as partial:
+            str(partial).encode()
+
+    with pytest.raises(SystemExit):
+        exit_with_line(write)
+    said = f"error: {tmp_path}/bad-\\udcff: the name is not valid UTF-8; rename it, and run the command again\n"
+    assert capsys.readouterr().err.encode("utf-8", "backslashreplace").decode() == said
