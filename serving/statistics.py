@@ -101,7 +101,8 @@ class Reference:
 
     `inputs`: quantiles (6, 101) of each of INPUTS; `features` (2, k): mean and standard deviation of each feature of
     the network, both of the training set; `scores`: quantiles (101,) of the calibrated probability of a fracture on
-    the validation set, as a network is surer of images it was trained on, and `scored` (), how many these are;
+    the validation set, as a network is surer of images it was trained on; `trained` () and `scored` (): how many
+    groups, such as patients, these two sets have, as the images of one say little more than one of them does;
     `mean` and `scale` (TEXTURE,), `precision` (TEXTURE, TEXTURE): centre, standard deviation and, of what they
     standardise, inverse covariance of the textures of the training and validation sets; `distances` (101,):
     quantiles of the distances of these images, each from the others; `known` uint64 (m,): their fingerprints, sorted.
@@ -109,6 +110,7 @@ class Reference:
 
     inputs: Array
     scores: Array
+    trained: Array
     scored: Array
     features: Array
     mean: Array
@@ -127,7 +129,9 @@ class Reference:
     def load(cls, path: Path | IO[bytes]) -> "Reference":
         """Read reference.npz, by its path or opened; KeyError, ValueError or OSError for a broken or other file."""
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {field.name: archive[field.name] for field in fields(cls)}
+            # Bundles made before groups were counted state images: those of both sets, and those of validation.
+            older = {} if "trained" in archive else {"trained": np.array(float(len(archive["known"])))}
+            arrays = {field.name: archive[field.name] for field in fields(cls) if field.name not in older} | older
         arrays = {name: array if name == "known" else array.astype(np.float64) for name, array in arrays.items()}
         if arrays["mean"].shape != (TEXTURE,):
             raise ValueError(f"reference.npz does not hold the {TEXTURE} statistics of texture that this version uses")
@@ -173,15 +177,17 @@ def reference_of(
 ) -> Reference:
     """Build the reference from what was measured of the images.
 
-    Of the training set input statistics (n, 6) and features (n, k); of the validation set probabilities (v,); of both
-    textures (m, TEXTURE), groups (m,), at least two different ones, and fingerprints `known` (m,).
-    Images of one group are so alike that none of them is measured by a reference that holds another.
+    Of the training set input statistics (n, 6) and features (n, k); of the validation set probabilities (v,); of both,
+    training first, textures (m, TEXTURE), groups (m,), at least two different ones, and fingerprints `known` (m,).
+    Images of one group are so alike that none of them is measured by a reference that holds another, and that they
+    count once where later images are compared with those of training.
     """
     quantiles = {
         # Values that occurred, none between two: those of many images, such as one aspect, stay equal to later ones.
         "inputs": np.quantile(inputs, QUANTILES, axis=0, method="inverted_cdf").T,
         "scores": np.quantile(probabilities, QUANTILES),
-        "scored": np.array(float(len(probabilities))),
+        "trained": _count(groups[: len(inputs)]),
+        "scored": _count(groups[len(inputs) :]),
         "features": np.stack([features.mean(axis=0), features.std(axis=0)]),
     }
     seen = np.unique(np.asarray(known, np.uint64))
@@ -193,6 +199,10 @@ def reference_of(
         others = Reference(**quantiles, **_centre(textures[~own]), distances=nothing, known=seen)
         distances[own] = others.distance(textures[own])
     return Reference(**quantiles, **_centre(textures), distances=np.quantile(distances, QUANTILES), known=seen)
+
+
+def _count(groups: npt.NDArray[np.str_]) -> Array:
+    return np.array(float(len(np.unique(groups))))
 
 
 def _centre(textures: Array) -> dict[str, Array]:
@@ -234,7 +244,7 @@ sqrt(1/n + 1/m)."""
 
 
 def shift(expected: Array, behind: float, found: Array) -> Shift:
-    """Compare later values (n,), n > 0, with the quantiles (101,), which may repeat, of `behind` earlier ones.
+    """Compare later values (n,), n > 0, with the quantiles (101,), which may repeat, of `behind` independent ones.
 
     Both as an answer states them: what differs behind its last digit is no shift.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from pipeline.monitoring.drift import DISTANCE, FEWEST, PROBABILITY
+from pipeline.monitoring.drift import DISTANCE, FEWEST, PROBABILITY, evidence, expectations
 from pipeline.monitoring.window import Window
 from serving.bundle import Bundle
 from serving.http.problems import REFUSED_BY_GUARD
@@ -56,22 +56,17 @@ def against_training(group: str, window: Window, bundle: Bundle) -> list[Change]
     ours = window.where("model", f"{bundle.manifest.version} ({bundle.sha256[:8]})")
     if len(ours.answered) < FEWEST:
         return []
-    reference, trained = bundle.reference, float(len(bundle.reference.known))
-    expected = [
-        *((name, reference.inputs[number], trained) for number, name in enumerate(INPUTS)),
-        (DISTANCE, reference.distances, trained),
-        (PROBABILITY, reference.scores, float(reference.scored)),
-    ]
+    behind = evidence(bundle.reference)
     found = []
-    for name, quantiles, behind in expected:
+    for name, quantiles in expectations(bundle).items():
         values = ours.probabilities() if name == PROBABILITY else ours.statistic(name)
-        moved = shift(quantiles, behind, values)
-        pooled = len(values) * behind / (len(values) + behind)
+        moved = shift(quantiles, behind[name], values)
+        pooled = len(values) * behind[name] / (len(values) + behind[name])
         p = float(stats.kstwobign.sf(moved.distance * np.sqrt(pooled)))
         found.append(
             Change(group, name, "training", moved.distance, LEAST_DISTANCE, moved.before, moved.after, len(values), p)
         )
-    return [*found, *_features(group, "training", ours.features(), None, trained)]
+    return [*found, *_features(group, "training", ours.features(), None, float(bundle.reference.trained))]
 
 
 def against_before(group: str, window: Window, before: Window) -> list[Change]:

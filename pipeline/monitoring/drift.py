@@ -24,7 +24,7 @@ from serving.http.problems import REFUSED_BY_GUARD
 from serving.imaging import decode
 from serving.predictor import Prediction, Predictor
 from serving.scoring import File
-from serving.statistics import INPUT_MEANINGS, INPUTS, Shift, shift
+from serving.statistics import INPUT_MEANINGS, INPUTS, Reference, Shift, shift
 
 Array = npt.NDArray[np.float64]
 
@@ -198,8 +198,7 @@ def compare(seen: Seen, opened: Bundle, name: str) -> Report:
     shifts = {}
     if seen.images:
         expected = expectations(opened)
-        reference = opened.reference
-        behind = dict.fromkeys(NAMES, float(len(reference.known))) | {PROBABILITY: float(reference.scored)}
+        behind = evidence(opened.reference)
         shifts = {key: shift(expected[key], behind[key], np.array(seen.values[key])) for key in NAMES}
     return Report(
         shifts=shifts,
@@ -229,6 +228,12 @@ def expectations(opened: Bundle) -> dict[str, Array]:
         DISTANCE: reference.distances,
         PROBABILITY: reference.scores,
     }
+
+
+def evidence(reference: Reference) -> dict[str, float]:
+    """How many independent images of training stand behind each of these: groups, such as patients."""
+    trained, scored = float(reference.trained), float(reference.scored)
+    return {**dict.fromkeys(INPUTS, trained), DISTANCE: trained + scored, PROBABILITY: scored}
 
 
 def text(report: Report) -> list[str]:

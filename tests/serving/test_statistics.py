@@ -142,6 +142,31 @@ def test_images_of_few_aspects_are_no_shift(size: int) -> None:
     assert statistics.shift(reference.inputs[0], 2000, later).distance < 0.08
 
 
+def test_images_of_one_patient_count_once_as_evidence() -> None:
+    by_five = np.repeat(np.arange(80), 5).astype(str)
+    reference = _reference(_textures(400), by_five)
+    assert (float(reference.trained), float(reference.scored)) == (60, 20)
+
+
+def test_a_few_patients_with_many_images_are_no_reason_for_alarm() -> None:
+    rng, alarms = np.random.default_rng(0), {30: 0, 150: 0}
+    for _ in range(200):
+        patients = rng.normal(0, 1, (30, 1))
+        images = np.quantile((patients + rng.normal(0, 0.1, (30, 5))).ravel(), statistics.QUANTILES)
+        later = rng.normal(0, 1, 500)
+        for behind in alarms:
+            alarms[behind] += statistics.shift(images, behind, later).moved
+    assert alarms[30] <= 2, alarms
+    assert alarms[150] > 20, alarms  # what counting images would do
+
+
+def test_a_reference_from_before_groups_were_counted_states_images(tmp_path: Path) -> None:
+    reference = _reference(_textures(100))
+    older = {name: array for name, array in vars(reference).items() if name != "trained"}
+    np.savez(tmp_path / "reference.npz", allow_pickle=False, **older)
+    assert float(Reference.load(tmp_path / "reference.npz").trained) == len(reference.known)
+
+
 def test_reference_survives_its_file(tmp_path: Path) -> None:
     reference = _reference(_textures(100))
     reference.save(tmp_path / "reference.npz")
@@ -151,6 +176,7 @@ def test_reference_survives_its_file(tmp_path: Path) -> None:
     assert np.array_equal(loaded.distances, reference.distances)
     assert np.array_equal(loaded.inputs, reference.inputs)
     assert np.array_equal(loaded.scores, reference.scores)
+    assert (float(loaded.trained), float(loaded.scored)) == (float(reference.trained), float(reference.scored))
 
 
 def test_the_file_is_too_small_to_hold_an_image(tmp_path: Path) -> None:
