@@ -56,17 +56,16 @@ def against_training(group: str, window: Window, bundle: Bundle) -> list[Change]
     ours = window.where("model", f"{bundle.manifest.version} ({bundle.sha256[:8]})")
     if len(ours.answered) < FEWEST:
         return []
-    behind = evidence(bundle.reference)
+    behind, patients = evidence(bundle.reference), ours.patients()
     found = []
     for name, quantiles in expectations(bundle).items():
         values = ours.probabilities() if name == PROBABILITY else ours.statistic(name)
         moved = shift(quantiles, behind[name], values)
-        pooled = len(values) * behind[name] / (len(values) + behind[name])
-        p = float(stats.kstwobign.sf(moved.distance * np.sqrt(pooled)))
+        p = _chance(moved.distance, min(len(values), patients), behind[name])
         found.append(
             Change(group, name, "training", moved.distance, LEAST_DISTANCE, moved.before, moved.after, len(values), p)
         )
-    return [*found, *_features(group, "training", ours.features(), None, float(bundle.reference.trained))]
+    return [*found, *_features(group, ours.features(), patients, None, float(bundle.reference.trained))]
 
 
 def against_before(group: str, window: Window, before: Window) -> list[Change]:
@@ -76,18 +75,18 @@ def against_before(group: str, window: Window, before: Window) -> list[Change]:
     """
     if len(window.answered) < FEWEST or len(before.answered) < FEWEST:
         return []
+    earlier, later = before.patients(), window.patients()
     found = []
     for name in (*INPUTS, DISTANCE, PROBABILITY):
         old, new = (part.probabilities() if name == PROBABILITY else part.statistic(name) for part in (before, window))
         if not len(old) or not len(new):
             continue
-        test = stats.ks_2samp(old, new, method="asymp")
+        distance = float(stats.ks_2samp(old, new, method="asymp").statistic)
+        p = _chance(distance, min(len(new), later), min(len(old), earlier))
         middles = float(np.median(old)), float(np.median(new))
-        found.append(
-            Change(group, name, "before", float(test.statistic), LEAST_DISTANCE, *middles, len(new), float(test.pvalue))
-        )
+        found.append(Change(group, name, "before", distance, LEAST_DISTANCE, *middles, len(new), p))
     if len({*window.values("model"), *before.values("model")}) == 1:
-        found += _features(group, "before", window.features(), before.features(), 0)
+        found += _features(group, window.features(), later, before.features(), earlier)
     return [*found, *_refusals(group, window, before)]
 
 
@@ -100,9 +99,15 @@ def corrected(changes: Sequence[Change]) -> list[Change]:
     return sorted(done, key=lambda change: (not change.moved, -change.size / change.least))
 
 
-def _features(group: str, against: str, new: Array, old: Array | None, behind: float) -> list[Change]:
-    """The mean of each direction: Welch's test against the answers before, or against 0, where training has it.
+def _chance(distance: float, patients: float, behind: float) -> float:
+    """Chance of a Kolmogorov-Smirnov distance as large between so many patients of one kind, in the limit of many."""
+    return float(stats.kstwobign.sf(distance * np.sqrt(patients * behind / (patients + behind))))
 
+
+def _features(group: str, new: Array, patients: int, old: Array | None, behind: float) -> list[Change]:
+    """The mean of each direction: Welch's test against `old`, the answers before, or against 0, where training has it.
+
+    `patients` and `behind` are how many independent images stand behind either mean.
     Training's own spread in a direction is not known, as its features are kept one by one; the later one stands for it.
     """
     if len(new) < FEWEST or (old is not None and len(old) < FEWEST):
@@ -111,14 +116,15 @@ def _features(group: str, against: str, new: Array, old: Array | None, behind: f
     for number in range(new.shape[1]):
         later = new[:, number]
         spread = max(float(later.std(ddof=1)), 1e-9)
-        earlier, error = 0.0, spread**2 / len(later) + spread**2 / max(behind, 1)
-        if old is not None:
-            earlier = float(old[:, number].mean())
-            error = spread**2 / len(later) + float(old[:, number].var(ddof=1)) / len(old)
+        earlier, before = (
+            (0.0, spread) if old is None else (float(old[:, number].mean()), float(old[:, number].std(ddof=1)))
+        )
+        error = spread**2 / min(len(new), patients) + before**2 / max(behind, 1)
         mean = float(later.mean())
         p = float(2 * stats.norm.sf(abs(mean - earlier) / max(np.sqrt(error), 1e-12)))
         size = abs(mean - earlier) / spread
         name = f"features {number + 1}"
+        against = "training" if old is None else "before"
         found.append(Change(group, name, against, size, LEAST_FEATURE_SHIFT, earlier, mean, len(later), p))
     return found
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluation import metrics
-from pipeline.monitoring.window import Window
+from pipeline.monitoring.window import Window, patient_of
 
 Array = npt.NDArray[np.float64]
 
@@ -71,7 +71,7 @@ def measured(window: Window) -> Performance | None:
     y = np.array([truth.fractured for truth in truths], np.int64)
     p = np.array([row.probability for row in rows], np.float64)
     positive = np.array([float(row.probability or 0) >= float(row.threshold or 0) for row in rows], np.float64)
-    groups = np.array([row.patient or row.study or row.image_sha256 or row.answer_id for row in rows])
+    groups = np.array([patient_of(row) for row in rows])
     weights = metrics.bootstrap_weights(groups, RESAMPLES, _SEED)
     whole = np.ones((1, len(y)))
 
@@ -110,7 +110,7 @@ def estimated(window: Window) -> Estimate | None:
     positive = np.array(
         [float(row.probability or 0) >= float(row.threshold or 0) for row in window.answered], np.float64
     )
-    groups = np.array([row.patient or row.study or row.answer_id for row in window.answered])
+    groups = np.array([patient_of(row) for row in window.answered])
     weights = metrics.bootstrap_weights(groups, RESAMPLES, _SEED)
     whole = np.ones((1, len(p)))
     expected = {

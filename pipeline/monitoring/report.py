@@ -16,7 +16,8 @@ _SHOWN = 12
 """Changes that the text lists of each group; the JSON holds all."""
 
 ASSUMPTIONS = (
-    "Images are taken as independent; several of one patient make changes look surer than they are.",
+    "Images of one patient, where patients or studies are known, count once in what makes a change certain; refusals "
+    "count each.",
     "Measures with truth hold for the images that readers or reports came back on; the others may be different.",
     "The estimate without truth holds while the calibration holds. It sees that images became harder or fractures "
     "rarer, not that the same picture now means something else.",

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.evaluation import comparison, metrics
 from pipeline.evaluation.comparison import Answers, Comparison, Measured, Pair, paired, said, share
-from pipeline.monitoring.window import UNKNOWN, Window, window_of
+from pipeline.monitoring.window import UNKNOWN, Window, patient_of, window_of
 from serving.store.database import Database
 from serving.store.errors import StoreError
 from serving.store.records import AnswerRecord, ShadowRecord
@@ -113,7 +113,7 @@ def _by_site(both: Sequence[tuple[AnswerRecord, ShadowRecord]], window: Window) 
 def _group(name: str, both: Sequence[tuple[AnswerRecord, ShadowRecord]], window: Window) -> Shadowed:
     answered = [(row, shadow) for row, shadow in both if row.refused is None and shadow.refused is None]
     champion, challenger = _answers([row for row, _ in answered]), _answers([shadow for _, shadow in answered])
-    groups = np.array([row.patient or row.study or row.image_sha256 or row.answer_id for row, _ in answered])
+    groups = np.array([patient_of(row) for row, _ in answered])
     answers: dict[str, Pair] = {}
     if answered:
         weights = metrics.bootstrap_weights(groups, comparison.RESAMPLES, 0)

@@ -70,6 +70,10 @@ class Window:
         """The sites, regions or models that occur, in order."""
         return sorted({value_of(row, dimension) for row in self.rows})
 
+    def patients(self) -> int:
+        """How many patients the answers are of; those of whom nothing is known count one an image."""
+        return len({patient_of(row) for row in self.answered})
+
     def probabilities(self) -> Array:
         """Of the answers, float64 (n,)."""
         return np.array([row.probability for row in self.answered], np.float64)
@@ -88,6 +92,11 @@ class Window:
             except ValueError:
                 continue
         return np.array(found, np.float64).reshape(-1, SUMMARY)
+
+
+def patient_of(row: AnswerRecord) -> str:
+    """What images of one patient have in common: pseudonym, else study, else content."""
+    return row.patient or row.study or row.image_sha256 or row.answer_id
 
 
 def value_of(row: AnswerRecord, dimension: str) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, chdir, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
 from threading import Thread
@@ -28,6 +28,7 @@ from pipeline.data import prepared
 from pipeline.errors import InputError, describe
 from pipeline.files import write_text
 from pipeline.late import late
+from pipeline.training.nodes import Board, Told, read_text
 from pipeline.training.params import TrainParams
 from pipeline.training.places import resources_for
 from serving.errors import one_line
@@ -91,7 +92,7 @@ def _check_nodes(job: Job, nodes: Sequence[Mapping[str, Any]]) -> None:
     word = secrets.token_hex()
     write_text(job.checkpoints / _WORD, word)
     asked = [
-        ray.remote(num_cpus=0)(_sees)
+        ray.remote(num_cpus=0)(read_text)
         .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
         .remote(job.checkpoints / _WORD)
         for node in nodes
@@ -108,10 +109,6 @@ def _check_nodes(job: Job, nodes: Sequence[Mapping[str, Any]]) -> None:
                 "same path (docs/training.md)"
             )
     (job.checkpoints / _WORD).unlink()
-
-
-def _sees(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
 
 
 def _fit(job: Job, resources: Mapping[str, int], figures: Figures) -> None:
@@ -152,49 +149,6 @@ def _fit(job: Job, resources: Mapping[str, int], figures: Figures) -> None:
         error = ended.exception()
         why = f"({one_line(error, 300)})" if error else "before the last epoch"
         raise InputError(f"the processes of the cluster ended {why}; the command goes on where they were")
-
-
-@dataclass
-class Told:
-    """What the processes said since the last look, and where they stand."""
-
-    lines: list[str] = field(default_factory=list)
-    figures: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-    fault: str = ""
-    whole: bool = False
-
-
-class Board:
-    """An actor beside the command, to which the processes speak."""
-
-    def __init__(self) -> None:
-        self._told = Told()
-
-    def line(self, line: str) -> None:
-        """Let a person read a line."""
-        self._told.lines.append(line)
-
-    def figures(self, step: int, values: dict[str, float]) -> None:
-        """Tell the metrics of an epoch."""
-        self._told.figures.append((step, values))
-
-    def fail(self, fault: str) -> None:
-        """Say what a person has to put right: another try would be no use."""
-        self._told.fault = self._told.fault or fault
-
-    def end(self) -> None:
-        """Say that the last epoch is done."""
-        self._told.whole = True
-
-    def failed(self) -> bool:
-        """Whether a process has failed."""
-        return bool(self._told.fault)
-
-    def take(self) -> Told:
-        """What was told, each line and metric once."""
-        found = self._told
-        self._told = Told(fault=found.fault, whole=found.whole)
-        return found
 
 
 def _show(board: Any, figures: Figures) -> Told:

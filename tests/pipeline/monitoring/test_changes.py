@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from pipeline.monitoring.changes import Change, against_before, against_training, corrected
 from pipeline.monitoring.window import Window, window_of
 from serving.bundle import Bundle
@@ -38,6 +40,19 @@ def test_features_that_moved_are_found(opened: Bundle, answers: Answers) -> None
     found = _moved(against_training("all", now, opened))
     assert found
     assert all(name.startswith("features") for name in found)
+
+
+@pytest.mark.parametrize("named", ["patient", "study"])
+def test_many_images_of_a_few_patients_are_no_reason_for_alarm(opened: Bundle, answers: Answers, named: str) -> None:
+    earlier = answers(300, seed=2)
+    few = [replace(row, **{named: f"{number}"}) for number, row in enumerate(answers(4, seed=1, scale=1.6))]
+    many = [replace(row, answer_id=f"{n}-{row.answer_id}") for row in few for n in range(25)]
+    now, before = _window(many), _window(earlier)
+    assert _moved(against_training("all", now, opened)) == set()
+    assert _moved(against_before("all", now, before)) == set()
+    strangers = _window([replace(row, **{named: None}) for row in many])
+    assert "sharpness" in _moved(against_training("all", strangers, opened))
+    assert "sharpness" in _moved(against_before("all", strangers, before))
 
 
 def test_too_few_answers_say_nothing(opened: Bundle, answers: Answers) -> None:
