@@ -112,6 +112,8 @@ def _features(group: str, new: Array, patients: int, old: Array | None, behind: 
     """
     if len(new) < FEWEST or (old is not None and len(old) < FEWEST):
         return []
+    independent = min(len(new), patients)
+    freedom = max(min(independent, behind) - 1, 1)  # of the smaller side alone, which is at most Welch's
     found = []
     for number in range(new.shape[1]):
         later = new[:, number]
@@ -119,9 +121,9 @@ def _features(group: str, new: Array, patients: int, old: Array | None, behind: 
         earlier, before = (
             (0.0, spread) if old is None else (float(old[:, number].mean()), float(old[:, number].std(ddof=1)))
         )
-        error = spread**2 / min(len(new), patients) + before**2 / max(behind, 1)
+        error = spread**2 / independent + before**2 / max(behind, 1)
         mean = float(later.mean())
-        p = float(2 * stats.norm.sf(abs(mean - earlier) / max(np.sqrt(error), 1e-12)))
+        p = float(2 * stats.t.sf(abs(mean - earlier) / max(np.sqrt(error), 1e-12), freedom))
         size = abs(mean - earlier) / spread
         name = f"features {number + 1}"
         against = "training" if old is None else "before"
