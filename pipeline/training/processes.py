@@ -67,6 +67,8 @@ class OneProcess:
         """Nobody else is asked."""
 
     def fit(self, model: keras.Model, epochs: Epochs) -> None:
+        if not tf.distribute.has_strategy():  # under one Keras does so itself
+            _make_metrics(model, epochs.validation)
         model.fit(
             epochs.training,
             validation_data=epochs.validation,
@@ -229,8 +231,11 @@ def _synchronized(model: keras.Model) -> Iterator[None]:
 
 
 def _make_metrics(model: keras.Model, batches: Batches) -> None:
-    """Let `model` make the variables of its metrics, which must not be those of the strategy."""
-    pixels, truth, weights = keras.tree.map_structure(keras.ops.convert_to_tensor, batches[0])
+    """Let `model` make the variables of its metrics: now, not while TensorFlow traces its first step.
+
+    There they would be those of a strategy, and without one the whole step would be traced a second time.
+    """
+    pixels, truth, weights = keras.tree.map_structure(lambda all_: keras.ops.convert_to_tensor(all_[:1]), batches[0])
     answer = model(pixels, training=False)
     model.compute_loss(pixels, truth, answer, weights, training=False)
     model.compute_metrics(pixels, truth, answer, weights)

@@ -332,11 +332,34 @@ def test_the_result_is_the_moving_average_that_was_validated(
     assert state.history[state.best_epoch - 1]["val_probability_loss"] == pytest.approx(entropy, abs=1e-4)
 
 
-def test_the_trained_network_holds_nothing_that_only_training_needs(
-    squares: Squares, tmp_path: Path, backbone_weights: str
-) -> None:
-    model, _ = _fit(squares(), tmp_path / "a", _as_released(backbone_weights).model_copy(update={"epochs": 2}))
+@pytest.fixture(scope="module")
+def as_released(
+    squares: Squares, tmp_path_factory: pytest.TempPathFactory, backbone_weights: str
+) -> tuple[Any, list[str]]:
+    """Train by the recipe of the second release, both phases; the network, and how often a step was traced."""
+    import keras
+
+    step, traced = keras.Model.train_step, []
+
+    def counted(model: keras.Model, data: Any) -> Any:
+        traced.append(model.name)
+        return step(model, data)
+
+    options = _as_released(backbone_weights).model_copy(update={"epochs": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "train_step", counted)
+        model, _ = _fit(squares(), tmp_path_factory.mktemp("released"), options)
+    return model, traced
+
+
+def test_the_trained_network_holds_nothing_that_only_training_needs(as_released: tuple[Any, list[str]]) -> None:
+    model, _ = as_released
     assert not any(isinstance(layer, architectures.GradientScale) for layer in model.layers)
+
+
+def test_each_phase_is_traced_once(as_released: tuple[Any, list[str]]) -> None:
+    _, traced = as_released
+    assert len(traced) == 2
 
 
 def test_training_goes_on_from_a_whole_network(squares: Squares, tmp_path: Path, backbone_weights: str) -> None:

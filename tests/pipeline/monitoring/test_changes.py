@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -45,12 +46,17 @@ def test_features_that_moved_are_found(opened: Bundle, answers: Answers) -> None
 @pytest.mark.parametrize("named", ["patient", "study"])
 def test_many_images_of_a_few_patients_are_no_reason_for_alarm(opened: Bundle, answers: Answers, named: str) -> None:
     earlier = answers(300, seed=2)
-    few = [replace(row, **{named: f"{number}"}) for number, row in enumerate(answers(4, seed=1, scale=1.6))]
+
+    def of(row: AnswerRecord, who: str | None) -> AnswerRecord:
+        changed: dict[str, Any] = {named: who}
+        return replace(row, **changed)
+
+    few = [of(row, f"{number}") for number, row in enumerate(answers(4, seed=1, scale=1.6))]
     many = [replace(row, answer_id=f"{n}-{row.answer_id}") for row in few for n in range(25)]
     now, before = _window(many), _window(earlier)
     assert _moved(against_training("all", now, opened)) == set()
     assert _moved(against_before("all", now, before)) == set()
-    strangers = _window([replace(row, **{named: None}) for row in many])
+    strangers = _window([of(row, None) for row in many])
     assert "sharpness" in _moved(against_training("all", strangers, opened))
     assert "sharpness" in _moved(against_before("all", strangers, before))
 
