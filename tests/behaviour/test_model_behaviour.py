@@ -39,16 +39,16 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
-    """A classic network trained on 400 synthetic radiographs, as a function from pictures to log odds."""
+    """A classic network trained on 300 synthetic radiographs, as a function from pictures to log odds."""
     folder = tmp_path_factory.mktemp("behaviour")
-    synthetic.fill(folder / "data")
+    synthetic.fill(folder / "data", count=300)
     data = layout.read(folder / "data")
     table = image_table(data, ValidateParams().near_duplicate_correlation)
     usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
     (folder / "prepared").mkdir()
     preprocess.preprocess(data, usable, PreprocessParams(image_size=SIZE), folder / "prepared")
     augmentation = Augmentation(rotation=8, shift=0.06, zoom=0.08, contrast=0.15, noise=2)
-    options = TrainParams(epochs=25, learning_rate=5e-4, augmentation=augmentation, early_stopping_patience=0)
+    options = TrainParams(epochs=15, learning_rate=5e-4, augmentation=augmentation, early_stopping_patience=0)
     model, _ = train.fit(load(folder / "prepared"), options, CheckpointStore(folder / "k"), lambda run_id: Silent())
 
     def of(pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
