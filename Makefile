@@ -19,7 +19,7 @@ export GX_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cloud-setup tracking-setup croissant-setup nannyml-setup ray-setup sign-setup demo demo-hospital serve test test-slow lint format mlflow lock benchmark state clean
+.PHONY: help setup cloud-setup tracking-setup croissant-setup nannyml-setup ray-setup sign-setup test-setup demo demo-hospital serve test test-slow lint format mlflow lock benchmark state clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,8 @@ demo-hospital: setup ## gateway and Orthanc (Debian: orthanc) on a loopback of t
 
 serve: setup ## the prediction service with its web page on 127.0.0.1:3000
 	fracture serve
+
+test-setup: cloud-setup tracking-setup croissant-setup nannyml-setup ray-setup sign-setup ## the environments of both parts of the tests
 
 test: setup cloud-setup tracking-setup croissant-setup ray-setup sign-setup ## the quick tests, as CI runs them
 	@tests/run

@@ -25,6 +25,7 @@ from pipeline.lockfile import read_lock
 from pipeline.packaging.bento import build_bento
 from serving import bundle
 from serving.predictor import Predictor
+from tests.conftest import Once
 from tests.deploy import checkers
 from tests.deploy.containers import Storage, debian, may_mount, running, status, wait_for
 from tests.deploy.standins import write_program
@@ -46,15 +47,15 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> Iterator[Built]:
+def built(once: Once, tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> Iterator[Built]:
     """Package the sample's bundle and build its image on a base of Debian's packages."""
     folder = tmp_path_factory.mktemp("image")
     build_bento(ROOT, bundle_folder, folder / "bento")
-    debian(folder / "base.tar")
+    base = once("debian", lambda made: debian(made / "base.tar")) / "base.tar"
     storage = Storage(folder / "storage")
     storage.prepare()
     with mock.patch.dict(os.environ, storage.environment):
-        image.build(folder / "bento", TAG, str(folder / "base.tar"), "buildah")
+        image.build(folder / "bento", TAG, str(base), "buildah")
     container = storage.buildah("from", "--pull-never", TAG)
     root = Path(storage.buildah("mount", container))
     parts = image.sbom_path(TAG)

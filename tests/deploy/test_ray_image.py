@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.cloud import image
 from pipeline.packaging.bento import build_bento
+from tests.conftest import Once
 from tests.deploy.containers import Storage, debian, may_mount, running
 from tests.pipeline.archive.conftest import RELEASE, ROOT
 
@@ -37,15 +38,15 @@ ray job submit --address http://127.0.0.2:28265 -- \
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Storage, Path]]:
+def built(once: Once, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Storage, Path]]:
     """Build the image on a base of Debian's packages; gives its root."""
     folder = tmp_path_factory.mktemp("image")
     build_bento(ROOT, RELEASE, folder / "bento")
-    debian(folder / "base.tar")
+    base = once("debian", lambda made: debian(made / "base.tar")) / "base.tar"
     storage = Storage(folder / "storage")
     storage.prepare()
     with mock.patch.dict(os.environ, storage.environment):
-        image.build(folder / "bento", TAG, str(folder / "base.tar"), "buildah", ray=True)
+        image.build(folder / "bento", TAG, str(base), "buildah", ray=True)
     container = storage.buildah("from", "--pull-never", TAG)
     yield storage, Path(storage.buildah("mount", container))
     image.sbom_path(TAG).unlink()
