@@ -123,7 +123,8 @@ class Pacs:
         kind = 2 if self.commitment == "failure" else 1
         named = (StorageCommitmentPushModel, StorageCommitmentPushModelInstance)
         if self.commitment == "same":
-            association.send_n_event_report(told, kind, *named)
+            with suppress(RuntimeError):  # the gateway has ended the association, or was killed
+                association.send_n_event_report(told, kind, *named)
             return
         entity = AE(self.ae_title)
         role = build_role(StorageCommitmentPushModel, scp_role=True)
