@@ -32,7 +32,8 @@ $(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
 	@# Only the first time: the lock contains uv, and not the pip that brought it.
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/uv.txt
 	@# Compiled here: otherwise the first start of each command takes three times as long, and every one where nothing
-	@# may be written into .venv or PYTHONDONTWRITEBYTECODE is set.
+	@# may be written into .venv or PYTHONDONTWRITEBYTECODE is set. Of the environments below only Ray's is compiled,
+	@# whose nodes would all compile at once; the others' tools use a part of what they bring.
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes locks/full.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi
@@ -42,14 +43,14 @@ cloud-setup: $(CLOUD)/.installed ## make .venv-cloud, with the clouds' client an
 
 $(CLOUD)/.installed: locks/cloud.txt | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(CLOUD)
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(CLOUD)/bin/python --require-hashes locks/cloud.txt
+	$(BIN)/uv pip sync --quiet --python $(CLOUD)/bin/python --require-hashes locks/cloud.txt
 	@touch $@
 
 tracking-setup: $(TRACKING)/.installed ## make .venv-tracking, with what a team's tracking server runs (docs/cloud/tracking-server.md)
 
 $(TRACKING)/.installed: locks/tracking.txt | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(TRACKING)
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(TRACKING)/bin/python --require-hashes locks/tracking.txt
+	$(BIN)/uv pip sync --quiet --python $(TRACKING)/bin/python --require-hashes locks/tracking.txt
 	@touch $@
 
 croissant-setup: $(CROISSANT)/.installed ## make .venv-croissant, with what checks the metadata of a data set (docs/data.md)
@@ -63,7 +64,7 @@ nannyml-setup: $(NANNYML)/.installed ## make .venv-nannyml, which checks the est
 
 $(NANNYML)/.installed: locks/nannyml.txt | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(NANNYML)
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(NANNYML)/bin/python --require-hashes locks/nannyml.txt
+	$(BIN)/uv pip sync --quiet --python $(NANNYML)/bin/python --require-hashes locks/nannyml.txt
 	@touch $@
 
 ray-setup: $(RAY)/.installed ## make .venv-ray, the pipeline with Ray, for archives and searches on a cluster (docs/archive.md)
@@ -78,7 +79,7 @@ sign-setup: $(SIGN)/.installed ## make .venv-sign, with what signs bundles, rele
 
 $(SIGN)/.installed: locks/sign.txt pyproject.toml | $(VENV)/.installed
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(SIGN)
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(SIGN)/bin/python --require-hashes locks/sign.txt
+	$(BIN)/uv pip sync --quiet --python $(SIGN)/bin/python --require-hashes locks/sign.txt
 	$(BIN)/uv pip install --quiet --python $(SIGN)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
