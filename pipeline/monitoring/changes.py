@@ -112,7 +112,7 @@ def _features(group: str, new: Array, patients: int, old: Array | None, behind: 
     """
     if len(new) < FEWEST or (old is not None and len(old) < FEWEST):
         return []
-    independent = min(len(new), patients)
+    independent, behind = min(len(new), patients), behind if old is None else min(len(old), behind)
     freedom = max(min(independent, behind) - 1, 1)  # of the smaller side alone, which is at most Welch's
     found = []
     for number in range(new.shape[1]):

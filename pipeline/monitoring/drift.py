@@ -233,7 +233,8 @@ def expectations(opened: Bundle) -> dict[str, Array]:
 def evidence(reference: Reference) -> dict[str, float]:
     """How many independent images of training stand behind each of these: groups, such as patients."""
     trained, scored = float(reference.trained), float(reference.scored)
-    return {**dict.fromkeys(INPUTS, trained), DISTANCE: trained + scored, PROBABILITY: scored}
+    both = min(trained + scored, float(len(reference.known)))  # older bundles state the images of both as `trained`
+    return {**dict.fromkeys(INPUTS, trained), DISTANCE: both, PROBABILITY: scored}
 
 
 def text(report: Report) -> list[str]:

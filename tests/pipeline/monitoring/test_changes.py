@@ -4,9 +4,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.monitoring.changes import Change, against_before, against_training, corrected
+from pipeline.monitoring.drift import evidence
 from pipeline.monitoring.window import Window, window_of
 from serving.bundle import Bundle
 from serving.store.records import AnswerRecord
@@ -59,6 +61,14 @@ def test_many_images_of_a_few_patients_are_no_reason_for_alarm(opened: Bundle, a
     strangers = _window([of(row, None) for row in many])
     assert "sharpness" in _moved(against_training("all", strangers, opened))
     assert "sharpness" in _moved(against_before("all", strangers, before))
+
+
+def test_a_bundle_from_before_groups_were_counted_has_no_more_evidence_than_images(opened: Bundle) -> None:
+    reference = opened.reference
+    images = float(len(reference.known))
+    older = evidence(replace(reference, trained=np.array(images)))
+    assert max(older.values()) == images
+    assert evidence(reference)["distance"] == float(reference.trained) + float(reference.scored) <= images
 
 
 def test_too_few_answers_say_nothing(opened: Bundle, answers: Answers) -> None:
