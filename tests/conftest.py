@@ -277,9 +277,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put slow files first; pytest-randomly has shuffled the others before."""
-    unseen = {item.path for item in items if item.get_closest_marker("slow")}
-    for path in unseen:
+    for path in {item.path for item in items if item.get_closest_marker("slow")}:
         if "mark.slow" not in path.read_text():
-            raise pytest.UsageError(f"{path}: its slow tests are not found by tests/run, which looks for the words mark.slow")
+            raise pytest.UsageError(f"{path}: write pytest.mark.slow out in it, the words by which tests/run finds it")
     ranks = [f"/{name}" for name in SLOW_FILES]
     items.sort(key=lambda item: next((i for i, name in enumerate(ranks) if str(item.path).endswith(name)), len(ranks)))

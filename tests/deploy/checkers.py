@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,29 +45,36 @@ def kustomize(folder: Path) -> str:
     ).stdout
 
 
-@dataclass(frozen=True)
+@dataclass
 class Policies:
-    """What checkov found: how many checks passed, which failed, files not read, the reason of each exception."""
+    """What checkov found in a file: how many checks passed, which failed, the reason of each exception."""
 
-    passed: int
-    failed: tuple[str, ...]
-    unread: int
-    exceptions: dict[str, str]
+    passed: int = 0
+    failed: list[str] = field(default_factory=list)
+    exceptions: dict[str, str] = field(default_factory=dict)
 
 
-def checkov(framework: str, files: Sequence[Path]) -> Policies:
-    """Check files against checkov's policies, offline."""
+def checkov(frameworks: Sequence[str], files: Sequence[Path]) -> dict[Path, Policies]:
+    """Check files against checkov's policies, offline; it has to read each of them."""
     arguments = [argument for file in files for argument in ("--file", str(file))]
     # It asks a server for the texts of its guidelines where it can; nothing may leave the machine.
-    answer = run("checkov", "--framework", framework, "--skip-download", "--output", "json", *arguments)
+    answer = run("checkov", "--framework", *frameworks, "--skip-download", "--output", "json", *arguments)
     assert answer.stdout, answer.stderr
-    report: dict[str, Any] = json.loads(answer.stdout)
-    results = report["results"]
-    return Policies(
-        passed=report["summary"]["passed"],
-        failed=tuple(f"{check['check_id']} {check['resource']}" for check in results["failed_checks"]),
-        unread=report["summary"]["parsing_errors"],
-        exceptions={
-            check["check_id"]: check["check_result"]["suppress_comment"] for check in results["skipped_checks"]
-        },
-    )
+    found = {file: Policies() for file in files}
+    for report in _as_list(json.loads(answer.stdout)):
+        assert report["summary"]["parsing_errors"] == 0, report["results"]["parsing_errors"]
+        for kind in ("passed_checks", "failed_checks", "skipped_checks"):
+            for check in report["results"][kind]:
+                policies = found[Path(check["file_abs_path"])]
+                if kind == "passed_checks":
+                    policies.passed += 1
+                elif kind == "failed_checks":
+                    policies.failed.append(f"{check['check_id']} {check['resource']}")
+                else:
+                    policies.exceptions[check["check_id"]] = check["check_result"]["suppress_comment"]
+    return found
+
+
+def _as_list(report: Any) -> list[dict[str, Any]]:
+    """A report for each framework; a single one stands alone."""
+    return report if isinstance(report, list) else [report]

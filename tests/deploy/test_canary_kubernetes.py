@@ -137,11 +137,15 @@ def test_without_kubectl_one_line_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The canary's Deployment with a share, as a file."""
+    return write_canary(tmp_path_factory.mktemp("canary"))
+
+
+def write_canary(folder: Path) -> Path:
+    """Write the canary's Deployment with a share."""
     service = next(one for one in json.loads(rendered(OVERLAY)) if one["kind"] == "Deployment")
     made = canary_of(service, IMAGE, SECOND, 2)
     made["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/part-of"] = "bone-fracture-detection"
-    path = tmp_path_factory.mktemp("canary") / "canary.yaml"
+    path = folder / "canary.yaml"
     path.write_text(json.dumps(made))  # JSON is YAML, too
     return path
 
@@ -150,15 +154,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_follows_the_published_schemas(manifest: Path) -> None:
     answer = checkers.run("kubernetes-validate", "--strict", "-k", "1.37", manifest)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-
-
-@pytest.mark.slow
-def test_beside_the_service_it_breaks_no_policy_of_checkov(manifest: Path, tmp_path: Path) -> None:
-    both = tmp_path / "both.yaml"
-    both.write_text(f"{checkers.kustomize(OVERLAY)}---\n{manifest.read_text()}\n")
-    found = checkers.checkov("kubernetes", [both])
-    assert not found.failed
-    assert not found.unread
 
 
 def test_its_selector_is_not_that_of_the_service(manifest: Path) -> None:

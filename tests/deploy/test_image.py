@@ -351,13 +351,6 @@ def test_a_line_that_pins_nothing_is_refused(line: str, tmp_path: Path) -> None:
         read_lock(tmp_path / "lock.txt")
 
 
-@pytest.mark.slow
-def test_the_dockerfile_keeps_to_policies() -> None:
-    found = checkers.checkov("dockerfile", [ROOT / "deploy/image/Dockerfile"])
-    assert (found.failed, found.unread) == ((), 0)
-    assert found.passed > 0
-
-
 def test_the_command_asks_for_a_bento_first(project: Path) -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("fracture"), "image"], cwd=project, capture_output=True, text=True, check=False

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from deploy.ray import certificates
 from tests.deploy import checkers
-from tests.deploy.checkers import ROOT, Policies
+from tests.deploy.checkers import ROOT
 from tests.deploy.test_kubernetes import VERSIONS
 from tests.pipeline.archive.clusters import TOOLS
 
@@ -27,11 +27,15 @@ _YAML = YAML(typ="safe")
 Manifest = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def rendered() -> dict[str, list[Manifest]]:
+def render() -> dict[str, list[Manifest]]:
     """The manifests of each overlay."""
     names = (*SCORING, *TRAINING, "project")
     return {name: list(_YAML.load_all(checkers.kustomize(FOLDER / "kubernetes" / name))) for name in names}
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, list[Manifest]]:
+    return render()
 
 
 @pytest.fixture(params=(*SCORING, *TRAINING))
@@ -89,8 +93,11 @@ def _pods(manifests: list[Manifest]) -> dict[str, Manifest]:
 
 @pytest.fixture(scope="module")
 def files(rendered: dict[str, list[Manifest]], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Everything that Kubernetes knows, in files: its own kinds, and pods in place of KubeRay's."""
-    folder = tmp_path_factory.mktemp("pods")
+    return write_pods(rendered, tmp_path_factory.mktemp("pods"))
+
+
+def write_pods(rendered: dict[str, list[Manifest]], folder: Path) -> list[Path]:
+    """Write everything that Kubernetes knows, in files: its own kinds, and pods in place of KubeRay's."""
     written = []
     for overlay in ("job", "prepare", "project"):  # what the others hold stands there too
         manifests = rendered[overlay]
@@ -101,7 +108,7 @@ def files(rendered: dict[str, list[Manifest]], tmp_path_factory: pytest.TempPath
     return written
 
 
-# Schemas and policies
+# Schemas (policies are asked in test_policies.py)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -115,29 +122,6 @@ def test_a_misspelt_field_of_a_pod_template_is_found(files: list[Path], tmp_path
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(files[0].read_text().replace("readOnlyRootFilesystem", "readOnlyRootFileSystem"))
     assert checkers.run("kubernetes-validate", "--strict", "-k", VERSIONS[-1], wrong).returncode != 0
-
-
-@pytest.fixture(scope="module")
-def policies(files: list[Path]) -> Policies:
-    return checkers.checkov("kubernetes", files)
-
-
-def test_no_policy_of_checkov_is_broken(policies: Policies) -> None:
-    assert not policies.failed
-    assert not policies.unread
-    assert policies.passed > 150
-
-
-def test_each_exception_has_its_reason(policies: Policies) -> None:
-    assert set(policies.exceptions) == {"CKV_K8S_8", "CKV_K8S_9", "CKV_K8S_15", "CKV_K8S_38"}
-    assert all(len(reason.split()) > 5 for reason in policies.exceptions.values())
-
-
-def test_the_dockerfile_keeps_to_policies() -> None:
-    found = checkers.checkov("dockerfile", [FOLDER / "Dockerfile"])
-    assert not found.failed
-    assert not found.unread
-    assert set(found.exceptions) == {"CKV_DOCKER_2", "CKV_DOCKER_7"}
 
 
 # Who may come in
