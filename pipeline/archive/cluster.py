@@ -50,8 +50,13 @@ class RayEngine:
     def run(self, shards: Shards, blocks: Iterator[Block], done: Callable[[Report], None]) -> None:
         make = ray.remote(num_cpus=1, max_restarts=0, max_concurrency=1)(ScoringActor)
 
+        # In a tuple, so that the actor fetches them itself: an argument of its own stays pinned on the node for ever
+        # where the driver is killed while the actor starts (ray-project/ray 64627). After a few such kills the node has
+        # no room left, and no driver gets an actor on it.
+        files = (self._files,)
+
         def start() -> Any:
-            return make.remote(self._work, shards.place.uri, shards.plan, self._files)
+            return make.remote(self._work, shards.place.uri, shards.plan, files)
 
         run_on_actors(start, self._processes, blocks, done, self._stall)
 
@@ -59,8 +64,8 @@ class RayEngine:
 class ScoringActor:
     """One scoring process on a node of the cluster, and the thread that watches it."""
 
-    def __init__(self, work: Work, place: str, plan: Plan, files: Mapping[str, bytes]) -> None:
-        folder = _unpacked(files, work.asked.digest)
+    def __init__(self, work: Work, place: str, plan: Plan, files: tuple[Any]) -> None:
+        folder = _unpacked(ray.get(files[0]), work.asked.digest)
         self._work = replace(work, asked=replace(work.asked, bundle=folder))
         self._worker = self._work.worker()
         self._shards = Shards(open_place(place), plan)

@@ -65,12 +65,12 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
     names = ("old1", "old2", "new1", "new2")
     found = Proxy(free_port(), tmp_path / "control", {name: free_port() for name in names})
     servers = "\n".join(
-        f"  server {name} 127.0.0.1:{port} check inter 200 disabled" for name, port in found.replicas.items()
+        f"  server {name} 127.0.0.1:{port} check inter 200 fall 50 disabled" for name, port in found.replicas.items()
     )
     settings = tmp_path / "haproxy.cfg"
     settings.write_text(
         f"global\n  stats socket {found.control} mode 600 level admin\n"
-        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n"
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  timeout check 10s\n"
         f"frontend all\n  bind 127.0.0.1:{found.port}\n  default_backend service\n"
         f"backend service\n  balance leastconn\n  option httpchk GET /readyz\n{servers}\n"
     )
@@ -124,7 +124,8 @@ class Load:
 
     port: int
     picture: bytes
-    answers: list[tuple[float, int, str]] = field(default_factory=list)  # moment, status, model; 0 for a broken one
+    answers: list[tuple[float, int, str]] = field(default_factory=list)
+    """Moment, status (0 for a broken one), and the model or what was said instead."""
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def client(self) -> None:
@@ -134,8 +135,9 @@ class Load:
             try:
                 connection.request("POST", "/predict", self.picture, {"content-type": "image/png"})
                 answer = connection.getresponse()
-                body = json.loads(answer.read())
-                self.answers.append((began, answer.status, body.get("model", {}).get("sha256", "")))
+                body = answer.read()
+                said = json.loads(body)["model"]["sha256"] if answer.status == 200 else body.decode()
+                self.answers.append((began, answer.status, said))
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self.answers.append((began, 0, repr(error)))
                 connection.close()

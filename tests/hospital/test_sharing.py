@@ -300,7 +300,7 @@ def test_killed_gateway_is_survived_by_what_it_acknowledged(
                 time.sleep(MOMENTS[number])
                 victim.kill()
                 if number == rounds - 1:  # the last one stays away
-                    eventually(partial(all_done, database, len(sent)), 120)
+                    eventually(partial(all_done, database, len(sent)))
                 else:
                     victim.start()
             victim.start()

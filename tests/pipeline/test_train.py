@@ -222,20 +222,6 @@ def test_only_fine_tuning_moves_the_backbone_and_its_batch_statistics_only_if_as
     assert any("moving" in path for path in moved) == (phase == 1 and statistics == "adapted")
 
 
-@pytest.mark.slow
-def test_stops_in_the_first_phase_and_after_it_change_nothing(
-    squares: Squares, tmp_path: Path, backbone_weights: str
-) -> None:
-    options = _backbone(backbone_weights)
-    model, unbroken = _fit(squares(), tmp_path / "a", options)
-    for stop_after in (1, 2):
-        with pytest.raises(KeyboardInterrupt):
-            _fit(squares(), tmp_path / "b", options, stop_after=stop_after)
-    resumed_model, resumed = _fit(squares(), tmp_path / "b", options)
-    assert _same_history(unbroken, resumed)
-    assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
-
-
 def test_the_first_layers_of_a_backbone_can_stay_frozen(squares: Squares, backbone_weights: str) -> None:
     options = _backbone(backbone_weights).model_copy(update={"trainable_from": "conv_pw_6"})
     model = architectures.build(options, 32, 2)
@@ -257,20 +243,6 @@ def _with_location(weights: str) -> TrainParams:
     return _backbone(weights).model_copy(
         update={"head": "location", "augmentation": Augmentation(crop=0.5, rotation=5, noise=2)}
     )
-
-
-def test_a_localisation_head_learns_from_boxes_and_a_stop_changes_nothing(
-    squares: Squares, tmp_path: Path, backbone_weights: str
-) -> None:
-    options = _with_location(backbone_weights)
-    model, unbroken = _fit(squares(), tmp_path / "a", options)
-    assert {"location_loss", "val_location_loss", "probability_auroc"} <= set(unbroken.history[-1])
-    with pytest.raises(KeyboardInterrupt):
-        _fit(squares(), tmp_path / "b", options, stop_after=3)
-    resumed_model, resumed = _fit(squares(), tmp_path / "b", options)
-    assert _same_history(unbroken, resumed)
-    assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
-    assert model.output_shape == (None, 1)
 
 
 def _as_released(weights: str) -> TrainParams:
@@ -300,10 +272,11 @@ def _teachers(data: Prepared) -> tuple[Prepared, SoftTargets]:
 
 
 @pytest.mark.slow
-def test_stops_change_nothing_with_averaged_weights_warm_up_and_teachers(
+def test_stops_in_the_first_phase_and_after_it_change_nothing_of_the_released_recipe_with_teachers(
     squares: Squares, tmp_path: Path, backbone_weights: str
 ) -> None:
-    options = _as_released(backbone_weights).model_copy(update={"distil": "teachers"})
+    change = {"distil": "teachers", "frozen_epochs": 2}
+    options = _as_released(backbone_weights).model_copy(update=change)
     data, soft = _teachers(squares())
 
     def fit(folder: Path, stop: int = -5) -> tuple[Any, TrainingState]:
@@ -318,25 +291,18 @@ def test_stops_change_nothing_with_averaged_weights_warm_up_and_teachers(
     assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
 
 
-@pytest.mark.slow  # it trains twice
-def test_the_result_is_the_moving_average_that_was_validated(
-    squares: Squares, tmp_path: Path, backbone_weights: str
-) -> None:
-    data = squares()
-    options = _as_released(backbone_weights).model_copy(update={"epochs": 2})
-    model, state = _fit(data, tmp_path / "a", options)
-    rows = data.rows("validation")
-    p = np.clip(model.predict(data.images[rows][..., np.newaxis], verbose=0)[:, 0], 1e-7, 1 - 1e-7)
-    y = data.labels(rows)
-    entropy = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
-    assert state.history[state.best_epoch - 1]["val_probability_loss"] == pytest.approx(entropy, abs=1e-4)
+@dataclass(frozen=True)
+class Trained:
+    """A network, how its training went, and the names of the networks of which a step was traced."""
+
+    model: Any
+    state: TrainingState
+    traced: list[str]
 
 
 @pytest.fixture(scope="module")
-def as_released(
-    squares: Squares, tmp_path_factory: pytest.TempPathFactory, backbone_weights: str
-) -> tuple[Any, list[str]]:
-    """Train by the recipe of the second release, both phases; the network, and how often a step was traced."""
+def as_released(squares: Squares, tmp_path_factory: pytest.TempPathFactory, backbone_weights: str) -> Trained:
+    """Train by the recipe of the second release, both phases."""
     import keras
 
     step, traced = keras.Model.train_step, []
@@ -348,18 +314,30 @@ def as_released(
     options = _as_released(backbone_weights).model_copy(update={"epochs": 2})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.Model, "train_step", counted)
-        model, _ = _fit(squares(), tmp_path_factory.mktemp("released"), options)
-    return model, traced
+        model, state = _fit(squares(), tmp_path_factory.mktemp("released"), options)
+    return Trained(model, state, traced)
 
 
-def test_the_trained_network_holds_nothing_that_only_training_needs(as_released: tuple[Any, list[str]]) -> None:
-    model, _ = as_released
-    assert not any(isinstance(layer, architectures.GradientScale) for layer in model.layers)
+def test_the_trained_network_holds_nothing_that_only_training_needs(as_released: Trained) -> None:
+    assert not any(isinstance(layer, architectures.GradientScale) for layer in as_released.model.layers)
+    assert as_released.model.output_shape == (None, 1)
 
 
-def test_each_phase_is_traced_once(as_released: tuple[Any, list[str]]) -> None:
-    _, traced = as_released
-    assert len(traced) == 2
+def test_each_phase_is_traced_once(as_released: Trained) -> None:
+    assert len(as_released.traced) == 2
+
+
+def test_a_localisation_head_learns_from_boxes(as_released: Trained) -> None:
+    assert {"location_loss", "val_location_loss", "probability_auroc"} <= set(as_released.state.history[-1])
+
+
+def test_the_result_is_the_moving_average_that_was_validated(as_released: Trained, squares: Squares) -> None:
+    data, state = squares(), as_released.state
+    rows = data.rows("validation")
+    p = np.clip(as_released.model.predict(data.images[rows][..., np.newaxis], verbose=0)[:, 0], 1e-7, 1 - 1e-7)
+    y = data.labels(rows)
+    entropy = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    assert state.history[state.best_epoch - 1]["val_probability_loss"] == pytest.approx(entropy, abs=1e-4)
 
 
 def test_training_goes_on_from_a_whole_network(squares: Squares, tmp_path: Path, backbone_weights: str) -> None:
@@ -405,17 +383,17 @@ def _large(data: Prepared) -> Prepared:
 def test_patches_come_before_whole_images_and_a_stop_between_them_changes_nothing(
     squares: Squares, tmp_path: Path, backbone_weights: str
 ) -> None:
-    change = {"frozen_epochs": 1, "patch_epochs": 1, "patch_size": 32, "epochs": 3}
+    change = {"frozen_epochs": 0, "patch_epochs": 1, "patch_size": 32, "epochs": 2}
     options = _with_location(backbone_weights).model_copy(update=change)
     data = _large(squares())
     model, unbroken = _fit(data, tmp_path / "a", options)
     with pytest.raises(KeyboardInterrupt):
-        _fit(data, tmp_path / "b", options, stop_after=2)
+        _fit(data, tmp_path / "b", options, stop_after=1)
     resumed_model, resumed = _fit(data, tmp_path / "b", options)
     assert _same_history(unbroken, resumed)
     assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
     assert model.input_shape == (None, 64, 64, 1)
-    assert unbroken.best_epoch == 3
+    assert unbroken.best_epoch == 2
 
 
 def test_phases_follow_the_epochs() -> None:
@@ -594,23 +572,25 @@ def test_balanced_weights_give_every_class_the_same_share() -> None:
 
 _TWO_DEVICES = """
 import json, sys
-import numpy as np, tensorflow as tf, keras
-devices = int(sys.argv[1])
+import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pipeline import train
 from pipeline.training.checkpoints import CheckpointStore
 from pathlib import Path
-if devices > 1:
-    train.strategy = lambda: tf.distribute.MirroredStrategy(
-        [f"CPU:{i}" for i in range(devices)], cross_device_ops=tf.distribute.HierarchicalCopyAllReduce())
 import pickle
-data, options = pickle.loads(Path(sys.argv[2]).read_bytes())
+folder = Path(sys.argv[1])
+data, options = pickle.loads((folder / "case.pickle").read_bytes())
 class Silent:
     run_id = ""
     def log_metrics(self, *_): ...
-_, state = train.fit(data, options, CheckpointStore(Path(sys.argv[3])), lambda run_id: Silent())
-print(json.dumps(state.history))
+mirrored = tf.distribute.MirroredStrategy(
+    ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.HierarchicalCopyAllReduce())
+for strategy in (tf.distribute.get_strategy(), mirrored):
+    train.strategy = lambda: strategy
+    store = CheckpointStore(folder / str(strategy.num_replicas_in_sync))
+    _, state = train.fit(data, options, store, lambda run_id: Silent())
+    print("history", json.dumps([strategy.num_replicas_in_sync, state.history]))
 """
 
 
@@ -620,12 +600,13 @@ def test_two_mirrored_devices_learn_what_one_learns(squares: Squares, tmp_path: 
 
     options = OPTIONS.model_copy(update={"dropout": 0.0, "epochs": 3})
     (tmp_path / "case.pickle").write_bytes(pickle.dumps((squares(), options)))
-    histories = []
-    for devices in ("1", "2"):
-        command = [sys.executable, "-c", _TWO_DEVICES, devices, str(tmp_path / "case.pickle"), str(tmp_path / devices)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-        histories.append(json.loads(done.stdout.strip().splitlines()[-1]))
-    for one, two in zip(*histories, strict=True):
+    command = [sys.executable, "-c", _TWO_DEVICES, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    said = [line.removeprefix("history ") for line in done.stdout.splitlines() if line.startswith("history ")]
+    histories = dict(map(json.loads, said))
+    assert list(histories) == [1, 2]
+    for one, two in zip(*histories.values(), strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
         assert one["val_loss"] == pytest.approx(two["val_loss"], rel=1e-3)
 

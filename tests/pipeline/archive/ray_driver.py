@@ -15,6 +15,8 @@ from pipeline.archive.worker import Bounds
 from serving import bundle
 
 BOUNDS = Bounds(seconds=10, memory=900 << 20)
+STALL = 300.0
+"""Seconds; a test that hangs is to say so."""
 
 
 def main() -> None:
@@ -22,7 +24,7 @@ def main() -> None:
     manifest, folder, out, address = sys.argv[1:]
     request = Request(Manifest(Path(manifest)), bundle.read(Path(folder)), bounds=BOUNDS)
     work = replace(request.work(), target="tests.pipeline.archive.poison:run")
-    with RayEngine(work, 2, address) as engine:
+    with RayEngine(work, 2, address, STALL) as engine:
         run(request, open_place(out), engine, Observer())
 
 
