@@ -5,55 +5,34 @@ radiographs that differ in nothing else.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pytest
 
-from pipeline import preprocess, train
-from pipeline.data import layout
-from pipeline.data.prepared import load
 from pipeline.data.sources import synthetic
-from pipeline.data.validation.tables import image_table
 from pipeline.evaluation.metrics import logit
-from pipeline.params import PreprocessParams, ValidateParams
-from pipeline.training.checkpoints import CheckpointStore
-from pipeline.training.params import Augmentation, TrainParams
+from pipeline.training import architectures
 from serving.imaging.canvas import Preprocessing
 from serving.imaging.model_input import prepare
 
 pytestmark = pytest.mark.slow
 
-SIZE = 112
 Score = Callable[[list[npt.NDArray[np.uint8]]], npt.NDArray[np.float64]]
 
 
-class Silent:
-    run_id = ""
-
-    def log_metrics(self, *_: Any) -> None: ...
-
-
 @pytest.fixture(scope="module")
-def score(tmp_path_factory: pytest.TempPathFactory) -> Score:
-    """A classic network trained on 300 synthetic radiographs, as a function from pictures to log odds."""
-    folder = tmp_path_factory.mktemp("behaviour")
-    synthetic.fill(folder / "data", count=300)
-    data = layout.read(folder / "data")
-    table = image_table(data, ValidateParams().near_duplicate_correlation)
-    usable: pd.DataFrame = table.assign(excluded="").sort_values("image_id").reset_index(drop=True)
-    (folder / "prepared").mkdir()
-    preprocess.preprocess(data, usable, PreprocessParams(image_size=SIZE), folder / "prepared")
-    augmentation = Augmentation(rotation=8, shift=0.06, zoom=0.08, contrast=0.15, noise=2)
-    options = TrainParams(epochs=15, learning_rate=5e-4, augmentation=augmentation, early_stopping_patience=0)
-    model, _ = train.fit(load(folder / "prepared"), options, CheckpointStore(folder / "k"), lambda run_id: Silent())
+def score(trained_folder: Path) -> Score:
+    """Give the small sample's network as a function from pictures to log odds."""
+    model, training = architectures.load_trained(trained_folder / "build/model")
+    preprocessing = Preprocessing.from_dict(training.preprocessing)
 
     def of(pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
         encoded = [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]
-        canvases = np.stack([prepare(content, Preprocessing(SIZE)).pixels for content in encoded])
+        canvases = np.stack([prepare(content, preprocessing).pixels for content in encoded])
         return logit(model.predict(canvases[..., np.newaxis], verbose=0)[:, 0])
 
     return of
