@@ -33,7 +33,7 @@ $(VENV)/.installed: locks/full.txt locks/uv.txt pyproject.toml
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/uv.txt
 	@# Compiled here: otherwise the first start of each command takes three times as long, and every one where nothing
 	@# may be written into .venv or PYTHONDONTWRITEBYTECODE is set. Of the environments below only Ray's is compiled,
-	@# whose nodes would all compile at once; the others' tools use a part of what they bring.
+	@# whose nodes would all compile at once; of the others the tests compile the part that they use (tests/run).
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes locks/full.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@if [ -n "$(EXTRA)" ]; then $(BIN)/uv pip install --python $(BIN)/python --constraint <(sed 's/ *\\$$//; /^ *--hash/d' locks/full.txt) --editable '.[$(EXTRA)]'; fi

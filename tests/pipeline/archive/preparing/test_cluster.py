@@ -92,15 +92,16 @@ def test_two_nodes_write_what_one_machine_writes(two_nodes: Cluster, sample: Pat
     _assert_equal(project, sample)
 
 
-def test_images_in_a_store_give_what_those_of_the_folder_give(
-    two_nodes: Cluster, sample: Path, tmp_path: Path, store: str
+@pytest.mark.azurite
+def test_images_in_two_stores_give_what_those_of_the_folder_give(
+    two_nodes: Cluster, sample: Path, tmp_path: Path, bucket: str, container: str
 ) -> None:
     project = _project(sample, tmp_path / "project")
-    target = open_store(parse(store))
-    for path in (project / "data/images").iterdir():
-        obstore.put(target, f"xrays/{path.name}", path.read_bytes())
+    stores = [open_store(parse(store)) for store in (bucket, container)]
+    for number, path in enumerate(sorted((project / "data/images").iterdir())):
+        obstore.put(stores[number % 2], f"xrays/{path.name}", path.read_bytes())
     shutil.rmtree(project / "data/images")
-    manifest.write(project / "data/manifest.parquet", Sources((f"{store}/xrays",)))
+    manifest.write(project / "data/manifest.parquet", Sources((f"{bucket}/xrays", f"{container}/xrays")))
     _on_the_cluster(two_nodes, project)
     _assert_equal(project, sample)
 
