@@ -27,7 +27,7 @@ from tests.pipeline.archive.scorings import PROGRAM, rows
 POISON = {"crash": "crashed", "kill": "out_of_memory", "hang": "timeout", "eat": "out_of_memory"}
 """What an image does to its decoder, and the code of its row."""
 KILLS = int(os.environ.get("RAY_KILLS", "4"))
-pytestmark = pytest.mark.timeout(1800)  # seconds on a machine with nothing else to do, minutes on a busy one
+pytestmark = pytest.mark.timeout(900)  # seconds on a machine with nothing else to do, minutes on a busy one
 
 
 @pytest.fixture(scope="module")
