@@ -110,8 +110,8 @@ class _Crew(Generic[Block, Result]):
                 found = ray.get(reference)
             except RayTaskError as error:
                 raise _cause(error) from None
-            except RayActorError:
-                self._lost(task)
+            except RayActorError as error:
+                self._lost(task, error)
                 continue
             if task.block is None:
                 self.ready += 1
@@ -140,12 +140,13 @@ class _Crew(Generic[Block, Result]):
             self._waiting = next(self._blocks, None)
         return block
 
-    def _lost(self, task: _Task[Block]) -> None:
+    def _lost(self, task: _Task[Block], error: RayActorError) -> None:
         number = -1 if task.block is None else task.block.number
         self._losses[number] += 1
         if self._losses[number] > _MOST_LOSSES:
             raise InputError(
-                "actors of the cluster end again and again; see Ray's logs for why, and run the command again"
+                "actors of the cluster end again and again; see Ray's logs for why, and run the command again "
+                f"(the last one: {one_line(error, 300)})"
             )
         if task.block is not None:
             self.ready -= 1
