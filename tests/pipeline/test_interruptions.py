@@ -39,8 +39,9 @@ def test_training_goes_on_without_the_tracking_server_and_register_is_repeated_a
     assert ran(tiny.run("dvc", "repro")) == ["register"]
 
 
-def _holds(folder: Path, pattern: str) -> bool:
-    return any(folder.glob(pattern))
+def _reached(checkpoints: Path, epoch: int) -> bool:
+    """Whether this epoch or a later one has a checkpoint; older ones are removed."""
+    return any(int(path.name.removeprefix("epoch-")) >= epoch for path in checkpoints.glob("*/epoch-????"))
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:
@@ -72,12 +73,12 @@ def test_a_killed_training_leaves_no_trainer_and_goes_on_where_it_was(tiny: Proj
     for victim, epoch in (("trainer", 2), ("dvc", 5)):
         with log.open("w") as file:
             running = subprocess.Popen(command, cwd=tiny.root, env=tiny.environment, stdout=file, stderr=file)
-            assert _wait(partial(_holds, checkpoints, f"*/epoch-{epoch:04d}"), 240), log.read_text()
+            assert _wait(partial(_reached, checkpoints, epoch), 240), log.read_text()
             target = running.pid if victim == "dvc" else _trainers(tiny.root)[0].pid
             os.kill(target, signal.SIGKILL)
             running.wait(timeout=60)
         assert _wait(lambda: not _trainers(tiny.root), 60), f"a trainer lives on after its {victim} was killed"
-    assert "going on after epoch 2" in log.read_text()
+    assert "going on after epoch" in log.read_text()
     printed = tiny.run("dvc", "repro", "train")
     assert "going on after epoch" in printed
     assert len((tiny.root / "reports/history.csv").read_text().splitlines()) == 21

@@ -166,7 +166,7 @@ def test_every_image_is_answered_once_after_kills_at_random_moments(
 _ARGUMENTS = """
 import sys
 from pathlib import Path
-from unittest.mock import Mock, patch
+from unittest.mock import patch
 from pipeline.archive import cluster
 from pipeline.archive.manifest import Manifest
 from pipeline.archive.places import open_place
