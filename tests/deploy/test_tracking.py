@@ -212,6 +212,16 @@ def test_the_users_are_apart_from_the_runs_in_the_database(team: Team) -> None:
     assert team.database.sql("SELECT to_regclass('public.users')") == ""
 
 
+def test_a_login_is_checked_once_a_minute(team: Team) -> None:
+    """Checking a password costs a quarter of a second, and a registration asks hundreds of times."""
+    user, phrase = "remembered", "a long enough phrase"
+    assert team.ask("POST", USERS + "create", json={"username": user, "password": phrase}).status_code == 200
+    assert team.ask("GET", "/version", (user, phrase)).status_code == 200
+    team.database.sql("UPDATE users.users SET password_hash = 'none' WHERE username = 'remembered'")
+    assert team.ask("GET", "/version", (user, phrase)).status_code == 200
+    assert team.ask("GET", "/version", (user, "another phrase")).status_code == 401
+
+
 @pytest.mark.slow
 def test_no_secret_is_in_the_log(team: Team, registered: Project) -> None:
     log = team.log.read_text()
