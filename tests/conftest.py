@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -152,10 +153,11 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first of pytest-xdist's workers makes for all of them."""
+    """A folder that the first of pytest-xdist's workers makes for all of them, and with TEST_SHARED for later runs."""
     base = factory.getbasetemp()
-    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / f"shared-{name}"
     base.mkdir(parents=True, exist_ok=True)
+    above = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    shared = Path(os.environ.get("TEST_SHARED") or above) / f"shared-{name}"
     with (shared.parent / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = shared.with_suffix(".done")
@@ -170,7 +172,7 @@ def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Non
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Make a folder by name that the first of pytest-xdist's workers fills for all of them."""
+    """Make a folder by name that the first of pytest-xdist's workers fills for all of them; only to be read."""
     return functools.partial(_once, tmp_path_factory)
 
 
@@ -226,6 +228,12 @@ def _bundle(trained: Path, version: str, root: Path) -> None:
         reference=paths.reference,
     )
     write_bundle(found, prepared.load(trained / "prepared"), root / "bundle")
+
+
+def pytest_configure() -> None:
+    """Let an interruption reach what tests start: a shell has its background jobs ignore it, and their children too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 SLOW_FILES = (

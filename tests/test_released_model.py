@@ -182,9 +182,8 @@ def test_drift_speaks_on_images_of_one_region(released: Bundle, fracatlas_data: 
     labels = layout.read(fracatlas_data).labels.set_index("image_id")
     with (RELEASE / "split.csv").open(encoding="utf-8", newline="") as file:
         test = [row["image_id"] for row in csv.DictReader(file) if row["part"] == "test"]
-    for image_id in test:
-        if labels.loc[image_id, "region"] == "hand":
-            path = fracatlas_data / str(labels.loc[image_id, "file"])
-            (tmp_path / path.name).symlink_to(path)
+    for image_id in [one for one in test if labels.loc[one, "region"] == "hand"][::2]:
+        path = fracatlas_data / str(labels.loc[image_id, "file"])
+        (tmp_path / path.name).symlink_to(path)
     report = drift.compare(drift.read_folder(tmp_path, released), released, "hands")
     assert {"contrast", "probability"} <= set(report.moved)

@@ -399,37 +399,6 @@ def test_run_again_it_updates_and_keeps_what_was_asked_before(deployed: Deployed
     assert third.built == []  # its image is in the registry
 
 
-def _network(environment: Environment, region: str) -> dict[str, str]:
-    """The parameters that name a network which is already there."""
-    found = ask(environment, "ec2", "describe-subnets", region=region)["Subnets"]
-    names = [subnet["SubnetId"] for subnet in found[:2]]
-    return {"VpcId": found[0]["VpcId"], "PublicSubnets": ",".join(names), "PrivateSubnets": ",".join(names)}
-
-
-def test_in_a_given_network_without_encryption_it_comes_and_goes(cloud: Environment, tmp_path: Path) -> None:
-    region = "eu-west-1"
-    recorder = Recorder(tmp_path)
-    recorder.deploy(cloud, region, plain_http=True, parameters=_network(cloud, region))
-    assert recorder.asked[0][0].startswith("http://")
-    # CloudFormation empties the registry (EmptyOnDelete); moto does not.
-    assert read_template(TEMPLATES / "registry.yaml")["Resources"]["Images"]["Properties"]["EmptyOnDelete"] is True
-    ask(cloud, "ecr", "batch-delete-image", "--repository-name", "bone-fracture", "--image-ids", "imageTag=1-aaaa",
-        region=region)  # fmt: skip
-    lines: list[str] = []
-    asked: list[str] = []
-    with using(cloud):
-        served = Aws(AwsRequest(region, TEMPLATES), make_aws_client(region, show=lines.append), pause=0)
-        assert served.delete(asked.append)
-        assert not served.delete(asked.append)
-    assert asked == [f"delete bone-fracture in {region}, with its images, keys and logs?"] * 2
-    for words, key in (
-        (("cloudformation", "describe-stacks"), "Stacks"), (("elbv2", "describe-load-balancers"), "LoadBalancers"),
-        (("ecr", "describe-repositories"), "repositories"),
-        (("logs", "describe-log-groups"), "logGroups"),
-    ):  # fmt: skip
-        assert ask(cloud, *words, region=region)[key] == []
-
-
 def test_a_rehearsal_shows_every_command_and_makes_nothing(cloud: Environment, tmp_path: Path) -> None:
     region = "eu-west-2"
     recorder = Recorder(tmp_path)

@@ -74,12 +74,13 @@ def site(cloud: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     names = ",".join(subnet["SubnetId"] for subnet in subnets)
     network = {"VpcId": subnets[0]["VpcId"], "PublicSubnets": names, "PrivateSubnets": names}
     recorder.deploy(cloud, REGION, plain_http=True, parameters=network)
+    assert recorder.asked[0][0].startswith("http://")
     return made
 
 
 @pytest.mark.slow
-def test_a_share_of_the_requests_goes_to_the_canary_and_comes_back(site: Site) -> None:
-    """One life of a canary, as each of its steps asks the real client a dozen times."""
+def test_a_share_of_the_requests_goes_to_the_canary_and_comes_back_and_all_is_deleted(site: Site) -> None:
+    """One life of a service with a canary, as each of its steps asks the real client a dozen times."""
     before = site.image()
     site.start(10)
     assert site.weights() == [[90, 10]]
@@ -104,6 +105,27 @@ def test_a_share_of_the_requests_goes_to_the_canary_and_comes_back(site: Site) -
     assert site.image() == canary != before
     with pytest.raises(InputError, match="serves bone-fracture/2 to everybody already"):
         site.start(10)
+    _assert_that_it_goes(site)
+
+
+def _assert_that_it_goes(site: Site) -> None:
+    """Delete the service, whose load balancer, images and logs go with it; a second time there is nothing to delete."""
+    # CloudFormation empties the registry (EmptyOnDelete); moto does not.
+    assert read_template(TEMPLATES / "registry.yaml")["Resources"]["Images"]["Properties"]["EmptyOnDelete"] is True
+    ask(site.environment, "ecr", "batch-delete-image", "--repository-name", NAME, "--image-ids", "imageTag=1-aaaa",
+        "imageTag=2-bbbb", region=REGION)  # fmt: skip
+    asked: list[str] = []
+    with using(site.environment):
+        served = Aws(AwsRequest(REGION, TEMPLATES), make_aws_client(REGION, show=lambda _: None), pause=0)
+        assert served.delete(asked.append)
+        assert not served.delete(asked.append)
+    assert asked == [f"delete {NAME} in {REGION}, with its images, keys and logs?"] * 2
+    for words, key in (
+        (("cloudformation", "describe-stacks"), "Stacks"), (("elbv2", "describe-load-balancers"), "LoadBalancers"),
+        (("ecr", "describe-repositories"), "repositories"),
+        (("logs", "describe-log-groups"), "logGroups"),
+    ):  # fmt: skip
+        assert ask(site.environment, *words, region=REGION)[key] == []
 
 
 # The template

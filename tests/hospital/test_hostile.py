@@ -269,7 +269,7 @@ def test_fuzzed_data_set_is_kept_and_judged(judged: Judged, mutations: Mutations
 
 
 @pytest.mark.slow
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutations=MUTATIONS, cut=st.one_of(st.just(1.0), st.floats(0, 1)))
 def test_many_fuzzed_data_sets_are_kept_and_judged(judged: Judged, mutations: Mutations, cut: float) -> None:
     judged(mutations, cut)

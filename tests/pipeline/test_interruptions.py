@@ -32,6 +32,7 @@ def test_training_goes_on_without_the_tracking_server_and_register_is_repeated_a
     tiny.environment["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
     tiny.change("train", seed=11)
     printed = tiny.run("dvc", "repro", code=255)
+    assert ran(printed) == ["train", "evaluate", "register"], "another seed repeats these and no other"
     assert "going on with files only" in printed
     assert "start the server or set MLFLOW_TRACKING_URI" in printed
     assert "failed to reproduce 'register'" in printed

@@ -261,34 +261,14 @@ def _as_released(weights: str) -> TrainParams:
     return _with_location(weights).model_copy(update=change)
 
 
-def _teachers(data: Prepared) -> tuple[Prepared, SoftTargets]:
+def _teachers(data: Prepared) -> SoftTargets:
     rng = np.random.default_rng(3)
-    count = len(data.rows("train"))
-    return data, SoftTargets(
+    count, cells = len(data.rows("train")), data.preprocessing.image_size // architectures.LOCATION_STRIDE
+    return SoftTargets(
         rng.random(count, np.float32),
-        rng.standard_normal((count, 4, 4)).astype(np.float16),
+        rng.standard_normal((count, cells, cells)).astype(np.float16),
         architectures.LOCATION_STRIDE,
     )
-
-
-@pytest.mark.slow
-def test_stops_in_the_first_phase_and_after_it_change_nothing_of_the_released_recipe_with_teachers(
-    squares: Squares, tmp_path: Path, backbone_weights: str
-) -> None:
-    change = {"distil": "teachers", "frozen_epochs": 2}
-    options = _as_released(backbone_weights).model_copy(update=change)
-    data, soft = _teachers(squares())
-
-    def fit(folder: Path, stop: int = -5) -> tuple[Any, TrainingState]:
-        return train.fit(data, options, CheckpointStore(folder), lambda _: Silent(stop), soft)
-
-    model, unbroken = fit(tmp_path / "a")
-    for stop_after in (1, 2):
-        with pytest.raises(KeyboardInterrupt):
-            fit(tmp_path / "b", stop_after)
-    resumed_model, resumed = fit(tmp_path / "b")
-    assert _same_history(unbroken, resumed)
-    assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
 
 
 @dataclass(frozen=True)
@@ -380,20 +360,26 @@ def _large(data: Prepared) -> Prepared:
 
 
 @pytest.mark.slow
-def test_patches_come_before_whole_images_and_a_stop_between_them_changes_nothing(
+def test_stops_within_and_between_the_phases_change_nothing_of_the_released_recipe_with_teachers_and_patches(
     squares: Squares, tmp_path: Path, backbone_weights: str
 ) -> None:
-    change = {"frozen_epochs": 0, "patch_epochs": 1, "patch_size": 32, "epochs": 2}
-    options = _with_location(backbone_weights).model_copy(update=change)
+    change = {"distil": "teachers", "frozen_epochs": 2, "patch_epochs": 1, "patch_size": 32, "epochs": 4}
+    options = _as_released(backbone_weights).model_copy(update=change)
     data = _large(squares())
-    model, unbroken = _fit(data, tmp_path / "a", options)
-    with pytest.raises(KeyboardInterrupt):
-        _fit(data, tmp_path / "b", options, stop_after=1)
-    resumed_model, resumed = _fit(data, tmp_path / "b", options)
+    soft = _teachers(data)
+
+    def fit(folder: Path, stop: int = -5) -> tuple[Any, TrainingState]:
+        return train.fit(data, options, CheckpointStore(folder), lambda _: Silent(stop), soft)
+
+    model, unbroken = fit(tmp_path / "a")
+    for stop_after in (1, 2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "b", stop_after)
+    resumed_model, resumed = fit(tmp_path / "b")
     assert _same_history(unbroken, resumed)
     assert all(np.array_equal(x, y) for x, y in zip(_weights(model), _weights(resumed_model), strict=True))
     assert model.input_shape == (None, 64, 64, 1)
-    assert unbroken.best_epoch == 2
+    assert unbroken.best_epoch == 4, "patches are no whole images: their networks are not compared"
 
 
 def test_phases_follow_the_epochs() -> None:

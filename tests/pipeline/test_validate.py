@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 
 from pipeline import params, validate
@@ -59,8 +61,17 @@ Published = tuple[dict[str, bytes], dict[str, bytes]]
 
 @pytest.fixture(scope="module")
 def fracatlas(fracatlas_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+    """Judge the images from number 2600 on: all that are at fault and most families, in a third of the time of all."""
+    folder = tmp_path_factory.mktemp("part") / "data"
+    (folder / "images").mkdir(parents=True)
+    shutil.copy(fracatlas_data / "dataset.json", folder)
+    for name in ("labels.csv", "boxes.csv"):
+        rows = pd.read_csv(fracatlas_data / name, dtype=str, keep_default_na=False)
+        rows[rows["image_id"] >= "IMG0002600"].to_csv(folder / name, index=False)
+    for file in layout.read(folder).labels["file"]:
+        (folder / file).symlink_to(fracatlas_data / file)
     limits = params.load(ROOT / "params.yaml").validate_
-    return judge_data(layout.read(fracatlas_data), limits, Judge(tmp_path_factory.mktemp("gx")))
+    return judge_data(layout.read(folder), limits, Judge(tmp_path_factory.mktemp("gx")))
 
 
 def test_the_first_page_shows_families(project: Path, make_data: MakeData, draw: Draw, encode: Encode) -> None:
@@ -134,7 +145,7 @@ def test_a_failing_stage_says_one_line_a_failure_and_leaves_the_old_table(projec
 @real_data
 def test_fracatlas_is_fit_to_train_on(fracatlas: Verdict) -> None:
     assert fracatlas.failures == []
-    assert fracatlas.report.images == fracatlas.report.usable == 3269
+    assert fracatlas.report.images == fracatlas.report.usable == 1233
 
 
 @pytest.mark.slow
@@ -147,9 +158,9 @@ def test_fracatlas_has_41_truncated_images_all_normal(fracatlas: Verdict) -> Non
 
 @pytest.mark.slow
 @real_data
-def test_fracatlas_has_114_groups_of_near_duplicates(fracatlas: Verdict) -> None:
+def test_this_part_of_fracatlas_has_94_groups_of_near_duplicates(fracatlas: Verdict) -> None:
     report = fracatlas.report
-    assert (report.near_duplicate_groups, report.near_duplicate_images) == (114, 239)
+    assert (report.near_duplicate_groups, report.near_duplicate_images) == (94, 191)
 
 
 @pytest.mark.slow

@@ -33,8 +33,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in _shown().items():
         (folder / name).write_text(content)
     sources = [*folder.glob("*.kt"), HERE / "Golden.kt", *sorted((HERE / "sdk").glob("*.kt"))]
+    hasty = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # it ends before thorough compilation pays
     done = subprocess.run(
-        ["java", "-cp", f"{LIBRARIES}/*", COMPILER, "-no-reflect", "-Werror", *sources, "-d", folder / "classes"],
+        ["java", *hasty, "-cp", f"{LIBRARIES}/*", COMPILER, "-no-reflect", "-Werror", *sources,
+         "-d", folder / "classes"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -70,7 +70,7 @@ def test_folds_that_lack_a_class_are_refused(squares: Callable[..., Prepared]) -
 
 
 @pytest.mark.slow
-def test_a_trial_tells_each_epoch_and_fold_and_goes_on_where_it_was_cut_off(job: Job) -> None:
+def test_a_trial_tells_each_epoch_goes_on_where_it_was_cut_off_and_never_looks_at_the_test_set(job: Job) -> None:
     job.folder.begin(1, {"train.learning_rate": 0.002})
     whole = _told(job)
     assert [(one.fold, one.epoch, one.progress) for one in whole] == [
@@ -79,23 +79,16 @@ def test_a_trial_tells_each_epoch_and_fold_and_goes_on_where_it_was_cut_off(job:
     first, second = (one.fold_auroc for one in whole if one.fold_auroc is not None)
     assert whole[-1].score == pytest.approx((first + second) / 2)
 
+    file = job.root / "prepared/images.npy"
+    images, parts = np.load(file), pd.read_csv(file.with_name("split.csv"))["part"]
+    images[(parts == "test").to_numpy()] = 255
+    np.save(file, images)
     job.folder.begin(2, {"train.learning_rate": 0.002})
     cut = _told(job, 2, until=4)
     TrialRecord(number=2, values={"train.learning_rate": 0.002}, reports=cut).write(job.folder.trial(2))
     again = _told(job, 2)
     assert again[:4] == cut == whole[:4]
     assert again[-1] == whole[-1]
-
-
-@pytest.mark.slow
-def test_pixels_of_the_test_set_change_nothing(job: Job) -> None:
-    job.folder.begin(1, {})
-    before = _told(job)
-    file = job.root / "prepared/images.npy"
-    images, parts = np.load(file), pd.read_csv(file.with_name("split.csv"))["part"]
-    images[(parts == "test").to_numpy()] = 255
-    np.save(file, images)
-    assert _told(job) == before
 
 
 def test_a_trial_that_has_ended_only_tells_again(job: Job, tmp_path: Path) -> None:

@@ -86,22 +86,22 @@ def _assert_equal(project: Path, sample: Path) -> None:
     assert not (project / ".cache/blocks/preprocess").exists()
 
 
-def test_two_nodes_write_what_one_machine_writes(two_nodes: Cluster, sample: Path, tmp_path: Path) -> None:
-    project = _project(sample, tmp_path / "project")
-    _on_the_cluster(two_nodes, project)
-    _assert_equal(project, sample)
-
-
 @pytest.mark.azurite
-def test_images_in_two_stores_give_what_those_of_the_folder_give(
+def test_two_nodes_write_of_images_in_a_folder_and_two_stores_what_one_machine_writes_of_a_folder(
     two_nodes: Cluster, sample: Path, tmp_path: Path, bucket: str, container: str
 ) -> None:
     project = _project(sample, tmp_path / "project")
+    folder = tmp_path / "archive"
+    folder.mkdir()
     stores = [open_store(parse(store)) for store in (bucket, container)]
     for number, path in enumerate(sorted((project / "data/images").iterdir())):
-        obstore.put(stores[number % 2], f"xrays/{path.name}", path.read_bytes())
+        if number % 3 < 2:
+            obstore.put(stores[number % 3], f"xrays/{path.name}", path.read_bytes())
+        else:
+            shutil.copy(path, folder)
     shutil.rmtree(project / "data/images")
-    manifest.write(project / "data/manifest.parquet", Sources((f"{bucket}/xrays", f"{container}/xrays")))
+    sources = Sources((f"{bucket}/xrays", f"{container}/xrays", str(folder)))
+    manifest.write(project / "data/manifest.parquet", sources)
     _on_the_cluster(two_nodes, project)
     _assert_equal(project, sample)
 
@@ -180,16 +180,19 @@ def test_an_image_that_breaks_its_decoder_after_validation_is_named_in_one_line(
     )
 
 
-def test_a_broken_image_fails_the_stage_as_on_one_machine(two_nodes: Cluster, sample: Path, tmp_path: Path) -> None:
-    project = _project(sample, tmp_path / "project")
-    next(iter(sorted((project / "data/images").iterdir()))).write_bytes(b"no image")
+def test_a_broken_image_of_a_folder_fails_the_stage_as_on_one_machine(
+    two_nodes: Cluster, sixty: Dataset, tmp_path: Path
+) -> None:
+    (sixty.folder / "images/i07.png").write_bytes(b"no image")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     said = []
     for python, engine in ((sys.executable, "local"), (str(TOOLS / "python"), "ray")):
         chosen = {"FRACTURE_ENGINE": engine, "FRACTURE_RAY_ADDRESS": two_nodes.address, "FRACTURE_ACTORS": "2"}
         done = subprocess.run(
             [python, "-m", "pipeline.validate"],
-            cwd=project, env={**two_nodes.environment, **chosen}, capture_output=True, text=True, check=False,
+            cwd=tmp_path, env={**two_nodes.environment, **chosen}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 1
         said.append([line for line in done.stderr.splitlines() if line.startswith("error: ")])
-    assert said[0] == said[1] != []
+    assert said[0] == said[1]
+    assert said[0][0].startswith("error: undecodable: 1 image (images/i07.png)")
