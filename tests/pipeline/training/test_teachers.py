@@ -114,9 +114,10 @@ def test_experiments_of_folds_teach_a_student(tiny: Project) -> None:
     assert set(table["image_id"]) == set(split["image_id"][split["part"] != "test"])
     assert {"logit", "place"} <= set(table.columns)
 
-    scores = {"contradicted_weight": 0.5, "out_of_fold": "teachers/out_of_fold.csv"}
-    project.change("train", distil="teachers", **scores)
-    project.run("python", "-m", "pipeline.train")
+    project.run(
+        "dvc", "exp", "run", "-n", "student", "-S", "preprocess.fold_share=0.5", "-S", "train.distil=teachers",
+        "-S", "train.contradicted_weight=0.5", "-S", "train.out_of_fold=teachers/out_of_fold.csv", "train",
+    )  # fmt: skip
 
     refused = project.run("fracture", "teachers", "fold-0", "nowhere", code=1)
     assert refused.startswith("error: experiment nowhere: its network cannot be had"), refused
