@@ -157,11 +157,12 @@ def prometheus(ports: dict[str, int], folder: Path) -> Iterator[str]:
 
 
 def _up(address: str) -> dict[str, str]:
+    """What Prometheus says of each job; nothing while it starts."""
     try:
-        found = httpx.get(f"{address}/api/v1/query", params={"query": "up"}).json()["data"]["result"]
-    except (httpx.HTTPError, KeyError):
+        answer = httpx.get(f"{address}/api/v1/query", params={"query": "up"}).raise_for_status()
+    except httpx.HTTPError:
         return {}
-    return {one["metric"]["job"]: one["value"][1] for one in found}
+    return {one["metric"]["job"]: one["value"][1] for one in answer.json()["data"]["result"]}
 
 
 @pytest.mark.slow
