@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 from hospital.errors import TryAgainError
 from hospital.labels.origin import Origin
@@ -23,6 +24,8 @@ from serving.predictor import Limits, Predictor
 
 _SECONDS = 120.0
 """For one image; a radiograph takes a few tenths."""
+_END_SECONDS = 10.0
+"""For the thread that looks after killed processes; it ends at once."""
 _predictor: Predictor | None = None
 _origin: Origin | None = None
 
@@ -102,9 +105,13 @@ def _start_tracker() -> None:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     processes = list((pool._processes or {}).values())
+    manager: Any = pool._executor_manager_thread  # a thread, and something else in the standard library's type stubs
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.kill()
+    # Python's exit writes into a pipe that this thread closes, and complains on standard error when it comes second.
+    if manager is not None:
+        manager.join(_END_SECONDS)
 
 
 def _open(folder: Path, digest: str, warn_of_scope: bool, origin: Origin | None) -> None:

@@ -144,6 +144,12 @@ def test_pool_scores_on_after_a_process_was_killed(pool: PoolScorer) -> None:
     assert pool.score(content).answer.suspicion == "high"
 
 
+def test_no_thread_of_a_closed_pool_is_left_that_the_exit_could_meet() -> None:
+    before = set(threading.enumerate())
+    PoolScorer(BUNDLE, 1).close()
+    assert set(threading.enumerate()) <= before
+
+
 def test_processes_of_a_killed_gateway_end() -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from hospital.scoring.pool import PoolScorer\n"
