@@ -153,7 +153,7 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first of pytest-xdist's workers makes for all of them, and with TEST_SHARED for later runs."""
+    """A folder that the first of pytest-xdist's workers makes for all of them, or in TEST_SHARED for later runs too."""
     base = factory.getbasetemp()
     base.mkdir(parents=True, exist_ok=True)
     above = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base

@@ -54,7 +54,17 @@ class PoolScorer:
         self._lock = threading.Lock()
         _start_tracker()
         self._pool = self._start()
-        self._pool.submit(_ready).result()  # the first image shall not wait, and a bundle that fails shall fail here
+        try:  # the first image shall not wait, and a bundle that fails shall fail here
+            self._pool.submit(_ready).result()
+        except BrokenProcessPool:
+            self.close()
+            raise BundleError(
+                f"{folder}: the process that opened this bundle ended; see whether memory is short, and whether "
+                "`fracture predict` answers with this bundle"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
 
     def score(self, content: bytes) -> Scored:
         """As `Scorer.score`; an image that ends its process is tried again in a new one."""

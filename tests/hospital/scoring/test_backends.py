@@ -150,6 +150,14 @@ def test_no_thread_of_a_closed_pool_is_left_that_the_exit_could_meet() -> None:
     assert set(threading.enumerate()) <= before
 
 
+def test_pool_that_cannot_start_leaves_no_thread_and_has_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hospital.scoring.pool._open", len)  # fails in the new process
+    before = set(threading.enumerate())
+    with pytest.raises(BundleError, match=f"{BUNDLE}: the process that opened this bundle ended"):
+        PoolScorer(BUNDLE, 1)
+    assert set(threading.enumerate()) <= before
+
+
 def test_processes_of_a_killed_gateway_end() -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from hospital.scoring.pool import PoolScorer\n"
